@@ -1,0 +1,254 @@
+//! What PostgreSQL's catalogue says about the tables that are migrated, and how they look in MySQL.
+//!
+//! ```text
+//! backend::postgres (queries) ──facts──▶ [`Catalog`] ──▶ plan, capture, apply, backfill, verify
+//!                                            │
+//!                                            ├──[`ddl`]───▶ CREATE TABLE … for MySQL
+//!                                            └──[`check`]─▶ obstacles, with what to do
+//! ```
+//!
+//! Invariant: a `Catalog` is immutable; a change of the schema makes a new one with a higher
+//! version. Images are decoded with the very catalogue they were captured under, or dropped.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::names::{Oid, TableId, TableName};
+use crate::policy::Policy;
+use crate::value::TypeRef;
+
+/// All tables of the database, as of one moment.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Raised by each change of the schema that was noticed.
+    pub version: u64,
+    /// Root tables and plain tables by OID, captured or not.
+    pub tables: HashMap<Oid, Arc<Table>>,
+    /// Partitions and inheritance children, to their root.
+    pub roots: HashMap<Oid, Oid>,
+    /// Every relation name that exists, tables and views alike, so that a name that could mean two
+    /// things is noticed.
+    pub relations: HashMap<String, Vec<Relation>>,
+    /// `search_path` of a fresh session, by role name; the entry `""` is for every other role.
+    /// `$user` is already resolved where it can be.
+    pub search_paths: HashMap<String, Vec<String>>,
+}
+
+/// One relation that a name may mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    pub oid: Oid,
+    pub schema: String,
+    pub kind: RelationKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    View,
+    /// Foreign tables, materialized views, sequences, indexes.
+    Other,
+}
+
+/// One table and its image in MySQL.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// `crossfade.tables.id`; `None` until `setup` has registered it.
+    pub id: Option<TableId>,
+    pub oid: Oid,
+    pub name: TableName,
+    /// The table's name in MySQL, unquoted.
+    pub target: String,
+    /// Live columns in `attnum` order: exactly those of `ROW(t.*)`.
+    pub columns: Vec<Column>,
+    /// Positions in `columns` of the primary key, in the key's order; empty if there is none.
+    pub key: Vec<usize>,
+    pub uniques: Vec<Unique>,
+    pub foreign_keys: Vec<ForeignKey>,
+    pub checks: Vec<CheckConstraint>,
+    pub indexes: Vec<Index>,
+    pub comment: Option<String>,
+    pub policy: Policy,
+    pub capture: Capture,
+}
+
+impl Table {
+    #[must_use]
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().map(|at| &self.columns[*at])
+    }
+
+    #[must_use]
+    pub fn is_key(&self, position: usize) -> bool {
+        self.key.contains(&position)
+    }
+}
+
+/// How this table's writes are seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// By RETURNING, added to each statement.
+    Returning,
+    /// By a row trigger that `setup` has installed.
+    Trigger,
+    /// Not migrated (`mode: off`).
+    Off,
+    /// Migration was asked for and is not possible: the reason is a metric label and an obstacle.
+    Impossible(&'static str),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// `pg_attribute.attnum`.
+    pub number: i16,
+    pub type_ref: TypeRef,
+    /// `format_type()`, for people: `character varying(255)`.
+    pub type_name: String,
+    /// Declared length of varchar(n) and char(n), in characters.
+    pub length: Option<u32>,
+    /// Declared precision and scale of numeric(p,s).
+    pub precision: Option<(u32, i32)>,
+    pub not_null: bool,
+    /// `pg_get_expr` of the default, if any.
+    pub default: Option<String>,
+    pub identity: bool,
+    /// Fed by a sequence (serial or identity): AUTO_INCREMENT where MySQL allows one.
+    pub serial: bool,
+    /// GENERATED ALWAYS AS (…) STORED: MySQL gets the value as a plain column.
+    pub generated: Option<String>,
+    pub collation: Option<String>,
+    pub comment: Option<String>,
+    /// The column in MySQL.
+    pub target: TargetType,
+}
+
+/// The MySQL type a column becomes; says how a [`crate::value::Value`] is written to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetType {
+    /// tinyint(1)
+    Bool,
+    SmallInt,
+    Int,
+    BigInt,
+    Double,
+    /// decimal(p,s), p ≤ 65, s ≤ 30
+    Decimal {
+        precision: u32,
+        scale: u32,
+    },
+    /// varchar(n), NO PAD binary collation; also numeric without a scale, intervals, timetz, inet
+    VarChar {
+        length: u32,
+    },
+    /// char(n) PAD SPACE binary collation
+    Char {
+        length: u32,
+    },
+    LongText,
+    VarBinary {
+        length: u32,
+    },
+    LongBlob,
+    /// char(36) ascii
+    Uuid,
+    Date,
+    Time,
+    DateTime,
+    /// json on MySQL, longtext with a check on MariaDB
+    Json,
+    Enum(Vec<String>),
+    /// varchar(n), case-insensitive, accent-sensitive
+    CitextVarChar {
+        length: u32,
+    },
+    /// Not carried.
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unique {
+    pub name: String,
+    pub columns: Vec<usize>,
+    pub deferrable: bool,
+    /// UNIQUE NULLS NOT DISTINCT.
+    pub nulls_not_distinct: bool,
+    /// The WHERE of a partial unique index, or an index on expressions: text of PostgreSQL.
+    pub predicate: Option<String>,
+    pub expressions: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignKey {
+    pub name: String,
+    pub columns: Vec<usize>,
+    pub references: Oid,
+    /// Names of the referenced columns.
+    pub referenced: Vec<String>,
+    pub on_delete: Action,
+    pub on_update: Action,
+    pub deferrable: bool,
+}
+
+/// `pg_constraint.confdeltype` and `confupdtype`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    NoAction,
+    Restrict,
+    Cascade,
+    SetNull,
+    SetDefault,
+}
+
+impl Action {
+    /// True where the action changes rows that the statement does not name.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Cascade | Self::SetNull | Self::SetDefault)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckConstraint {
+    pub name: String,
+    /// `pg_get_constraintdef`.
+    pub definition: String,
+}
+
+/// A plain (not unique) index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    pub name: String,
+    /// `None` for an expression.
+    pub columns: Vec<Option<usize>>,
+    /// DESC, by position.
+    pub descending: Vec<bool>,
+    pub predicate: Option<String>,
+    /// `pg_get_indexdef`, for warnings.
+    pub definition: String,
+}
+
+impl Catalog {
+    /// The root table that `oid` is, or is a partition of.
+    #[must_use]
+    pub fn table(&self, oid: Oid) -> Option<&Arc<Table>> {
+        self.tables.get(self.roots.get(&oid).unwrap_or(&oid))
+    }
+
+    #[must_use]
+    pub fn by_id(&self, id: TableId) -> Option<&Arc<Table>> {
+        self.tables.values().find(|table| table.id == Some(id))
+    }
+
+    #[must_use]
+    pub fn by_name(&self, name: &TableName) -> Option<&Arc<Table>> {
+        self.tables.values().find(|table| table.name == *name)
+    }
+
+    /// Tables whose writes are carried over.
+    pub fn captured(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables
+            .values()
+            .filter(|table| matches!(table.capture, Capture::Returning | Capture::Trigger))
+    }
+}

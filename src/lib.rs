@@ -1,0 +1,12 @@
+//! Crossfade carries an auth service's data from PostgreSQL to MySQL while the service runs.
+
+pub mod names;
+pub mod policy;
+pub mod value;
+
+pub mod catalog;
+
+pub mod change;
+pub mod phase;
+
+pub mod handoff;

@@ -1,0 +1,122 @@
+//! What the user asked for, per table: the mode, its timeout, how to capture.
+//!
+//! ```text
+//! proxy.yaml `tables:` ──[`Policies`]──▶ Policy of one table ──▶ plan, session, apply
+//! ```
+//!
+//! Invariant: every table has exactly one policy at a time; a reload swaps all of them at once.
+
+use std::time::Duration;
+
+use crate::names::TableName;
+
+/// When the client is answered, relative to the secondary. Ordered from lax to strict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// Not migrated.
+    Off,
+    /// Once the primary has committed.
+    Async,
+    /// Once both have it, or the timeout has passed.
+    Blocking,
+    /// Once both have it; if the secondary cannot, the primary is rolled back.
+    Strict,
+}
+
+impl Mode {
+    pub const ALL: [Self; 4] = [Self::Off, Self::Async, Self::Blocking, Self::Strict];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Async => "async",
+            Self::Blocking => "blocking",
+            Self::Strict => "strict",
+        }
+    }
+}
+
+/// A table's line in the `tables:` section of proxy.yaml, resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub mode: Mode,
+    pub timeout: Duration,
+    pub capture: CaptureChoice,
+    /// `outbox: false`: a crash may lose the last writes of this table. With `async` only.
+    pub outbox: bool,
+}
+
+/// What proxy.yaml asks for; the catalogue decides what `Auto` means for a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureChoice {
+    Auto,
+    Returning,
+    Trigger,
+}
+
+/// The `tables:` section, in order; the first line whose pattern fits a table is its policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policies {
+    lines: Vec<(Pattern, Policy)>,
+    /// Where no line fits.
+    otherwise: Policy,
+}
+
+impl Policies {
+    #[must_use]
+    pub fn new(lines: Vec<(Pattern, Policy)>, otherwise: Policy) -> Self {
+        Self { lines, otherwise }
+    }
+
+    #[must_use]
+    pub fn of(&self, table: &TableName) -> Policy {
+        let line = self.lines.iter().find(|(pattern, _)| pattern.fits(table));
+        line.map_or(self.otherwise, |(_, policy)| *policy)
+    }
+}
+
+/// A table pattern of proxy.yaml: `users`, `auth.users`, `tmp_*`. `*` matches within a schema;
+/// `public` if none is named. The pattern `*` alone matches every table of every schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    #[must_use]
+    pub fn fits(&self, table: &TableName) -> bool {
+        if self.0 == "*" {
+            return true;
+        }
+        let (schema, name) = self.0.split_once('.').unwrap_or(("public", &self.0));
+        glob(schema, table.schema()) && glob(name, table.name())
+    }
+}
+
+/// `*` stands for any run of characters.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
+    let Some(rest) = text.strip_prefix(head) else { return false };
+    (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| glob(tail, &rest[at..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_matches_within_a_schema() {
+        let fits =
+            |pattern: &str, table: &str| Pattern::new(pattern).fits(&TableName::parse(table));
+        assert!(fits("tmp_*", "tmp_1"));
+        assert!(!fits("tmp_*", "auth.tmp_1"));
+        assert!(fits("auth.*", "auth.users"));
+        assert!(fits("*", "auth.users"));
+        assert!(fits("a*b*c", "aXbYc"));
+        assert!(!fits("a*b", "abc"));
+    }
+}
