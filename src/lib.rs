@@ -9,4 +9,5 @@ pub mod catalog;
 pub mod change;
 pub mod phase;
 
+pub mod backend;
 pub mod handoff;

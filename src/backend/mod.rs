@@ -1,0 +1,5 @@
+//! The two databases: how they are reached, asked and written to.
+//!
+//! Products are modules, roles are values: nothing in here knows which side is primary.
+
+pub mod stream;
