@@ -73,7 +73,6 @@ pub struct Table {
 }
 
 impl Table {
-    #[must_use]
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
         self.key.iter().map(|at| &self.columns[*at])
     }
