@@ -11,3 +11,5 @@ pub mod phase;
 
 pub mod backend;
 pub mod handoff;
+
+pub mod demo;

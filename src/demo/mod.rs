@@ -1,0 +1,3 @@
+//! Throwaway servers, and the story of a migration told on them.
+
+pub mod servers;
