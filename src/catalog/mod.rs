@@ -10,6 +10,11 @@
 //! Invariant: a `Catalog` is immutable; a change of the schema makes a new one with a higher
 //! version. Images are decoded with the very catalogue they were captured under, or dropped.
 
+pub mod choose;
+pub mod map;
+pub mod naming;
+pub mod testing;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -161,6 +166,8 @@ pub enum TargetType {
     CitextVarChar {
         length: u32,
     },
+    /// longtext, case-insensitive, accent-sensitive
+    CitextLongText,
     /// Not carried.
     None,
 }

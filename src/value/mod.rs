@@ -11,6 +11,7 @@
 //! Binary forms are read, not text: they do not depend on the session's DateStyle, TimeZone,
 //! IntervalStyle, bytea_output or extra_float_digits.
 
+mod builtin;
 mod size;
 
 use bytes::Bytes;
