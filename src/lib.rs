@@ -12,4 +12,6 @@ pub mod phase;
 pub mod backend;
 pub mod handoff;
 
+pub mod config;
+
 pub mod demo;

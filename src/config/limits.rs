@@ -1,0 +1,111 @@
+//! The `limits:` section: every bound has a name and a default here.
+
+use std::time::Duration;
+
+use super::reader::Section;
+use super::unit;
+
+/// What Crossfade may use. All of it can be changed by a reload; a changed bound holds for what
+/// begins after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Client connections at once; one more is refused with 53300.
+    pub max_connections: usize,
+    /// From the first byte of a client to a finished login.
+    pub login_timeout: Duration,
+    /// Largest message of a client that has not logged in.
+    pub login_bytes: usize,
+    /// To reach either database, login included.
+    pub connect_timeout: Duration,
+    /// Largest message that a session holds whole; larger ones are streamed through.
+    pub message_bytes: usize,
+    /// Longest statement that is parsed; a longer one passes unread (and counts as uncaptured).
+    pub statement_bytes: usize,
+    /// Prepared statements remembered for one client.
+    pub statements: usize,
+    /// Distinct statements whose plan is kept, in all sessions together.
+    pub plans: usize,
+    /// Rows of one transaction whose images are held; beyond, the outbox alone carries them.
+    pub transaction_rows: usize,
+    /// Images held in memory before the outbox serves alone. Bounds memory, not the lag.
+    pub queue_bytes: usize,
+    /// Connections to the secondary that apply at the same time.
+    pub workers: usize,
+    /// Row changes sent to the secondary in one transaction.
+    pub batch_rows: usize,
+    /// Longest pause between two attempts; the pause doubles from 50 ms up to this.
+    pub backoff_max: Duration,
+    /// An outbox entry this old belongs to whoever claims it.
+    pub grace: Duration,
+    /// How often phase, epoch and catalogue are read again.
+    pub poll: Duration,
+    /// A sidecar that could not confirm its epoch for this long stops answering.
+    pub lease: Duration,
+    /// Longest pause of the clients while the databases swap places.
+    pub hold: Duration,
+    /// How long open transactions may take to end after SIGTERM.
+    pub shutdown: Duration,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 1000,
+            login_timeout: Duration::from_secs(15),
+            login_bytes: 64 << 10,
+            connect_timeout: Duration::from_secs(5),
+            message_bytes: 1 << 20,
+            statement_bytes: 256 << 10,
+            statements: 10_000,
+            plans: 4096,
+            transaction_rows: 10_000,
+            queue_bytes: 64 << 20,
+            workers: 4,
+            batch_rows: 500,
+            backoff_max: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+            poll: Duration::from_secs(1),
+            lease: Duration::from_secs(5),
+            hold: Duration::from_secs(30),
+            shutdown: Duration::from_secs(30),
+        }
+    }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>) -> LimitsConfig {
+    let default = LimitsConfig::default();
+    let s = &mut section;
+    let limits = LimitsConfig {
+        max_connections: s.read(
+            "max_connections",
+            default.max_connections,
+            unit::between(1, 100_000),
+        ),
+        login_timeout: s.read("login_timeout", default.login_timeout, unit::duration),
+        login_bytes: s.read("login_bytes", default.login_bytes, unit::size),
+        connect_timeout: s.read("connect_timeout", default.connect_timeout, unit::duration),
+        message_bytes: s.read("message_bytes", default.message_bytes, unit::size),
+        statement_bytes: s.read("statement_bytes", default.statement_bytes, unit::size),
+        statements: s.read("statements", default.statements, unit::between(1, 1_000_000)),
+        plans: s.read("plans", default.plans, unit::between(1, 1_000_000)),
+        transaction_rows: s.read(
+            "transaction_rows",
+            default.transaction_rows,
+            unit::between(1, 10_000_000),
+        ),
+        queue_bytes: s.read("queue_bytes", default.queue_bytes, unit::size),
+        workers: s.read("workers", default.workers, unit::between(1, 256)),
+        batch_rows: s.read("batch_rows", default.batch_rows, unit::between(1, 10_000)),
+        backoff_max: s.read("backoff_max", default.backoff_max, unit::duration),
+        grace: s.read("grace", default.grace, unit::duration),
+        poll: s.read("poll", default.poll, unit::duration),
+        lease: s.read("lease", default.lease, unit::duration),
+        hold: s.read("hold", default.hold, unit::duration),
+        shutdown: s.read("shutdown", default.shutdown, unit::duration),
+    };
+    if limits.lease <= limits.poll {
+        section.mistake("lease", "must be longer than limits.poll");
+    }
+    section.finish();
+    limits
+}

@@ -1,0 +1,68 @@
+//! The `tables:` section: each line a pattern and a policy, the first that fits wins.
+
+use std::time::Duration;
+
+use crate::policy::{CaptureChoice, Mode, Pattern, Policies, Policy};
+
+use super::reader::Section;
+use super::unit;
+
+/// Longest wait for the secondary where the line names none.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+const MODES: [(&str, Mode); 4] = [
+    ("off", Mode::Off),
+    ("async", Mode::Async),
+    ("blocking", Mode::Blocking),
+    ("strict", Mode::Strict),
+];
+
+const CAPTURES: [(&str, CaptureChoice); 3] = [
+    ("auto", CaptureChoice::Auto),
+    ("returning", CaptureChoice::Returning),
+    ("trigger", CaptureChoice::Trigger),
+];
+
+/// The policy of every table where proxy.yaml has no `tables:` at all, or no line that fits.
+pub(super) const DEFAULT: Policy =
+    Policy { mode: Mode::Blocking, timeout: TIMEOUT, capture: CaptureChoice::Auto, outbox: true };
+
+/// Reads a mode as `tables:` and `POST /tables/{table}/mode` have it.
+pub fn mode(text: &str) -> Result<Mode, String> {
+    unit::word(&MODES, text)
+}
+
+pub(super) fn read(section: Section<'_, '_>) -> Policies {
+    let mut lines = Vec::new();
+    let mut last: Option<String> = None;
+    for (pattern, mut line) in section.into_sections() {
+        if last.as_deref() == Some("*") {
+            line.mistake("", "can never be reached: the line \"*\" before it fits every table");
+        }
+        if pattern.split('.').any(str::is_empty) || pattern.split('.').count() > 2 {
+            line.mistake("", "is no table pattern; write users, auth.users, tmp_* or auth.*");
+        }
+        let policy = policy(&mut line);
+        line.finish();
+        lines.push((Pattern::new(&pattern), policy));
+        last = Some(pattern);
+    }
+    Policies::new(lines, DEFAULT)
+}
+
+fn policy(line: &mut Section<'_, '_>) -> Policy {
+    let timed = line.has("timeout");
+    let policy = Policy {
+        mode: line.required("mode", mode).unwrap_or(DEFAULT.mode),
+        timeout: line.read("timeout", DEFAULT.timeout, unit::duration),
+        capture: line.read("capture", DEFAULT.capture, |text| unit::word(&CAPTURES, text)),
+        outbox: line.read("outbox", DEFAULT.outbox, unit::switch),
+    };
+    if !policy.outbox && policy.mode != Mode::Async {
+        line.mistake("outbox", "may be false with mode async only: the other modes promise more");
+    }
+    if timed && matches!(policy.mode, Mode::Off | Mode::Async) {
+        line.mistake("timeout", "has no meaning here: only blocking and strict wait");
+    }
+    policy
+}
