@@ -1,0 +1,34 @@
+#!/bin/bash
+# Runs every test, and ends by saying what was not tested.
+#
+#   CROSSFADE_WITHOUT=mysql tests/setup/test.sh [argument of cargo test]...
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/setup/places.sh
+
+left_out=${CROSSFADE_WITHOUT:-}
+without() { case ",${left_out//[ ;]/,}," in *,"$1",*) true ;; *) false ;; esac; }
+
+for server in mysql; do
+    if ! without $server && ! [ -x "$(mysql_home)/bin/mysqld" ]; then
+        echo "MySQL is missing: \`make setup\` brings it, \`make test WITHOUT=mysql\` leaves it out" >&2
+        exit 1
+    fi
+done
+
+export CROSSFADE_WITHOUT=$left_out CROSSFADE_NOT_TESTED=$PWD/target/not-tested
+mkdir -p target
+: >"$CROSSFADE_NOT_TESTED"
+status=0
+cargo test "$@" || status=$?
+
+echo
+if [ -s "$CROSSFADE_NOT_TESTED" ]; then
+    echo "NOT TESTED:"
+    sort -u "$CROSSFADE_NOT_TESTED" | sed 's/^/  /'
+elif [ -n "$left_out" ]; then
+    echo "NOT TESTED: what needs $left_out"
+else
+    echo "Nothing was left out."
+fi
+exit $status
