@@ -2,4 +2,7 @@
 //!
 //! Products are modules, roles are values: nothing in here knows which side is primary.
 
+pub mod dial;
+pub mod from_url;
 pub mod stream;
+pub mod tls;
