@@ -7,6 +7,8 @@
 //! Invariant: a [`Transaction`] holds only what the primary has committed (or, for `strict`, what it
 //! has executed and the session is about to commit), in statement order.
 
+mod decode;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -22,6 +22,8 @@ use crate::names::{Oid, TableId, TableName};
 use crate::policy::Policy;
 use crate::value::TypeRef;
 
+pub use crate::value::TargetType;
+
 /// All tables of the database, as of one moment.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -125,51 +127,6 @@ pub struct Column {
     pub comment: Option<String>,
     /// The column in MySQL.
     pub target: TargetType,
-}
-
-/// The MySQL type a column becomes; says how a [`crate::value::Value`] is written to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetType {
-    /// tinyint(1)
-    Bool,
-    SmallInt,
-    Int,
-    BigInt,
-    Double,
-    /// decimal(p,s), p ≤ 65, s ≤ 30
-    Decimal {
-        precision: u32,
-        scale: u32,
-    },
-    /// varchar(n), NO PAD binary collation; also numeric without a scale, intervals, timetz, inet
-    VarChar {
-        length: u32,
-    },
-    /// char(n) PAD SPACE binary collation
-    Char {
-        length: u32,
-    },
-    LongText,
-    VarBinary {
-        length: u32,
-    },
-    LongBlob,
-    /// char(36) ascii
-    Uuid,
-    Date,
-    Time,
-    DateTime,
-    /// json on MySQL, longtext with a check on MariaDB
-    Json,
-    Enum(Vec<String>),
-    /// varchar(n), case-insensitive, accent-sensitive
-    CitextVarChar {
-        length: u32,
-    },
-    /// longtext, case-insensitive, accent-sensitive
-    CitextLongText,
-    /// Not carried.
-    None,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

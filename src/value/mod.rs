@@ -12,11 +12,22 @@
 //! IntervalStyle, bytea_output or extra_float_digits.
 
 mod builtin;
+mod canonical;
+mod decode;
+mod json;
+mod mysql;
+mod network;
+mod record;
 mod size;
+mod target;
+mod text;
 
 use bytes::Bytes;
 
 use crate::names::Oid;
+
+pub use record::{Field, decode_record};
+pub use target::{Flavor, TargetType};
 
 /// A value of a column, decoded.
 ///
@@ -172,3 +183,6 @@ pub struct Unrepresentable {
     /// A fixed text, never content: `infinite`, `not a number`, `year past 9999`, …
     pub reason: &'static str,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! A value as a parameter of MySQL, exact or refused.
+//!
+//! ```text
+//! Value ──to_mysql(TargetType, Flavor)──▶ mysql_async::Value, or Unrepresentable
+//! ```
+//!
+//! Invariant: reading the column back gives the very value. What strict SQL mode would change with
+//! no more than a note (decimals cut, trailing blanks dropped) is refused here; what it refuses
+//! itself (ranges of integers) is left to it.
+
+use mysql_async::Value as Param;
+
+use super::json;
+use super::text;
+use crate::value::{Flavor, Numeric, TargetType, Unrepresentable, Value};
+
+impl Value {
+    /// The parameter that stores this value in a column of type `target`.
+    pub fn to_mysql(&self, target: &TargetType, flavor: Flavor) -> Result<Param, Unrepresentable> {
+        let kind = self.kind();
+        let refuse = |reason| Err(Unrepresentable { kind, reason });
+        match self {
+            Self::Null => Ok(Param::NULL),
+            Self::Bool(value) => Ok(Param::Int((*value).into())),
+            Self::Int(value) => integer(*value, target),
+            Self::Float4(value) => float(f64::from(*value), kind),
+            Self::Float8(value) => float(*value, kind),
+            Self::Numeric(value) => numeric(value, target),
+            Self::Text(value) => character(value, target),
+            Self::Bytes(value) => match target {
+                TargetType::VarBinary { length } if value.len() > *length as usize => {
+                    refuse("longer than its column")
+                }
+                _ => Ok(Param::Bytes(value.to_vec())),
+            },
+            Self::Uuid(value) => bounded(text::uuid(value), target, kind),
+            Self::Date(days) => text::civil_from_days(*days, kind).map(|civil| datetime(&civil)),
+            Self::Timestamp(micros) | Self::TimestampTz(micros) => {
+                text::civil_from_micros(*micros, kind).map(|civil| datetime(&civil))
+            }
+            Self::Time(micros) => Ok(time(*micros)),
+            Self::TimeTz(micros, west) => bounded(text::timetz(*micros, *west), target, kind),
+            Self::Interval { months, days, micros } => match (*months, *days, *micros) {
+                // PostgreSQL 17's infinite intervals.
+                (i32::MAX, i32::MAX, i64::MAX) | (i32::MIN, i32::MIN, i64::MIN) => {
+                    refuse("infinite")
+                }
+                (months, days, micros) => {
+                    bounded(text::interval(months, days, micros), target, kind)
+                }
+            },
+            Self::Json(value) | Self::Jsonb(value) => document(value, target, flavor, kind),
+            Self::Array(array) => {
+                let value = json::from_array(array)?;
+                document(&value, target, flavor, kind)
+            }
+        }
+    }
+}
+
+/// The target's own range is checked by the server: an integer past it is an error there.
+fn integer(value: i64, target: &TargetType) -> Result<Param, Unrepresentable> {
+    match target {
+        TargetType::Bool if !(0..=1).contains(&value) => {
+            Err(Unrepresentable { kind: "integer", reason: "neither 0 nor 1" })
+        }
+        _ => Ok(Param::Int(value)),
+    }
+}
+
+/// A real is exact as a double; the binary protocol carries all bits.
+fn float(value: f64, kind: &'static str) -> Result<Param, Unrepresentable> {
+    match value {
+        nan if nan.is_nan() => Err(Unrepresentable { kind, reason: "not a number" }),
+        infinite if infinite.is_infinite() => Err(Unrepresentable { kind, reason: "infinite" }),
+        finite => Ok(Param::Double(finite)),
+    }
+}
+
+fn numeric(value: &Numeric, target: &TargetType) -> Result<Param, Unrepresentable> {
+    let kind = "numeric";
+    let refuse = |reason| Err(Unrepresentable { kind, reason });
+    let text = match value {
+        Numeric::Finite(text) => text,
+        Numeric::NaN => return refuse("not a number"),
+        Numeric::PositiveInfinity | Numeric::NegativeInfinity => return refuse("infinite"),
+    };
+    let TargetType::Decimal { precision, scale } = target else {
+        return bounded(text.clone(), target, kind);
+    };
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let decimals = decimals.trim_end_matches('0').len();
+    let whole = whole.trim_start_matches('0').len();
+    if decimals > *scale as usize {
+        return refuse("more decimals than its column");
+    }
+    if whole > precision.saturating_sub(*scale) as usize {
+        return refuse("more digits than its column");
+    }
+    Ok(Param::Bytes(text.clone().into_bytes()))
+}
+
+fn character(value: &str, target: &TargetType) -> Result<Param, Unrepresentable> {
+    match target {
+        // MySQL's char drops trailing blanks, which PostgreSQL's char(n) does not count either.
+        TargetType::Char { .. } => bounded(value.trim_end_matches(' ').to_owned(), target, "text"),
+        TargetType::Enum(labels) if !labels.iter().any(|label| label == value) => {
+            Err(Unrepresentable { kind: "text", reason: "label the column does not have" })
+        }
+        _ => bounded(value.to_owned(), target, "text"),
+    }
+}
+
+/// MySQL counts characters as PostgreSQL does. It cuts trailing blanks past the length with a note
+/// only, hence the check here.
+fn bounded(
+    text: String,
+    target: &TargetType,
+    kind: &'static str,
+) -> Result<Param, Unrepresentable> {
+    let length = match target {
+        TargetType::VarChar { length }
+        | TargetType::Char { length }
+        | TargetType::CitextVarChar { length } => *length as usize,
+        TargetType::Uuid => 36,
+        _ => usize::MAX,
+    };
+    if text.len() > length && text.chars().count() > length {
+        return Err(Unrepresentable { kind, reason: "longer than its column" });
+    }
+    Ok(Param::Bytes(text.into_bytes()))
+}
+
+fn datetime(civil: &text::Civil) -> Param {
+    let clock = &civil.clock;
+    Param::Date(
+        civil.year,
+        civil.month,
+        civil.day,
+        clock.hour,
+        clock.minute,
+        clock.second,
+        clock.micro,
+    )
+}
+
+/// 24:00:00 is one day to the protocol, and 24:00:00 again in the column.
+fn time(micros: i64) -> Param {
+    let clock = text::clock(micros);
+    let (days, hour) = (clock.hour / 24, clock.hour % 24);
+    Param::Time(false, days.into(), hour, clock.minute, clock.second, clock.micro)
+}
+
+/// MySQL's json keeps numbers as 64-bit integers and doubles; MariaDB's, and longtext, keep text.
+fn document(
+    value: &str,
+    target: &TargetType,
+    flavor: Flavor,
+    kind: &'static str,
+) -> Result<Param, Unrepresentable> {
+    if matches!((target, flavor), (TargetType::Json, Flavor::MySql)) {
+        json::check_numbers(value, kind)?;
+    }
+    bounded(value.to_owned(), target, kind)
+}

@@ -1,0 +1,153 @@
+//! The texts that stand for a value where MySQL has no type of its own for it.
+//!
+//! ```text
+//! date, time, timestamp ──▶ ISO, as PostgreSQL prints with DateStyle ISO     (array elements)
+//! interval              ──▶ ISO 8601, as with IntervalStyle iso_8601         (varchar)
+//! timetz                ──▶ 12:00:00.5+02                                    (varchar)
+//! ```
+//!
+//! Invariant: equal text means equal value, and the value can be read back from it.
+
+use crate::value::Unrepresentable;
+
+pub(super) const MICROS_PER_DAY: i64 = 86_400_000_000;
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// A date and time of day that MySQL can hold: years 1 to 9999.
+pub(super) struct Civil {
+    pub(super) year: u16,
+    pub(super) month: u8,
+    pub(super) day: u8,
+    pub(super) clock: Clock,
+}
+
+/// A time of day, up to 24:00:00.
+pub(super) struct Clock {
+    pub(super) hour: u8,
+    pub(super) minute: u8,
+    pub(super) second: u8,
+    pub(super) micro: u32,
+}
+
+/// Days from 0001-01-01 (day 1) to PostgreSQL's day 0, 2000-01-01.
+const EPOCH_FROM_COMMON_ERA: i32 = 730_120;
+
+/// Reads a date; `kind` names the type in the refusal.
+pub(super) fn civil_from_days(days: i32, kind: &'static str) -> Result<Civil, Unrepresentable> {
+    use chrono::Datelike as _;
+    let refuse = |reason| Unrepresentable { kind, reason };
+    if days == i32::MAX || days == i32::MIN {
+        return Err(refuse("infinite"));
+    }
+    let date = days
+        .checked_add(EPOCH_FROM_COMMON_ERA)
+        .and_then(chrono::NaiveDate::from_num_days_from_ce_opt)
+        .ok_or_else(|| refuse(if days < 0 { "year before 1" } else { "year past 9999" }))?;
+    match u16::try_from(date.year()) {
+        Ok(year @ 1..=9999) => Ok(Civil {
+            year,
+            month: u8::try_from(date.month()).unwrap_or_default(),
+            day: u8::try_from(date.day()).unwrap_or_default(),
+            clock: clock(0),
+        }),
+        _ if date.year() < 1 => Err(refuse("year before 1")),
+        _ => Err(refuse("year past 9999")),
+    }
+}
+
+/// Reads a timestamp of microseconds since 2000-01-01.
+pub(super) fn civil_from_micros(micros: i64, kind: &'static str) -> Result<Civil, Unrepresentable> {
+    if micros == i64::MAX || micros == i64::MIN {
+        return Err(Unrepresentable { kind, reason: "infinite" });
+    }
+    let days = micros.div_euclid(MICROS_PER_DAY);
+    let days = i32::try_from(days).expect("2^63 microseconds are fewer than 2^31 days");
+    let civil = civil_from_days(days, kind)?;
+    Ok(Civil { clock: clock(micros.rem_euclid(MICROS_PER_DAY)), ..civil })
+}
+
+/// Splits microseconds since midnight, which are between 0 and a day.
+pub(super) fn clock(micros: i64) -> Clock {
+    let seconds = micros / MICROS_PER_SECOND;
+    let part = |value: i64| u8::try_from(value).unwrap_or_default();
+    Clock {
+        hour: part(seconds / 3600),
+        minute: part(seconds / 60 % 60),
+        second: part(seconds % 60),
+        micro: u32::try_from(micros % MICROS_PER_SECOND).unwrap_or_default(),
+    }
+}
+
+pub(super) fn date(civil: &Civil) -> String {
+    format!("{:04}-{:02}-{:02}", civil.year, civil.month, civil.day)
+}
+
+pub(super) fn timestamp(civil: &Civil) -> String {
+    format!("{} {}", date(civil), time(&civil.clock))
+}
+
+pub(super) fn time(clock: &Clock) -> String {
+    let whole = format!("{:02}:{:02}:{:02}", clock.hour, clock.minute, clock.second);
+    whole + &fraction(clock.micro)
+}
+
+/// `west` counts seconds west of UTC, as PostgreSQL keeps it; text has them east.
+pub(super) fn timetz(micros: i64, west: i32) -> String {
+    let sign = if west > 0 { '-' } else { '+' };
+    let seconds = west.unsigned_abs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let mut text = format!("{}{sign}{hours:02}", time(&clock(micros)));
+    if minutes != 0 || seconds != 0 {
+        text.push_str(&format!(":{minutes:02}"));
+    }
+    if seconds != 0 {
+        text.push_str(&format!(":{seconds:02}"));
+    }
+    text
+}
+
+/// `P1Y2M3DT4H5M6.7S`; every part carries its own sign, parts that are zero are left out.
+pub(super) fn interval(months: i32, days: i32, micros: i64) -> String {
+    let mut text = String::from("P");
+    let push = |text: &mut String, amount: i64, unit: char| {
+        if amount != 0 {
+            text.push_str(&format!("{amount}{unit}"));
+        }
+    };
+    push(&mut text, i64::from(months / 12), 'Y');
+    push(&mut text, i64::from(months % 12), 'M');
+    push(&mut text, i64::from(days), 'D');
+    if micros != 0 {
+        text.push('T');
+        let seconds = micros / MICROS_PER_SECOND;
+        push(&mut text, seconds / 3600, 'H');
+        push(&mut text, seconds / 60 % 60, 'M');
+        let (second, micro) = (seconds % 60, micros % MICROS_PER_SECOND);
+        if second != 0 || micro != 0 {
+            let sign = if second < 0 || micro < 0 { "-" } else { "" };
+            let micro = u32::try_from(micro.unsigned_abs()).unwrap_or_default();
+            text.push_str(&format!("{sign}{}{}S", second.unsigned_abs(), fraction(micro)));
+        }
+    }
+    if text.len() == 1 { String::from("PT0S") } else { text }
+}
+
+/// `.5` for 500,000 microseconds; nothing for none.
+fn fraction(micro: u32) -> String {
+    if micro == 0 {
+        return String::new();
+    }
+    format!(".{micro:06}").trim_end_matches('0').to_owned()
+}
+
+/// `0123abcd-…`, lower case.
+pub(super) fn uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
