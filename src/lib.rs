@@ -5,9 +5,12 @@ pub mod policy;
 pub mod value;
 
 pub mod catalog;
+pub mod sql;
 
 pub mod change;
 pub mod phase;
+
+pub mod plan;
 
 pub mod backend;
 pub mod handoff;

@@ -1,0 +1,200 @@
+//! Decides what happens to a statement: passed on, rewritten to be captured, or flagged.
+//!
+//! ```text
+//! text ──tokens──▶ [`classify`] ──Step──▶ [`rewrite`] ──edits──▶ Plan ──▶ [`cache`] ──▶ session
+//! ```
+//!
+//! Invariant: a plan is a function of the text without its literals, the situation (catalogue,
+//! epoch, timeline) and the search path, so it can be kept under exactly these and reused for every
+//! text that has them in common. A rewritten statement does what the client's does, and writes its
+//! outbox entries in the same statement: row and entry live and die together, whatever savepoint,
+//! crash or PREPARE TRANSACTION comes between.
+//!
+//! Not here: what to do with the rows that come back (`capture`).
+
+pub mod cache;
+mod classify;
+mod clause;
+mod columns;
+mod edit;
+mod moves;
+mod resolve;
+mod rewrite;
+mod session_words;
+mod with;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::catalog::Table;
+use crate::change::Operation;
+use crate::names::TableName;
+use crate::phase::Situation;
+use crate::sql::lexer::{Lexer, split};
+
+pub use edit::Applied;
+use edit::Edit;
+pub use resolve::SearchPath;
+
+/// What is done with one query string, which may hold several statements.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub statements: Vec<Planned>,
+    edits: Vec<Edit>,
+}
+
+/// One statement of a plan.
+#[derive(Debug)]
+pub struct Planned {
+    pub step: Step,
+    tokens: Range<usize>,
+}
+
+/// What one statement is, as far as the proxy has to know.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Passed on; does not write tables.
+    Read,
+    /// Passed on; neither read nor write (SET, SHOW, LISTEN, …).
+    Other,
+    /// Passed on; writes tables that are not migrated.
+    Unmigrated,
+    /// Rewritten: rows come back with the columns of [`Capture`] at their end.
+    Capture(Arc<Capture>),
+    /// Its outbox entries are written by the statement itself or by triggers; no images come back.
+    Entered(Vec<Arc<Table>>),
+    /// TRUNCATE: outbox entries for these tables are written by [`Truncate::entries`] after it.
+    Truncate(Arc<Truncate>),
+    /// Passed on; writes that are not carried over. The tables are marked dirty first.
+    Uncaptured {
+        tables: Vec<TableName>,
+        reason: &'static str,
+    },
+    Ddl,
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+    /// COMMIT, as the client wrote it.
+    Commit,
+    /// BEGIN, ROLLBACK and what else moves between transactions; the tag tells how it ended.
+    Transaction,
+    /// `PREPARE name AS …`, with the plan of its statement.
+    Prepare {
+        name: String,
+        step: Box<Self>,
+    },
+    Execute(String),
+    /// `DEALLOCATE name`, or all.
+    Deallocate(Option<String>),
+    /// SET search_path and whatever else may change what a name means: by its text.
+    SearchPath(Option<SearchPath>),
+    /// CREATE TEMP TABLE name: the name means the temporary table from now on.
+    Temporary(String),
+}
+
+/// How a captured statement's rows are read.
+#[derive(Debug)]
+pub struct Capture {
+    pub table: Arc<Table>,
+    pub operation: Operation,
+    /// What the client's command tag begins with: `INSERT 0 `, `UPDATE `, …
+    pub tag: &'static str,
+    /// The client asked for rows of its own.
+    pub returning: bool,
+    /// The columns added, in order.
+    pub columns: &'static [Added],
+}
+
+/// A column that the rewrite added at the end of each row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// `crossfade.outbox.id`, int8.
+    Entry,
+    /// The LSN, int8.
+    Lsn,
+    /// `record_send(ROW(key columns))`.
+    Key,
+    /// `record_send(ROW(tableoid, ROW(t.*)))`.
+    Row,
+    /// The entry for the row's old key, int8.
+    OldEntry,
+    /// The old key, as [`Added::Key`].
+    OldKey,
+    /// `I`, `U` or `D` as text: MERGE does all three.
+    Operation,
+}
+
+#[derive(Debug)]
+pub struct Truncate {
+    pub tables: Vec<Arc<Table>>,
+    /// The statement that writes the entries; it has to follow in the same transaction.
+    pub entries: String,
+}
+
+impl Plan {
+    /// The text to send instead of `sql`, with the map back to the client's positions; `None` where
+    /// nothing is to be changed.
+    ///
+    /// # Panics
+    /// Never: `sql` has the tokens that the plan was made from (see [`crate::sql::normal`]).
+    #[must_use]
+    pub fn apply(&self, sql: &str) -> Option<Applied> {
+        if self.edits.is_empty() {
+            return None;
+        }
+        let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
+        Some(edit::apply(sql, &tokens, &self.edits))
+    }
+
+    /// The only statement's step; `Other` for an empty string.
+    #[must_use]
+    pub fn single(&self) -> Option<&Step> {
+        match &self.statements[..] {
+            [planned] => Some(&planned.step),
+            _ => None,
+        }
+    }
+}
+
+/// Plans a query string. Pure: the same arguments always give the same plan.
+#[must_use]
+pub fn plan(sql: &str, situation: &Situation, path: &SearchPath, server: u32) -> Plan {
+    let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
+    let mut plan = Plan::default();
+    for range in split(&tokens) {
+        let statement = classify::Input {
+            sql,
+            tokens: &tokens[range.clone()],
+            first: range.start,
+            names: resolve::Names { catalog: &situation.catalog, path },
+            situation,
+            server,
+        };
+        let (step, edits) = classify::step(&statement);
+        plan.edits.extend(edits);
+        plan.statements.push(Planned { step, tokens: range });
+    }
+    plan
+}
+
+impl Planned {
+    /// Where the statement stands in the text, as token positions.
+    #[must_use]
+    pub fn tokens(&self) -> Range<usize> {
+        self.tokens.clone()
+    }
+}
+
+impl Step {
+    /// True where the literals of the text, which the cache's key does not hold, matter.
+    fn depends_on_literals(&self) -> bool {
+        match self {
+            Self::SearchPath(_) | Self::Uncaptured { .. } => true,
+            Self::Prepare { step, .. } => step.depends_on_literals(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

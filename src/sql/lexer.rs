@@ -1,0 +1,320 @@
+//! Cuts PostgreSQL's SQL into tokens with their positions, without allocating per token.
+//!
+//! ```text
+//! "SELECT 'a' -- x" ──▶ Word 0..6, String 7..10
+//! ```
+//!
+//! Invariant: the lexical rules are those of PostgreSQL's scanner (nested comments, dollar quotes,
+//! `E''`, `U&""`), so no literal can be mistaken for code, nor code for a literal. Malformed input
+//! (an unterminated string) ends the text; the server will say so itself.
+
+/// What a token is. Positions are bytes into the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub kind: Kind,
+    pub start: usize,
+    pub end: usize,
+    /// Number of `(` and `[` that are open at this token; a bracket itself counts as outside.
+    pub depth: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An unquoted identifier or keyword.
+    Word,
+    /// `"x"` or `U&"x"`.
+    Quoted,
+    /// Any string literal, dollar-quoted ones included.
+    String,
+    Number,
+    /// `$1`
+    Parameter,
+    /// One byte of an operator or punctuation.
+    Symbol(u8),
+}
+
+impl Token {
+    #[must_use]
+    pub fn text<'a>(&self, sql: &'a [u8]) -> &'a [u8] {
+        &sql[self.start..self.end]
+    }
+
+    /// True for the unquoted word `keyword` (given in upper case), whatever its case.
+    #[must_use]
+    pub fn is(&self, sql: &[u8], keyword: &str) -> bool {
+        self.kind == Kind::Word && self.text(sql).eq_ignore_ascii_case(keyword.as_bytes())
+    }
+
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        matches!(self.kind, Kind::String | Kind::Number)
+    }
+
+    /// The identifier as PostgreSQL stores it: unquoted words folded to lower case.
+    #[must_use]
+    pub fn identifier(&self, sql: &[u8]) -> Option<String> {
+        let text = std::str::from_utf8(self.text(sql)).ok()?;
+        match self.kind {
+            Kind::Word => Some(text.to_lowercase()),
+            Kind::Quoted if text.starts_with('"') => {
+                Some(text.get(1..text.len().checked_sub(1)?)?.replace("\"\"", "\""))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An iterator over the tokens of a text.
+#[derive(Clone, Debug)]
+pub struct Lexer<'a> {
+    sql: &'a [u8],
+    at: usize,
+    depth: u32,
+}
+
+impl<'a> Lexer<'a> {
+    #[must_use]
+    pub fn new(sql: &'a [u8]) -> Self {
+        Self { sql, at: 0, depth: 0 }
+    }
+
+    fn peek(&self, ahead: usize) -> u8 {
+        self.sql.get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    fn skip_blanks(&mut self) {
+        loop {
+            match self.peek(0) {
+                b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => self.at += 1,
+                b'-' if self.peek(1) == b'-' => self.skip_line(),
+                b'/' if self.peek(1) == b'*' => self.skip_comment(),
+                _ => return,
+            }
+        }
+    }
+
+    fn skip_line(&mut self) {
+        while self.at < self.sql.len() && !matches!(self.sql[self.at], b'\n' | b'\r') {
+            self.at += 1;
+        }
+    }
+
+    fn skip_comment(&mut self) {
+        let mut open = 0_u32;
+        while self.at < self.sql.len() {
+            match (self.peek(0), self.peek(1)) {
+                (b'/', b'*') => (open, self.at) = (open + 1, self.at + 2),
+                (b'*', b'/') => (open, self.at) = (open - 1, self.at + 2),
+                _ => self.at += 1,
+            }
+            if open == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Moves past a quoted run that starts at the current position; a doubled quote stays inside.
+    fn skip_quoted(&mut self, quote: u8, backslash: bool) {
+        self.at += 1;
+        while self.at < self.sql.len() {
+            let byte = self.sql[self.at];
+            self.at += 1;
+            if backslash && byte == b'\\' {
+                self.at += 1;
+            } else if byte == quote {
+                if self.peek(0) != quote {
+                    return;
+                }
+                self.at += 1;
+            }
+        }
+        self.at = self.sql.len();
+    }
+
+    fn skip_word(&mut self) {
+        while self.at < self.sql.len() && is_word(self.sql[self.at]) {
+            self.at += 1;
+        }
+    }
+
+    fn skip_number(&mut self) {
+        while self.at < self.sql.len() {
+            let byte = self.sql[self.at];
+            let sign = matches!(byte, b'+' | b'-')
+                && matches!(self.sql[self.at - 1], b'e' | b'E')
+                && self.peek(1).is_ascii_digit();
+            if !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.') || sign) {
+                return;
+            }
+            self.at += 1;
+        }
+    }
+
+    /// `$1`, `$$…$$`, `$tag$…$tag$`, or a lone `$`.
+    fn dollar(&mut self) -> Kind {
+        let start = self.at;
+        self.at += 1;
+        if self.peek(0).is_ascii_digit() {
+            while self.peek(0).is_ascii_digit() {
+                self.at += 1;
+            }
+            return Kind::Parameter;
+        }
+        while is_word(self.peek(0)) && self.peek(0) != b'$' {
+            self.at += 1;
+        }
+        if self.peek(0) != b'$' {
+            self.at = start + 1;
+            return Kind::Symbol(b'$');
+        }
+        self.at += 1;
+        let tag = &self.sql[start..self.at];
+        let rest = &self.sql[self.at..];
+        let close = rest.windows(tag.len()).position(|window| window == tag);
+        self.at = close.map_or(self.sql.len(), |close| self.at + close + tag.len());
+        Kind::String
+    }
+
+    /// A token that begins with a letter: a word, or a literal with a prefix.
+    fn word(&mut self) -> Kind {
+        match (self.peek(0) | 0x20, self.peek(1), self.peek(2)) {
+            (b'e', b'\'', _) => {
+                self.at += 1;
+                self.skip_quoted(b'\'', true);
+                Kind::String
+            }
+            (b'b' | b'x' | b'n', b'\'', _) => {
+                self.at += 1;
+                self.skip_quoted(b'\'', false);
+                Kind::String
+            }
+            (b'u', b'&', quote @ (b'\'' | b'"')) => {
+                self.at += 2;
+                self.skip_quoted(quote, false);
+                if quote == b'"' { Kind::Quoted } else { Kind::String }
+            }
+            _ => {
+                self.skip_word();
+                Kind::Word
+            }
+        }
+    }
+}
+
+impl Iterator for Lexer<'_> {
+    type Item = Token;
+
+    fn next(&mut self) -> Option<Token> {
+        self.skip_blanks();
+        let start = self.at;
+        let byte = *self.sql.get(start)?;
+        let mut depth = self.depth;
+        let kind = match byte {
+            b'\'' => {
+                self.skip_quoted(b'\'', false);
+                Kind::String
+            }
+            b'"' => {
+                self.skip_quoted(b'"', false);
+                Kind::Quoted
+            }
+            b'$' => self.dollar(),
+            b'0'..=b'9' => {
+                self.skip_number();
+                Kind::Number
+            }
+            b'.' if self.peek(1).is_ascii_digit() => {
+                self.skip_number();
+                Kind::Number
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => self.word(),
+            b'(' | b'[' => {
+                self.at += 1;
+                self.depth += 1;
+                Kind::Symbol(byte)
+            }
+            b')' | b']' => {
+                self.at += 1;
+                self.depth = self.depth.saturating_sub(1);
+                depth = self.depth;
+                Kind::Symbol(byte)
+            }
+            _ => {
+                self.at += 1;
+                Kind::Symbol(byte)
+            }
+        };
+        Some(Token { kind, start, end: self.at.min(self.sql.len()), depth })
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
+}
+
+/// The statements of a text: ranges of `tokens` between semicolons outside all brackets.
+#[must_use]
+pub fn split(tokens: &[Token]) -> Vec<std::ops::Range<usize>> {
+    let mut statements = Vec::new();
+    let mut start = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        if token.kind == Kind::Symbol(b';') && token.depth == 0 {
+            statements.push(start..at);
+            start = at + 1;
+        }
+    }
+    statements.push(start..tokens.len());
+    statements.retain(|range| !range.is_empty());
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(sql: &str) -> Vec<&str> {
+        Lexer::new(sql.as_bytes()).map(|token| &sql[token.start..token.end]).collect()
+    }
+
+    #[test]
+    fn literals_and_comments_of_every_form_are_one_token_or_none() {
+        assert_eq!(texts("a'b''c'd"), ["a", "'b''c'", "d"]);
+        assert_eq!(texts(r"E'a\'b' x"), [r"E'a\'b'", "x"]);
+        assert_eq!(texts(r"'a\' x"), [r"'a\'", "x"]);
+        assert_eq!(texts("$$ ; ' $$ $t$ $$ $t$ $1"), ["$$ ; ' $$", "$t$ $$ $t$", "$1"]);
+        assert_eq!(texts("a /* x /* y */ ; */ b -- c\n d"), ["a", "b", "d"]);
+        assert_eq!(texts(r#"U&"a" "b""c" U&'x'"#), [r#"U&"a""#, r#""b""c""#, "U&'x'"]);
+        assert_eq!(texts("1.5e-3+.5 a$1"), ["1.5e-3", "+", ".5", "a$1"]);
+        assert_eq!(texts("'open"), ["'open"]);
+    }
+
+    #[test]
+    fn statements_end_at_semicolons_outside_brackets() {
+        let sql = b"; SELECT (1;2) ; COMMIT;;";
+        let tokens: Vec<_> = Lexer::new(sql).collect();
+        let found: Vec<_> = split(&tokens)
+            .into_iter()
+            .map(|range| tokens[range.start].text(sql).to_vec())
+            .collect();
+        assert_eq!(found, [b"SELECT".to_vec(), b"COMMIT".to_vec()]);
+    }
+
+    #[test]
+    fn any_bytes_are_lexed_to_the_end_without_a_panic() {
+        let pieces: [&[u8]; 12] =
+            [b"'", b"\"", b"$", b"$a$", b"E'", b"\\", b"/*", b"*/", b"--", b"(", b")", b"\xff1e+"];
+        let mut seed = 7_usize;
+        for _ in 0..20_000 {
+            let mut sql = Vec::new();
+            for _ in 0..8 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1442);
+                sql.extend_from_slice(pieces[(seed >> 33) % pieces.len()]);
+            }
+            let mut last = 0;
+            for token in Lexer::new(&sql) {
+                assert!(last <= token.start && token.start < token.end, "{sql:?}");
+                last = token.end;
+            }
+        }
+    }
+}
