@@ -90,7 +90,7 @@ impl Server {
     /// Starts a server on a free port and returns once it answers.
     pub fn start(product: Product, options: Options) -> Result<Self, ServerError> {
         let directory = place::fresh(product, options.durable, &serial())?;
-        let guard = guard(&directory)?;
+        let guard = guard(&directory, product.quit_signal())?;
         let mut server = Self { product, options, port: 0, directory, child: None, guard };
         template::copy(product, &server.options, &server.data())?;
         if server.options.tls {
@@ -256,13 +256,13 @@ impl Drop for Server {
 }
 
 /// Waits until our end of its pipe closes, ends the server if it still runs, removes the directory.
-fn guard(directory: &Path) -> Result<Child, ServerError> {
+fn guard(directory: &Path, quit: &str) -> Result<Child, ServerError> {
     const SCRIPT: &str = r#"
         trap '' INT TERM HUP
         read -r nothing
         pid=$(cat "$1/pid" 2>/dev/null)
         if [ -n "$pid" ] && grep -qas -- "$1" "/proc/$pid/cmdline"; then
-            kill -QUIT "$pid"; kill -CONT "$pid"; tries=0
+            kill -s "$2" "$pid"; kill -CONT "$pid"; tries=0
             while grep -qas -- "$1" "/proc/$pid/cmdline" && [ $tries -lt 40 ]; do
                 sleep 0.05; tries=$((tries + 1))
             done
@@ -272,6 +272,7 @@ fn guard(directory: &Path) -> Result<Child, ServerError> {
     Command::new("sh")
         .args(["-c", SCRIPT, "guard"])
         .arg(directory)
+        .arg(quit)
         .current_dir("/")
         .process_group(0)
         .stdin(Stdio::piped())
