@@ -1,5 +1,8 @@
 //! The tests that need more than one module: one binary, since linking is what costs.
 
+#![allow(unreachable_pub, reason = "nothing outside this binary reaches any of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its supporting code too")]
 
+#[allow(dead_code, reason = "a world offers what tests to come need")]
+mod support;
 mod tidy;

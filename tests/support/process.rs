@@ -1,0 +1,161 @@
+//! Crossfade as its users run it: a process with a proxy.yaml.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::PATIENCE;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_crossfade");
+
+/// A running `crossfade run`; it is killed with the test, however that ends.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    guard: Child,
+    log: PathBuf,
+    pub port: u16,
+    pub admin_port: u16,
+}
+
+impl Proxy {
+    /// Starts it and waits until it is ready.
+    pub async fn start(config: &Path) -> Self {
+        let log = config.with_file_name("log");
+        let output = fs::File::options().create(true).append(true).open(&log).unwrap();
+        let child = Command::new(PROGRAM)
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        // Its input closes when the test process is gone, even if that was killed.
+        let guard = Command::new("sh")
+            .args(["-c", "trap '' INT; read -r nothing; kill -KILL \"$1\"", "guard"])
+            .arg(child.id().to_string())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let text = fs::read_to_string(config).unwrap();
+        let (port, admin_port) = (port_of(&text, "listen:"), port_of(&text, "admin:"));
+        let mut proxy = Self { child, guard, log, port, admin_port };
+        proxy.until_ready().await;
+        proxy
+    }
+
+    async fn until_ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("crossfade run ended with {status}\n{}", self.log_tail());
+            }
+            if matches!(self.get("/health/readiness").await, Some((200, _))) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never ready\n{}", self.log_tail());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A GET of the admin server: status and body; `None` if it does not answer.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.request("GET", path).await
+    }
+
+    pub async fn request(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin_port)).await.ok()?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok()?;
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+
+    /// The value of one series of `/metrics`, named as it is printed there without the prefix:
+    /// `outbox_entries{state="pending"}`. A series that does not exist yet is 0.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await.expect("the admin server answers");
+        let name = format!("crossfade_{series} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill9(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end (SIGTERM) and waits; returns its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("sh").args(["-c", "kill -TERM \"$1\"", "kill", &pid]).status().unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Makes it read proxy.yaml again.
+    pub fn reload(&self) {
+        let pid = self.child.id().to_string();
+        Command::new("sh").args(["-c", "kill -HUP \"$1\"", "kill", &pid]).status().unwrap();
+    }
+
+    /// Everything it printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.guard.kill());
+        drop(self.guard.wait());
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs a verb to its end: exit code, and what it printed on both streams.
+pub fn verb(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output =
+        Command::new(PROGRAM).args(arguments).arg("--config").arg(config).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// The port in a section's line of a proxy.yaml that a test wrote.
+fn port_of(config: &str, section: &str) -> u16 {
+    let line = config.lines().find(|line| line.starts_with(section)).unwrap();
+    let digits = line.rsplit(':').next().unwrap().trim_matches([' ', '}']);
+    digits.parse().unwrap()
+}
