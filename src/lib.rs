@@ -6,11 +6,14 @@ pub mod value;
 
 pub mod catalog;
 pub mod sql;
+pub mod wire;
 
 pub mod change;
 pub mod phase;
 
 pub mod plan;
+
+pub mod capture;
 
 pub mod backend;
 pub mod handoff;

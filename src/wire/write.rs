@@ -1,0 +1,111 @@
+//! Writes the messages that Crossfade sends of its own.
+//!
+//! Invariant: each function appends one whole message whose length is right by construction.
+
+use bytes::{BufMut as _, BytesMut};
+
+/// Appends a message: `body` writes what follows the length.
+pub fn message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
+    out.put_u8(tag);
+    let start = out.len();
+    out.put_u32(0);
+    body(out);
+    let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+fn text(out: &mut BytesMut, text: &[u8]) {
+    out.put_slice(text);
+    out.put_u8(0);
+}
+
+/// Query.
+pub fn query(out: &mut BytesMut, sql: &str) {
+    message(out, b'Q', |out| text(out, sql.as_bytes()));
+}
+
+/// Parse; `types` is what follows the query string: the count and the OIDs.
+pub fn parse(out: &mut BytesMut, name: &[u8], sql: &str, types: &[u8]) {
+    message(out, b'P', |out| {
+        text(out, name);
+        text(out, sql.as_bytes());
+        out.put_slice(types);
+    });
+}
+
+/// Bind without parameters; one result format for all columns.
+pub fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], format: u16) {
+    message(out, b'B', |out| {
+        text(out, portal);
+        text(out, statement);
+        out.put_u16(0);
+        out.put_u16(0);
+        out.put_u16(1);
+        out.put_u16(format);
+    });
+}
+
+/// Execute, all rows.
+pub fn execute(out: &mut BytesMut, portal: &[u8]) {
+    message(out, b'E', |out| {
+        text(out, portal);
+        out.put_u32(0);
+    });
+}
+
+/// Describe a portal.
+pub fn describe_portal(out: &mut BytesMut, portal: &[u8]) {
+    message(out, b'D', |out| {
+        out.put_u8(b'P');
+        text(out, portal);
+    });
+}
+
+/// Close a statement.
+pub fn close_statement(out: &mut BytesMut, name: &[u8]) {
+    message(out, b'C', |out| {
+        out.put_u8(b'S');
+        text(out, name);
+    });
+}
+
+/// A message without a body: Sync, Flush, NoData, …
+pub fn empty(out: &mut BytesMut, tag: u8) {
+    message(out, tag, |_| {});
+}
+
+/// CommandComplete.
+pub fn command_complete(out: &mut BytesMut, tag: &[u8]) {
+    message(out, b'C', |out| text(out, tag));
+}
+
+/// ReadyForQuery with its transaction status.
+pub fn ready(out: &mut BytesMut, status: u8) {
+    message(out, b'Z', |out| out.put_u8(status));
+}
+
+/// ErrorResponse in PostgreSQL's own form: severity (twice), SQLSTATE, message.
+pub fn error(out: &mut BytesMut, severity: &str, code: &str, message_text: &str) {
+    message(out, b'E', |out| {
+        for (field, value) in
+            [(b'S', severity), (b'V', severity), (b'C', code), (b'M', message_text)]
+        {
+            out.put_u8(field);
+            text(out, value.as_bytes());
+        }
+        out.put_u8(0);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_carries_its_own_length() {
+        let mut out = BytesMut::new();
+        empty(&mut out, b'S');
+        query(&mut out, "x");
+        assert_eq!(&out[..], b"S\0\0\0\x04Q\0\0\0\x06x\0");
+    }
+}
