@@ -18,6 +18,11 @@ pub mod capture;
 pub mod backend;
 pub mod handoff;
 
+pub mod admin;
+
+pub mod metrics;
+pub mod telemetry;
+
 pub mod config;
 
 pub mod demo;

@@ -5,4 +5,6 @@
 
 #[allow(dead_code, reason = "a world offers what tests to come need")]
 mod support;
+
+mod admin;
 mod tidy;

@@ -23,7 +23,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::admin::{AdminConfig, Token};
 use crate::policy::Policies;
+use crate::telemetry::{LogConfig, LogFormat};
 
 pub use address::{DatabaseUrl, Host, ListenAddress, Secret, TlsMode};
 pub use limits::LimitsConfig;
@@ -66,14 +68,6 @@ pub struct ListenTls {
     pub required: bool,
 }
 
-/// The `admin:` section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminConfig {
-    pub address: SocketAddr,
-    /// Wanted for every POST. Without one, POST is answered on loopback only.
-    pub token: Option<Secret>,
-}
-
 /// The `backfill:` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackfillConfig {
@@ -90,21 +84,6 @@ pub struct ShadowConfig {
     pub share: f64,
     /// Connections to the secondary for it.
     pub pool: usize,
-}
-
-/// The `log:` section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    pub level: tracing::Level,
-    pub format: LogFormat,
-    /// Appended to; opened again on reload, so that it can be rotated. Standard error if not set.
-    pub file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 /// Why there is no [`Config`]: every mistake of the file.
@@ -226,9 +205,9 @@ fn admin(mut section: Section<'_, '_>) -> AdminConfig {
     let address = section.read("address", address, |text| {
         text.parse().map_err(|_| format!("\"{text}\" is not an IP address with a port"))
     });
-    let token = section.optional("token", |text| Ok(Secret::new(text.to_owned())));
+    let token = section.optional("token", |text| Ok(text.to_owned()));
     section.finish();
-    AdminConfig { address, token: token.filter(|token| !token.reveal().is_empty()) }
+    AdminConfig { address, token: token.filter(|token| !token.is_empty()).map(Token::new) }
 }
 
 fn database(

@@ -1,0 +1,206 @@
+//! HTTP beside the stream: metrics, health, status, the dashboard, and requests to change things.
+//!
+//! ```text
+//! GET  ──▶ what others publish (Situation, Ledger, Health, the registries) ──▶ JSON or text
+//! POST ──token──▶ [`Request`] ──(bounded)──▶ proxy, which answers through the request's reply
+//! ```
+//!
+//! Invariant: nothing in here waits for a database. A GET is answered from what was last published,
+//! so that a database that hangs cannot hang its own monitoring.
+//!
+//! Not here: doing what a POST asks (`proxy`), what the numbers mean (their modules).
+
+pub mod client;
+mod health;
+mod report;
+mod server;
+mod token;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request as HttpRequest, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use prometheus::proto::MetricFamily;
+use prometheus::{Registry, TextEncoder};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::names::TableName;
+use crate::phase::Situation;
+use crate::policy::Mode;
+
+pub use health::{Health, Side};
+pub use report::{Lag, Ledger, LedgerLine, Report, Status, TableReport, primary};
+pub use token::Token;
+
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// A reload reads files and may wait for a database; nothing else takes long.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// POSTs waiting for the proxy; one more is told to come back.
+pub const REQUESTS_MAX: usize = 16;
+
+/// The `admin:` section of proxy.yaml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    pub address: SocketAddr,
+    /// Wanted for every POST. Without one, POST is answered on loopback only.
+    pub token: Option<Token>,
+}
+
+/// What a POST asks of the proxy.
+#[derive(Debug)]
+pub enum Request {
+    /// Read proxy.yaml again.
+    Reload { reply: oneshot::Sender<Result<(), String>> },
+    /// Another mode for one table, until the next reload or restart.
+    SetMode { table: TableName, mode: Mode, reply: oneshot::Sender<Result<(), String>> },
+}
+
+/// What the routes answer from.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub situation: watch::Receiver<Arc<Situation>>,
+    pub ledger: watch::Receiver<Arc<Ledger>>,
+    pub health: watch::Receiver<Arc<Health>>,
+    pub registries: Vec<Registry>,
+    /// The `Authorization` that POST wants; a reload may change it.
+    pub token: watch::Receiver<Option<Token>>,
+    pub requests: mpsc::Sender<Request>,
+}
+
+/// Answers until `stop` is true.
+pub async fn serve(listener: TcpListener, published: Published, stop: watch::Receiver<bool>) {
+    server::serve(listener, router(published), stop).await;
+}
+
+fn router(published: Published) -> Router {
+    Router::new()
+        .route("/", get(dashboard))
+        .route("/metrics", get(metrics))
+        .route("/health/liveness", get(async || "ok\n"))
+        .route("/health/readiness", get(readiness))
+        .route("/migration-status", get(migration_status))
+        .route("/reload", post(reload))
+        .route("/tables/{table}/mode", post(set_mode))
+        .layer(middleware::from_fn_with_state(published.clone(), guard))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(published)
+}
+
+/// Holds every request to the time limit, and every POST to the rule of [`token`].
+async fn guard(
+    State(published): State<Published>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: HttpRequest,
+    next: Next,
+) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let token = published.token.borrow().clone();
+        if let Err(denied) = token::check(token.as_ref(), peer, request.headers()) {
+            let status = match denied {
+                token::Denied::Unauthorized => StatusCode::UNAUTHORIZED,
+                token::Denied::NotLoopback | token::Denied::OtherSite => StatusCode::FORBIDDEN,
+            };
+            return refusal(status, &denied.to_string());
+        }
+    }
+    match tokio::time::timeout(ANSWER_TIME_MAX, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refusal(StatusCode::GATEWAY_TIMEOUT, "the answer took too long"),
+    }
+}
+
+async fn dashboard() -> impl IntoResponse {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
+    ([(CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("dashboard.html")))
+}
+
+async fn metrics(State(published): State<Published>) -> Response {
+    match TextEncoder::new().encode_to_string(&published.gather()) {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn readiness(State(published): State<Published>) -> impl IntoResponse {
+    let health = Arc::clone(&published.health.borrow());
+    let status = match health.primary.answers {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, [(CACHE_CONTROL, "no-store")], Json((*health).clone()))
+}
+
+async fn migration_status(State(published): State<Published>) -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], Json(published.report()))
+}
+
+async fn reload(State(published): State<Published>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    published.ask(Request::Reload { reply }, answer, json!({ "reloaded": true })).await
+}
+
+#[derive(Debug, Deserialize)]
+struct ModeBody {
+    mode: String,
+}
+
+async fn set_mode(
+    State(published): State<Published>,
+    Path(table): Path<String>,
+    Json(body): Json<ModeBody>,
+) -> Response {
+    let Some(mode) = Mode::ALL.into_iter().find(|mode| mode.as_str() == body.mode) else {
+        return refusal(StatusCode::BAD_REQUEST, "mode is one of off, async, blocking, strict");
+    };
+    let table = TableName::parse(&table);
+    if published.situation.borrow().catalog.by_name(&table).is_none() {
+        return refusal(StatusCode::NOT_FOUND, "there is no such table");
+    }
+    let said =
+        json!({ "table": table.to_string(), "mode": mode.as_str(), "until": "reload or restart" });
+    let (reply, answer) = oneshot::channel();
+    published.ask(Request::SetMode { table, mode, reply }, answer, said).await
+}
+
+impl Published {
+    fn gather(&self) -> Vec<MetricFamily> {
+        self.registries.iter().flat_map(Registry::gather).collect()
+    }
+
+    fn report(&self) -> Report {
+        let situation = Arc::clone(&self.situation.borrow());
+        let ledger = Arc::clone(&self.ledger.borrow());
+        Report::new(&situation, &ledger, &self.gather())
+    }
+
+    /// Hands a request over and waits for what became of it.
+    async fn ask(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<(), String>>,
+        said: serde_json::Value,
+    ) -> Response {
+        if self.requests.try_send(request).is_err() {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "busy with earlier requests");
+        }
+        match answer.await {
+            Ok(Ok(())) => Json(said).into_response(),
+            Ok(Err(message)) => refusal(StatusCode::CONFLICT, &message),
+            Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
+        }
+    }
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({ "error": message }))).into_response()
+}

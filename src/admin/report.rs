@@ -1,0 +1,229 @@
+//! What `/migration-status` and `crossfade status` say.
+//!
+//! ```text
+//! Situation + Ledger + sync_errors_total ──[`Report::new`]──▶ JSON, or text for a terminal
+//! ```
+//!
+//! Invariant: names, counts, codes and times only. The first three fields are a contract with the
+//! dashboards of the applications that are migrated; the rest may grow.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus::proto::MetricFamily;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Capture, Table};
+use crate::phase::{Phase, Situation};
+
+/// The name of the counter that `errorsByEntity` is made of, as it is gathered.
+const ERRORS: &str = "crossfade_sync_errors_total";
+
+/// Answer of `GET /migration-status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub status: Status,
+    pub total_errors: u64,
+    /// `users.update` → errors since this sidecar started.
+    pub errors_by_entity: BTreeMap<String, u64>,
+    pub phase: String,
+    pub primary: String,
+    pub epoch: u64,
+    pub lag: Lag,
+    pub tables: BTreeMap<String, TableReport>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Healthy,
+    Errors,
+}
+
+/// How far the secondary is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lag {
+    /// Age of the oldest outbox entry.
+    pub seconds: f64,
+    /// Outbox entries that wait for their first or next attempt.
+    pub pending: u64,
+    /// Those of them that have failed before.
+    pub stuck: u64,
+}
+
+/// One table's state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableReport {
+    pub mode: String,
+    /// `returning`, `trigger`, `off`, or why it cannot be migrated.
+    pub capture: String,
+    /// Its name in MySQL.
+    pub target: String,
+    /// Why the two sides may differ, until a verify pass is clean.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dirty: Option<String>,
+    pub pending: u64,
+    pub stuck: u64,
+    /// Code and column of the latest failure among the stuck entries.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_error: Option<String>,
+}
+
+/// What the outbox and `crossfade.tables` say, as of the last look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ledger {
+    /// Age of the oldest entry, in seconds.
+    pub oldest_seconds: f64,
+    /// By the table's name, as it is printed.
+    pub tables: BTreeMap<String, LedgerLine>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerLine {
+    pub dirty: Option<String>,
+    pub pending: u64,
+    pub stuck: u64,
+    pub last_error: Option<String>,
+}
+
+impl Report {
+    #[must_use]
+    pub fn new(situation: &Situation, ledger: &Ledger, gathered: &[MetricFamily]) -> Self {
+        let errors_by_entity = errors(gathered);
+        let total_errors = errors_by_entity.values().sum();
+        let lines = || ledger.tables.values();
+        Self {
+            status: if total_errors == 0 { Status::Healthy } else { Status::Errors },
+            total_errors,
+            errors_by_entity,
+            phase: situation.phase.as_str().to_owned(),
+            primary: primary(situation.phase).to_owned(),
+            epoch: situation.epoch,
+            lag: Lag {
+                seconds: ledger.oldest_seconds,
+                pending: lines().map(|line| line.pending).sum(),
+                stuck: lines().map(|line| line.stuck).sum(),
+            },
+            tables: situation.catalog.tables.values().map(|table| line(table, ledger)).collect(),
+        }
+    }
+}
+
+/// Who answers the clients.
+#[must_use]
+pub fn primary(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Setup | Phase::DualWrite => "postgresql",
+        Phase::Switched | Phase::Complete => "mysql",
+    }
+}
+
+fn line(table: &Table, ledger: &Ledger) -> (String, TableReport) {
+    let name = table.name.to_string();
+    let known = ledger.tables.get(&name).cloned().unwrap_or_default();
+    let capture = match &table.capture {
+        Capture::Returning => "returning".to_owned(),
+        Capture::Trigger => "trigger".to_owned(),
+        Capture::Off => "off".to_owned(),
+        Capture::Impossible(reason) => format!("impossible: {reason}"),
+    };
+    let report = TableReport {
+        mode: table.policy.mode.as_str().to_owned(),
+        capture,
+        target: table.target.clone(),
+        dirty: known.dirty,
+        pending: known.pending,
+        stuck: known.stuck,
+        last_error: known.last_error,
+    };
+    (name, report)
+}
+
+/// Sums the counter over its codes; entities without an error are left out.
+fn errors(gathered: &[MetricFamily]) -> BTreeMap<String, u64> {
+    let mut entities = BTreeMap::new();
+    let family = gathered.iter().find(|family| family.name() == ERRORS);
+    for metric in family.into_iter().flat_map(MetricFamily::get_metric) {
+        let label = |name: &str| {
+            metric.get_label().iter().find(|label| label.name() == name).map_or("", |l| l.value())
+        };
+        // A counter of whole numbers, far from the 2^53 where a float would round.
+        let count = metric.get_counter().get_value() as u64;
+        if count > 0 {
+            let entity = format!("{}.{}", label("table"), label("operation"));
+            *entities.entry(entity).or_insert(0) += count;
+        }
+    }
+    entities
+}
+
+/// As `crossfade status` prints it.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phase, primary, epoch, lag, .. } = self;
+        writeln!(f, "phase {phase}   primary {primary}   epoch {epoch}")?;
+        writeln!(
+            f,
+            "lag {:.1} s   pending {}   stuck {}   errors {}",
+            lag.seconds, lag.pending, lag.stuck, self.total_errors
+        )?;
+        let width = self.tables.keys().map(String::len).max().unwrap_or(0).max("table".len());
+        writeln!(f, "\n{:width$}  mode      capture    pending  stuck  state", "table")?;
+        for (name, table) in &self.tables {
+            let state = match (&table.dirty, &table.last_error) {
+                (Some(reason), _) => format!("dirty: {reason}"),
+                (None, Some(error)) => error.clone(),
+                (None, None) => "ok".to_owned(),
+            };
+            let TableReport { mode, capture, pending, stuck, .. } = table;
+            writeln!(f, "{name:width$}  {mode:8}  {capture:9}  {pending:>7}  {stuck:>5}  {state}")?;
+        }
+        for (entity, count) in &self.errors_by_entity {
+            writeln!(f, "errors {entity}: {count}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{IntCounterVec, Opts, Registry};
+
+    use super::*;
+
+    fn gathered(errors: &[(&str, &str, &str, u64)]) -> Vec<MetricFamily> {
+        let registry = Registry::new_custom(Some("crossfade".to_owned()), None).unwrap();
+        let labels = ["table", "operation", "code"];
+        let counter = IntCounterVec::new(Opts::new("sync_errors_total", "."), &labels).unwrap();
+        registry.register(Box::new(counter.clone())).unwrap();
+        for (table, operation, code, count) in errors {
+            counter.with_label_values(&[table, operation, code]).inc_by(*count);
+        }
+        registry.gather()
+    }
+
+    #[test]
+    fn errors_are_summed_by_entity_over_their_codes() {
+        let errors = gathered(&[
+            ("users", "update", "1062", 2),
+            ("users", "update", "1205", 1),
+            ("auth.codes", "insert", "1062", 4),
+            ("logs", "delete", "1062", 0),
+        ]);
+        let report = Report::new(&Situation::transparent(), &Ledger::default(), &errors);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(
+            json.to_string(),
+            r#"{"status":"errors","totalErrors":7,"errorsByEntity":{"auth.codes.insert":4,"users.update":3},"phase":"setup","primary":"postgresql","epoch":0,"lag":{"seconds":0.0,"pending":0,"stuck":0},"tables":{}}"#
+        );
+    }
+
+    #[test]
+    fn without_an_error_it_is_healthy() {
+        let report = Report::new(&Situation::transparent(), &Ledger::default(), &gathered(&[]));
+        assert_eq!((report.status, report.total_errors), (Status::Healthy, 0));
+    }
+}

@@ -1,0 +1,145 @@
+//! The admin port, asked over HTTP: exact shapes, who may POST, and peers that misbehave.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossfade::admin::client::{get, post};
+use crossfade::admin::{Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crossfade::metrics::Metrics;
+use crossfade::phase::Situation;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+/// An admin port on its own, with the senders of what it publishes.
+struct Admin {
+    address: SocketAddr,
+    health: watch::Sender<Arc<Health>>,
+    requests: mpsc::Receiver<Request>,
+    _stop: watch::Sender<bool>,
+}
+
+async fn start(token: Option<&str>) -> Admin {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+    let (health, health_seen) = watch::channel(Arc::new(Health::unknown()));
+    let published = Published {
+        situation: watch::channel(Arc::new(Situation::transparent())).1,
+        ledger: watch::channel(Arc::new(Ledger::default())).1,
+        health: health_seen,
+        registries: Metrics::new().unwrap().registries().into(),
+        token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
+        requests: sender,
+    };
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(crossfade::admin::serve(listener, published, stopped));
+    Admin { address, health, requests, _stop: stop }
+}
+
+#[tokio::test]
+async fn migration_status_has_exactly_its_shape() {
+    let admin = start(None).await;
+    let answer = get(admin.address, "/migration-status").await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.body,
+        concat!(
+            r#"{"status":"healthy","totalErrors":0,"errorsByEntity":{},"phase":"setup","#,
+            r#""primary":"postgresql","epoch":0,"lag":{"seconds":0.0,"pending":0,"stuck":0},"tables":{}}"#
+        )
+    );
+}
+
+#[tokio::test]
+async fn readiness_follows_the_primary_alone() {
+    let admin = start(None).await;
+    let unknown = get(admin.address, "/health/readiness").await.unwrap();
+    assert_eq!(unknown.status, 503);
+    admin.health.send_modify(|health| {
+        let mut seen = Health::clone(health);
+        (seen.primary.answers, seen.primary.error) = (true, None);
+        seen.secondary.error = Some("connection refused".to_owned());
+        *health = Arc::new(seen);
+    });
+    let ready = get(admin.address, "/health/readiness").await.unwrap();
+    assert_eq!(ready.status, 200);
+    assert_eq!(
+        ready.body,
+        concat!(
+            r#"{"primary":{"product":"postgresql","answers":true},"#,
+            r#""secondary":{"product":"mysql","answers":false,"error":"connection refused"}}"#
+        )
+    );
+    assert_eq!(get(admin.address, "/health/liveness").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text_with_the_process_beside_them() {
+    let admin = start(None).await;
+    let text = get(admin.address, "/metrics").await.unwrap().body;
+    for line in ["crossfade_build_info{version=", "process_resident_memory_bytes "] {
+        assert!(text.contains(&format!("\n{line}")), "no {line} in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_needs_the_token_where_there_is_one() {
+    let mut admin = start(Some("hunter2")).await;
+    let wrong = Token::new("hunter3".to_owned());
+    for token in [None, Some(&wrong)] {
+        let answer = post(admin.address, "/reload", token, String::new()).await.unwrap();
+        assert_eq!(answer.status, 401, "{}", answer.body);
+        assert!(!answer.body.contains("hunter"), "{}", answer.body);
+    }
+    assert!(admin.requests.try_recv().is_err(), "a refused POST went through");
+    let right = Token::new("hunter2".to_owned());
+    let asked = tokio::spawn(async move {
+        post(admin.address, "/reload", Some(&right), String::new()).await.unwrap()
+    });
+    let Some(Request::Reload { reply }) = admin.requests.recv().await else { panic!("no reload") };
+    reply.send(Err("proxy.yaml:3: limits.lease: …".to_owned())).unwrap();
+    let answer = asked.await.unwrap();
+    assert_eq!((answer.status, answer.body.contains("limits.lease")), (409, true));
+}
+
+#[tokio::test]
+async fn a_mode_is_checked_before_it_is_asked_for() {
+    let mut admin = start(None).await;
+    let body = |mode: &str| format!("{{\"mode\":\"{mode}\"}}");
+    let unknown = post(admin.address, "/tables/users/mode", None, body("sometimes")).await.unwrap();
+    assert_eq!(unknown.status, 400);
+    let missing = post(admin.address, "/tables/users/mode", None, body("async")).await.unwrap();
+    assert_eq!(missing.status, 404);
+    let large = post(admin.address, "/tables/users/mode", None, " ".repeat(1 << 20)).await.unwrap();
+    assert_eq!(large.status, 413);
+    assert!(admin.requests.try_recv().is_err(), "nothing should have been asked");
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_cut_off() {
+    let admin = start(None).await;
+    let mut socket = TcpStream::connect(admin.address).await.unwrap();
+    let flood = "GET / HTTP/1.1\r\nX: ".to_owned() + &"a".repeat(1 << 20);
+    // The peer may hang up while we still write: that is what is wanted.
+    drop(socket.write_all(flood.as_bytes()).await);
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await;
+    match read.expect("the connection was left open") {
+        Ok(_) => {
+            assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+        }
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+    }
+    assert_eq!(get(admin.address, "/health/liveness").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn the_dashboard_needs_nothing_from_elsewhere() {
+    let admin = start(None).await;
+    let page = get(admin.address, "/").await.unwrap().body;
+    assert!(page.contains("/migration-status"));
+    assert!(!page.contains("//cdn") && !page.contains("https://"), "it loads something");
+}
