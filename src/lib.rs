@@ -26,3 +26,5 @@ pub mod telemetry;
 pub mod config;
 
 pub mod demo;
+
+pub mod cli;

@@ -1,0 +1,83 @@
+//! `crossfade status`: what the sidecar at `admin.address` says about itself.
+
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+
+use crate::admin::client;
+use crate::admin::{Report, Status as Verdict};
+use crate::config::Config;
+
+use super::{Failure, Format, Outcome};
+
+/// Between two looks of `--watch`.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Clears a terminal and moves to its first line.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Phase, per-table state, lag and errors of the running sidecar.
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    /// Look again every second, until interrupted.
+    #[arg(long)]
+    watch: bool,
+}
+
+impl Status {
+    /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables, 3 when no
+    /// sidecar answers.
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        format: Format,
+        out: &mut impl Write,
+    ) -> Result<Outcome, Failure> {
+        loop {
+            let report = ask(config.admin.address).await.map_err(Failure::Unreachable)?;
+            if self.watch && format == Format::Text && std::io::stdout().is_terminal() {
+                write!(out, "{CLEAR}")?;
+            }
+            print(&report, format, out)?;
+            if !self.watch {
+                return Ok(outcome(&report));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+async fn ask(address: SocketAddr) -> anyhow::Result<Report> {
+    let address = reachable(address);
+    let answer = client::get(address, "/migration-status").await;
+    let answer = answer.with_context(|| format!("no sidecar answers at {address}"))?;
+    serde_json::from_str(&answer.body)
+        .map_err(|_| anyhow!("what answers at {address} is not Crossfade"))
+}
+
+/// Where a server that listens on every address is reached from here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn print(report: &Report, format: Format, out: &mut impl Write) -> std::io::Result<()> {
+    match format {
+        Format::Text => write!(out, "{report}")?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
+    }
+    out.flush()
+}
+
+fn outcome(report: &Report) -> Outcome {
+    let dirty = report.tables.values().any(|table| table.dirty.is_some());
+    match report.status == Verdict::Errors || report.lag.stuck > 0 || dirty {
+        true => Outcome::Found,
+        false => Outcome::Well,
+    }
+}
