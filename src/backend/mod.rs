@@ -4,5 +4,6 @@
 
 pub mod dial;
 pub mod from_url;
+pub mod postgres;
 pub mod stream;
 pub mod tls;

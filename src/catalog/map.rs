@@ -54,6 +54,10 @@ fn indexed_groups(table: &Table, referenced: &[usize]) -> Vec<Vec<usize>> {
         !unique.columns.is_empty() && unique.columns.iter().all(|at| referenced.contains(at))
     });
     groups.extend(referenced_sets.map(|unique| unique.columns.clone()));
+    // No hash stands for "equal but for case", so citext under a constraint needs a whole index too.
+    let is_citext = |at: &usize| table.columns[*at].type_ref.pg_type == PgType::Citext;
+    let citext = table.uniques.iter().map(|unique| &unique.columns);
+    groups.extend(citext.filter(|columns| columns.iter().any(is_citext)).cloned());
     groups.retain(|group| !group.is_empty());
     groups
 }

@@ -1,0 +1,201 @@
+//! Connections of Crossfade's own to PostgreSQL, and one that is kept up.
+//!
+//! ```text
+//! Connector ──connect()──▶ Client          one attempt, for commands and for work of its own
+//! Link      ──get()──────▶ &mut Client     the same connection while it lives, a new one after
+//! ```
+//!
+//! Every connection starts with the same settings: an empty `search_path`, `row_security = off`
+//! (a policy then makes a statement fail instead of hiding rows), commits that are flushed, and no
+//! timeout of the role's that would cut a drain short.
+//!
+//! Invariant: attempts are spaced by a pause that doubles from [`BACKOFF_MIN`] to [`BACKOFF_MAX`],
+//! so a server that comes back is not met by a storm.
+//!
+//! Not here: what is asked (`introspect`, `control`, `outbox`).
+
+use std::io;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::config::SslMode as ClientSslMode;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, Config, Connection, NoTls};
+
+use crate::backend::postgres::url::{FromUrl, Host};
+use crate::backend::stream::Stream;
+
+/// First pause between attempts.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Longest pause between attempts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Longest time for one attempt, login included.
+pub const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// What each connection is set to. Roles and databases can have settings of their own, which would
+/// otherwise decide how Crossfade's statements are read.
+const SETTINGS: &str = "SET search_path = ''; SET row_security = off; SET synchronous_commit = on; \
+     SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+     SET default_transaction_isolation = 'read committed'; \
+     SET default_transaction_read_only = off; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
+     SET TimeZone = 'UTC'; SET standard_conforming_strings = on; SET bytea_output = 'hex'; \
+     SET extra_float_digits = 1; SET client_min_messages = warning";
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("could not reach PostgreSQL at {place}")]
+    Unreachable { place: String, source: io::Error },
+    #[error("PostgreSQL at {place} did not answer in time")]
+    TimedOut { place: String },
+    #[error("PostgreSQL at {place} refused the login")]
+    Refused { place: String, source: tokio_postgres::Error },
+}
+
+/// Makes connections.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    url: FromUrl,
+}
+
+impl Connector {
+    #[must_use]
+    pub fn new(url: FromUrl) -> Self {
+        Self { url }
+    }
+
+    #[must_use]
+    pub fn url(&self) -> &FromUrl {
+        &self.url
+    }
+
+    /// One attempt, ended after [`CONNECT_MAX`]. The connection ends when the client is dropped.
+    pub async fn connect(&self) -> Result<Client, ConnectError> {
+        match timeout(CONNECT_MAX, self.login()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ConnectError::TimedOut { place: self.url.to_string() }),
+        }
+    }
+
+    async fn login(&self) -> Result<Client, ConnectError> {
+        let place = || self.url.to_string();
+        let stream = self.dial().await;
+        let stream =
+            stream.map_err(|source| ConnectError::Unreachable { place: place(), source })?;
+        let config = self.config();
+        // The stream is encrypted already where it has to be; the client library adds no TLS.
+        let client = match stream {
+            Stream::Tcp(socket) => spawn(config.connect_raw(socket, NoTls).await),
+            Stream::Unix(socket) => spawn(config.connect_raw(socket, NoTls).await),
+            Stream::Tls(stream) => spawn(config.connect_raw(*stream, NoTls).await),
+        };
+        let client = client.map_err(|source| ConnectError::Refused { place: place(), source })?;
+        let set = client.batch_execute(SETTINGS).await;
+        set.map_err(|source| ConnectError::Refused { place: place(), source })?;
+        Ok(client)
+    }
+
+    async fn dial(&self) -> io::Result<Stream> {
+        match &self.url.host {
+            Host::Tcp(name) => Stream::tcp(TcpStream::connect((&**name, self.url.port)).await?),
+            Host::Unix(directory) => {
+                let socket = directory.join(format!(".s.PGSQL.{}", self.url.port));
+                Ok(Stream::Unix(UnixStream::connect(socket).await?))
+            }
+        }
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::new();
+        config.user(&self.url.user).dbname(&self.url.database).application_name("crossfade");
+        config.ssl_mode(ClientSslMode::Disable);
+        if let Some(password) = &self.url.password {
+            config.password(password);
+        }
+        config
+    }
+}
+
+/// Drives the connection in a task of its own, which ends with the client.
+fn spawn<S>(
+    connected: Result<(Client, Connection<S, NoTlsStream>), tokio_postgres::Error>,
+) -> Result<Client, tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (client, connection) = connected?;
+    tokio::spawn(async move {
+        // Whoever uses the client gets the error; here it would be reported twice.
+        drop(connection.await);
+    });
+    Ok(client)
+}
+
+/// One connection, opened when first wanted and again whenever it was lost.
+#[derive(Debug)]
+pub struct Link {
+    connector: Connector,
+    client: Option<Client>,
+    pause: Duration,
+}
+
+impl Link {
+    #[must_use]
+    pub fn new(connector: Connector) -> Self {
+        Self { connector, client: None, pause: BACKOFF_MIN }
+    }
+
+    /// The open connection, or one attempt to open it.
+    pub async fn get(&mut self) -> Result<&mut Client, ConnectError> {
+        let open = self.client.take().filter(|client| !client.is_closed());
+        let client = match open {
+            Some(client) => client,
+            None => self.connector.connect().await?,
+        };
+        self.pause = BACKOFF_MIN;
+        Ok(self.client.insert(client))
+    }
+
+    /// Gives the connection up, for instance because a transaction in it was left half done.
+    pub fn discard(&mut self) {
+        self.client = None;
+    }
+
+    /// Waits before the next attempt: half of the pause and a random part of the other half, so
+    /// that many sidecars do not come at once. The pause then doubles.
+    pub async fn back_off(&mut self) {
+        let half = self.pause / 2;
+        let jitter = rand::rng().random_range(0.0..=1.0);
+        sleep(half + half.mul_f64(jitter)).await;
+        self.pause = (self.pause * 2).min(BACKOFF_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_to_their_bound() {
+        let url = "postgres://u@127.0.0.1:1/d".parse().unwrap();
+        let mut link = Link::new(Connector::new(url));
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let start = Instant::now();
+            link.back_off().await;
+            longest = longest.max(start.elapsed());
+        }
+        assert!(BACKOFF_MAX / 2 <= longest && longest <= BACKOFF_MAX + BACKOFF_MIN);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named() {
+        let url = "postgres://u:secret@127.0.0.1:1/d".parse().unwrap();
+        let error = Connector::new(url).connect().await.unwrap_err();
+        assert_eq!(error.to_string(), "could not reach PostgreSQL at 127.0.0.1:1/d");
+    }
+}

@@ -1,0 +1,284 @@
+//! Crossfade's own tables on PostgreSQL, its guard, and the triggers of tables captured by trigger.
+//!
+//! ```text
+//! captured statement ──▶ crossfade.outbox ◀── crossfade.capture_<id>()  (trigger tables)
+//!          └──▶ crossfade.guard(epoch, timeline) ◀──┘  same lock, same turn
+//! ```
+//!
+//! Everything is `CREATE … IF NOT EXISTS` or `CREATE OR REPLACE`, so that running it twice changes
+//! nothing. Functions run as their owner with a fixed `search_path`; application roles get what a
+//! captured write needs and no more. All of it lives in one schema: dropping that schema takes the
+//! triggers with it, and leaves nothing behind.
+//!
+//! Invariant: while an entry is being written its transaction holds the advisory lock
+//! ([`LOCK_CLASS`], [`LOCK_KEY`]) shared, and it was this side's turn when the lock was taken.
+
+use tokio_postgres::{Client, Error};
+
+use crate::catalog::Table;
+use crate::names::{TableId, TableName, quote_pg};
+
+/// Class of the advisory lock that captured writes share and a switchover takes alone.
+pub const LOCK_CLASS: i32 = 0x4352_4f53;
+/// Its number.
+pub const LOCK_KEY: i32 = 1;
+
+/// Raised by the guard where the epoch is another, or it is MySQL's turn.
+pub const STALE_EPOCH: &str = "CF001";
+/// Raised by the guard where the server is on another timeline: it was promoted.
+pub const STALE_TIMELINE: &str = "CF002";
+
+/// The trigger's name on every table that has one.
+pub const TRIGGER: &str = "crossfade_capture";
+/// The trigger for TRUNCATE.
+pub const TRUNCATE_TRIGGER: &str = "crossfade_capture_truncate";
+
+/// Creates the schema `crossfade`. Runs in one transaction; running it again changes nothing.
+///
+/// The epoch is a sequence because reading one is not bound to a snapshot. It holds twice the
+/// epoch, plus one while MySQL is the primary, so that phase and epoch cannot disagree.
+pub const DDL: &str = r#"
+CREATE SCHEMA IF NOT EXISTS crossfade;
+
+CREATE SEQUENCE IF NOT EXISTS crossfade.epoch AS bigint MINVALUE 0 START WITH 2 NO CYCLE;
+CREATE SEQUENCE IF NOT EXISTS crossfade.outbox_id AS bigint CACHE 1 NO CYCLE;
+
+CREATE TABLE IF NOT EXISTS crossfade.outbox (
+    id         bigint PRIMARY KEY DEFAULT pg_catalog.nextval('crossfade.outbox_id'),
+    table_id   integer NOT NULL,
+    op         "char" NOT NULL,
+    key        bytea,
+    epoch      bigint NOT NULL,
+    counter    bigint NOT NULL,
+    n          integer NOT NULL DEFAULT 0,
+    at         timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    attempts   integer NOT NULL DEFAULT 0,
+    last_error text,
+    next_try   timestamptz
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10000,
+        autovacuum_vacuum_cost_delay = 0, fillfactor = 90);
+
+CREATE TABLE IF NOT EXISTS crossfade.tables (
+    id           integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    schema       text NOT NULL,
+    name         text NOT NULL,
+    capture      text NOT NULL,
+    target       text NOT NULL,
+    dirty_reason text,
+    dirty_since  timestamptz,
+    UNIQUE (schema, name)
+);
+
+CREATE TABLE IF NOT EXISTS crossfade.sidecars (
+    id          text PRIMARY KEY,
+    address     text NOT NULL,
+    epoch       bigint NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    lease_until timestamptz NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS crossfade.settings (
+    key   text PRIMARY KEY,
+    value text NOT NULL
+);
+
+CREATE OR REPLACE FUNCTION crossfade.guard(expected bigint, timeline text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$
+DECLARE
+    state bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(LOCK_CLASS, LOCK_KEY);
+    SELECT last_value INTO state FROM crossfade.epoch;
+    IF state <> expected * 2 THEN
+        RAISE EXCEPTION USING ERRCODE = 'CF001',
+            MESSAGE = 'the migration has moved on to another epoch';
+    END IF;
+    IF substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) <> timeline THEN
+        RAISE EXCEPTION USING ERRCODE = 'CF002', MESSAGE = 'the server is on another timeline';
+    END IF;
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    RETURN expected;
+END
+$guard$;
+
+CREATE OR REPLACE FUNCTION crossfade.trigger_guard() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$
+DECLARE
+    state bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(LOCK_CLASS, LOCK_KEY);
+    SELECT last_value INTO state FROM crossfade.epoch;
+    IF state % 2 = 1 THEN
+        -- MySQL is the primary: nobody but Crossfade itself writes here, and that is not captured.
+        IF session_user = current_user THEN
+            RETURN NULL;
+        END IF;
+        RAISE EXCEPTION USING ERRCODE = 'CF001', MESSAGE = 'this database is not the primary';
+    END IF;
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    RETURN state / 2;
+END
+$guard$;
+
+REVOKE ALL ON FUNCTION crossfade.guard(bigint, text), crossfade.trigger_guard() FROM PUBLIC;
+"#;
+
+/// [`DDL`] with the lock's numbers filled in.
+#[must_use]
+pub fn ddl() -> String {
+    DDL.replace("LOCK_CLASS", &LOCK_CLASS.to_string()).replace("LOCK_KEY", &LOCK_KEY.to_string())
+}
+
+/// Removes everything of ours, triggers included.
+pub const DROP: &str = "DROP SCHEMA IF EXISTS crossfade CASCADE";
+
+/// What a role (already quoted, or `PUBLIC`) needs to write captured tables.
+#[must_use]
+pub fn grants(role: &str) -> Vec<String> {
+    vec![
+        format!("GRANT USAGE ON SCHEMA crossfade TO {role}"),
+        format!("GRANT INSERT ON crossfade.outbox TO {role}"),
+        format!("GRANT USAGE ON SEQUENCE crossfade.outbox_id TO {role}"),
+        format!("GRANT EXECUTE ON FUNCTION crossfade.guard(bigint, text) TO {role}"),
+    ]
+}
+
+/// The function and triggers that write a table's outbox entries.
+///
+/// A row trigger on a partitioned table is cloned to its partitions, and the entries bear the root's
+/// number wherever the row was. `always`: changes that logical replication applies are changes too,
+/// and its sessions fire only such triggers; it takes the table's owner. The rest takes no more than
+/// TRIGGER on the table: replacing a trigger, unlike dropping it, is not the owner's privilege.
+#[must_use]
+pub fn trigger(table: &Table, id: TableId, always: bool) -> Vec<String> {
+    let name = table.name.quoted();
+    let function = format!("crossfade.capture_{id}()");
+    let mut statements = vec![
+        function_body(table, id),
+        format!("REVOKE ALL ON FUNCTION {function} FROM PUBLIC"),
+        format!(
+            "CREATE OR REPLACE TRIGGER {TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON {name} \
+             FOR EACH ROW EXECUTE FUNCTION {function}"
+        ),
+        format!(
+            "CREATE OR REPLACE TRIGGER {TRUNCATE_TRIGGER} AFTER TRUNCATE ON {name} \
+             FOR EACH STATEMENT EXECUTE FUNCTION {function}"
+        ),
+    ];
+    if always {
+        statements.extend(
+            [TRIGGER, TRUNCATE_TRIGGER]
+                .map(|trigger| format!("ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger}")),
+        );
+    }
+    statements
+}
+
+/// Takes a table's trigger off again. Dropping the function rather than the triggers needs no
+/// ownership of the table.
+#[must_use]
+pub fn drop_trigger(id: TableId) -> String {
+    format!("DROP FUNCTION IF EXISTS crossfade.capture_{id}() CASCADE")
+}
+
+/// Old and new keys are compared by their types' own equality (`record_eq`), not by `=`, which
+/// an empty `search_path` would not find for types of extensions. A key that only changed its
+/// spelling (1.0 to 1.00) is one key and gets one entry.
+fn function_body(table: &Table, id: TableId) -> String {
+    let row = |which: &str| {
+        let columns =
+            table.key_columns().map(|column| format!("{which}.{}", quote_pg(&column.name)));
+        format!("ROW({})", columns.collect::<Vec<_>>().join(", "))
+    };
+    let (old, new) = (row("OLD"), row("NEW"));
+    let enter = |op: &str, key: &str| {
+        format!(
+            "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) VALUES ({id}, '{op}', \
+             {key}, turn, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint);"
+        )
+    };
+    let send = |row: &str| format!("record_send({row})");
+    format!(
+        "CREATE OR REPLACE FUNCTION crossfade.capture_{id}() RETURNS trigger \
+         LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$\n\
+         DECLARE\n    turn bigint := crossfade.trigger_guard();\nBEGIN\n    \
+         IF turn IS NULL THEN\n        RETURN NULL;\n    END IF;\n    \
+         CASE TG_OP\n    \
+         WHEN 'INSERT' THEN\n        {}\n    \
+         WHEN 'UPDATE' THEN\n        \
+         IF NOT record_eq({old}, {new}) THEN\n            {}\n        END IF;\n        {}\n    \
+         WHEN 'DELETE' THEN\n        {}\n    \
+         WHEN 'TRUNCATE' THEN\n        {}\n    \
+         END CASE;\n    RETURN NULL;\nEND\n$capture$",
+        enter("I", &send(&new)),
+        enter("D", &send(&old)),
+        enter("U", &send(&new)),
+        enter("D", &send(&old)),
+        enter("T", "NULL"),
+    )
+}
+
+/// Notes durably that the two sides of some tables may differ. The first reason stays.
+pub async fn mark_dirty(client: &Client, tables: &[TableName], reason: &str) -> Result<u64, Error> {
+    let schemas: Vec<&str> = tables.iter().map(TableName::schema).collect();
+    let names: Vec<&str> = tables.iter().map(TableName::name).collect();
+    let statement = "UPDATE crossfade.tables t SET dirty_reason = coalesce(t.dirty_reason, $3), \
+         dirty_since = coalesce(t.dirty_since, pg_catalog.now()) \
+         FROM pg_catalog.unnest($1::text[], $2::text[]) m(schema, name) \
+         WHERE t.schema = m.schema AND t.name = m.name";
+    client.execute(statement, &[&schemas, &names, &reason]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use expect_test::expect;
+
+    #[test]
+    fn a_trigger_writes_one_entry_for_each_key_that_it_touches() {
+        let catalog = Catalog::for_test(&[("auth.users", "tenant:uuid*,id:int4*,x:text")]);
+        let table = catalog.by_id(TableId(1)).unwrap();
+        expect![[r#"
+            CREATE OR REPLACE FUNCTION crossfade.capture_1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
+            DECLARE
+                turn bigint := crossfade.trigger_guard();
+            BEGIN
+                IF turn IS NULL THEN
+                    RETURN NULL;
+                END IF;
+                CASE TG_OP
+                WHEN 'INSERT' THEN
+                    INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) VALUES (1, 'I', record_send(ROW(NEW."tenant", NEW."id")), turn, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint);
+                WHEN 'UPDATE' THEN
+                    IF NOT record_eq(ROW(OLD."tenant", OLD."id"), ROW(NEW."tenant", NEW."id")) THEN
+                        INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) VALUES (1, 'D', record_send(ROW(OLD."tenant", OLD."id")), turn, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint);
+                    END IF;
+                    INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) VALUES (1, 'U', record_send(ROW(NEW."tenant", NEW."id")), turn, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint);
+                WHEN 'DELETE' THEN
+                    INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) VALUES (1, 'D', record_send(ROW(OLD."tenant", OLD."id")), turn, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint);
+                WHEN 'TRUNCATE' THEN
+                    INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) VALUES (1, 'T', NULL, turn, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint);
+                END CASE;
+                RETURN NULL;
+            END
+            $capture$;
+            REVOKE ALL ON FUNCTION crossfade.capture_1() FROM PUBLIC;
+            CREATE OR REPLACE TRIGGER crossfade_capture AFTER INSERT OR UPDATE OR DELETE ON "auth"."users" FOR EACH ROW EXECUTE FUNCTION crossfade.capture_1();
+            CREATE OR REPLACE TRIGGER crossfade_capture_truncate AFTER TRUNCATE ON "auth"."users" FOR EACH STATEMENT EXECUTE FUNCTION crossfade.capture_1();
+            ALTER TABLE "auth"."users" ENABLE ALWAYS TRIGGER crossfade_capture;
+            ALTER TABLE "auth"."users" ENABLE ALWAYS TRIGGER crossfade_capture_truncate
+        "#]].assert_eq(&(trigger(table, TableId(1), true).join(";\n") + "\n"));
+    }
+
+    #[test]
+    fn the_lock_is_written_into_the_guards() {
+        assert!(!ddl().contains("LOCK_"));
+    }
+}
