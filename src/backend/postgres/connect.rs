@@ -14,19 +14,16 @@
 //!
 //! Not here: what is asked (`introspect`, `control`, `outbox`).
 
-use std::io;
+use std::fmt;
 use std::time::Duration;
 
 use rand::Rng;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
-use tokio_postgres::config::SslMode as ClientSslMode;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Config, Connection, NoTls};
+use tokio_postgres::Client;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::backend::postgres::url::{FromUrl, Host};
-use crate::backend::stream::Stream;
+use crate::backend::from_url::FromUrl;
+use crate::backend::tls::{TlsError, postgres_tls};
 
 /// First pause between attempts.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -48,23 +45,32 @@ const SETTINGS: &str = "SET search_path = ''; SET row_security = off; SET synchr
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("could not reach PostgreSQL at {place}")]
-    Unreachable { place: String, source: io::Error },
+    Unreachable { place: String, source: tokio_postgres::Error },
     #[error("PostgreSQL at {place} did not answer in time")]
     TimedOut { place: String },
+    /// The server was reached, and said no.
     #[error("PostgreSQL at {place} refused the login")]
     Refused { place: String, source: tokio_postgres::Error },
 }
 
 /// Makes connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Connector {
     url: FromUrl,
+    tls: MakeRustlsConnect,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({})", self.url)
+    }
 }
 
 impl Connector {
-    #[must_use]
-    pub fn new(url: FromUrl) -> Self {
-        Self { url }
+    /// Reads the certificates that the URL names.
+    pub fn new(url: FromUrl) -> Result<Self, TlsError> {
+        let tls = postgres_tls(&url)?;
+        Ok(Self { url, tls })
     }
 
     #[must_use]
@@ -75,63 +81,26 @@ impl Connector {
     /// One attempt, ended after [`CONNECT_MAX`]. The connection ends when the client is dropped.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         match timeout(CONNECT_MAX, self.login()).await {
-            Ok(connected) => connected,
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(source)) if source.as_db_error().is_some() => {
+                Err(ConnectError::Refused { place: self.url.to_string(), source })
+            }
+            Ok(Err(source)) => {
+                Err(ConnectError::Unreachable { place: self.url.to_string(), source })
+            }
             Err(_) => Err(ConnectError::TimedOut { place: self.url.to_string() }),
         }
     }
 
-    async fn login(&self) -> Result<Client, ConnectError> {
-        let place = || self.url.to_string();
-        let stream = self.dial().await;
-        let stream =
-            stream.map_err(|source| ConnectError::Unreachable { place: place(), source })?;
-        let config = self.config();
-        // The stream is encrypted already where it has to be; the client library adds no TLS.
-        let client = match stream {
-            Stream::Tcp(socket) => spawn(config.connect_raw(socket, NoTls).await),
-            Stream::Unix(socket) => spawn(config.connect_raw(socket, NoTls).await),
-            Stream::Tls(stream) => spawn(config.connect_raw(*stream, NoTls).await),
-        };
-        let client = client.map_err(|source| ConnectError::Refused { place: place(), source })?;
-        let set = client.batch_execute(SETTINGS).await;
-        set.map_err(|source| ConnectError::Refused { place: place(), source })?;
+    async fn login(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.url.config().connect(self.tls.clone()).await?;
+        tokio::spawn(async move {
+            // Whoever uses the client gets the error; here it would be reported twice.
+            drop(connection.await);
+        });
+        client.batch_execute(SETTINGS).await?;
         Ok(client)
     }
-
-    async fn dial(&self) -> io::Result<Stream> {
-        match &self.url.host {
-            Host::Tcp(name) => Stream::tcp(TcpStream::connect((&**name, self.url.port)).await?),
-            Host::Unix(directory) => {
-                let socket = directory.join(format!(".s.PGSQL.{}", self.url.port));
-                Ok(Stream::Unix(UnixStream::connect(socket).await?))
-            }
-        }
-    }
-
-    fn config(&self) -> Config {
-        let mut config = Config::new();
-        config.user(&self.url.user).dbname(&self.url.database).application_name("crossfade");
-        config.ssl_mode(ClientSslMode::Disable);
-        if let Some(password) = &self.url.password {
-            config.password(password);
-        }
-        config
-    }
-}
-
-/// Drives the connection in a task of its own, which ends with the client.
-fn spawn<S>(
-    connected: Result<(Client, Connection<S, NoTlsStream>), tokio_postgres::Error>,
-) -> Result<Client, tokio_postgres::Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (client, connection) = connected?;
-    tokio::spawn(async move {
-        // Whoever uses the client gets the error; here it would be reported twice.
-        drop(connection.await);
-    });
-    Ok(client)
 }
 
 /// One connection, opened when first wanted and again whenever it was lost.
@@ -177,12 +146,27 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::from_url::{Host, SslMode};
     use tokio::time::Instant;
+
+    /// Nothing listens there.
+    fn nowhere() -> Connector {
+        let url = FromUrl {
+            host: Host::Name("127.0.0.1".to_owned()),
+            port: 1,
+            user: "crossfade".to_owned(),
+            password: Some("hunter2".to_owned()),
+            database: "auth".to_owned(),
+            ssl_mode: SslMode::Disable,
+            ssl_root: None,
+            ssl_identity: None,
+        };
+        Connector::new(url).unwrap()
+    }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_to_their_bound() {
-        let url = "postgres://u@127.0.0.1:1/d".parse().unwrap();
-        let mut link = Link::new(Connector::new(url));
+        let mut link = Link::new(nowhere());
         let mut longest = Duration::ZERO;
         for _ in 0..20 {
             let start = Instant::now();
@@ -194,8 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_named() {
-        let url = "postgres://u:secret@127.0.0.1:1/d".parse().unwrap();
-        let error = Connector::new(url).connect().await.unwrap_err();
-        assert_eq!(error.to_string(), "could not reach PostgreSQL at 127.0.0.1:1/d");
+        let error = nowhere().connect().await.unwrap_err();
+        assert_eq!(error.to_string(), "could not reach PostgreSQL at 127.0.0.1:1");
     }
 }

@@ -1,8 +1,8 @@
 //! PostgreSQL: reached under Crossfade's own role, read, and given Crossfade's own tables.
 //!
 //! ```text
-//! from.url ──[`url`]──▶ [`connect`] ──┬─[`introspect`]──▶ Catalog
-//!                                     └─[`control`]─────▶ schema `crossfade`, triggers, dirty marks
+//! from.url ──▶ [`connect`] ──┬─[`introspect`]──▶ Catalog
+//!                            └─[`control`]─────▶ schema `crossfade`, triggers, dirty marks
 //! ```
 //!
 //! Invariant: every statement in here names its objects with their schema, and runs with an empty
@@ -13,4 +13,3 @@
 pub mod connect;
 pub mod control;
 pub mod introspect;
-pub mod url;
