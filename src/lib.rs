@@ -18,12 +18,14 @@ pub mod capture;
 pub mod backend;
 pub mod handoff;
 
-pub mod admin;
+pub mod session;
 
-pub mod metrics;
-pub mod telemetry;
+pub mod admin;
+pub mod listener;
 
 pub mod config;
+pub mod metrics;
+pub mod telemetry;
 
 pub mod demo;
 

@@ -7,3 +7,4 @@ pub mod from_url;
 pub mod postgres;
 pub mod stream;
 pub mod tls;
+pub mod verifiers;

@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -121,9 +122,28 @@ impl Stream {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
+    /// Reads exactly as many bytes as `bytes` holds, and none beyond.
+    pub async fn read_exact(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.read_exact(bytes).await,
+            Self::Unix(socket) => socket.read_exact(bytes).await,
+            Self::Tls(stream) => stream.read_exact(bytes).await,
+        }
+        .map(drop)
+    }
+
     /// Says goodbye; errors are of no interest, since the connection is over either way.
     pub async fn shutdown(&mut self) {
         drop(poll_fn(|cx| self.poll_shutdown(cx)).await);
+    }
+
+    /// The certificate of a server that we connected to with TLS.
+    #[must_use]
+    pub fn server_certificate(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first(),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
     }
 
     /// Whether the bytes are encrypted on their way.

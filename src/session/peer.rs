@@ -1,0 +1,116 @@
+//! One end of a login: a stream and what was read from it too early.
+//!
+//! Invariant: a message is read whole or not at all, and waiting for one can be given up at any
+//! moment without losing bytes. A length over the caller's bound is refused before memory for it is.
+
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::backend::stream::Stream;
+
+/// Tag and length.
+const HEADER_BYTES: usize = 5;
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) stream: Stream,
+    pub(super) buffer: BytesMut,
+}
+
+/// A message with its header.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) tag: u8,
+    pub(super) bytes: Bytes,
+}
+
+impl Frame {
+    pub(super) fn body(&self) -> Bytes {
+        self.bytes.slice(HEADER_BYTES..)
+    }
+}
+
+/// Why there is no message.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PeerError {
+    #[error("connection was closed")]
+    Closed,
+    #[error("connection failed")]
+    Io(#[from] io::Error),
+    #[error("invalid message length")]
+    Length,
+}
+
+impl Peer {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, buffer: BytesMut::new() }
+    }
+
+    /// The next message, of at most `bytes_max` bytes.
+    pub(super) async fn frame(&mut self, bytes_max: usize) -> Result<Frame, PeerError> {
+        loop {
+            if let Some(frame) = self.buffered(bytes_max)? {
+                return Ok(frame);
+            }
+            if self.stream.fill(&mut self.buffer).await? == 0 {
+                return Err(PeerError::Closed);
+            }
+        }
+    }
+
+    /// The next message, if all of it is here already.
+    pub(super) fn buffered(&mut self, bytes_max: usize) -> Result<Option<Frame>, PeerError> {
+        let Some((tag, length)) = self.buffer.split_first_chunk::<1>() else { return Ok(None) };
+        let tag = tag[0];
+        let Some(length) = length.first_chunk::<4>() else { return Ok(None) };
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        if !(4..=bytes_max).contains(&length) {
+            return Err(PeerError::Length);
+        }
+        if self.buffer.len() < length + 1 {
+            return Ok(None);
+        }
+        let bytes = self.buffer.split_to(length + 1).freeze();
+        Ok(Some(Frame { tag, bytes }))
+    }
+
+    /// What was read beyond the last message, without the memory around it.
+    pub(super) fn into_parts(mut self) -> (Stream, BytesMut) {
+        let mut rest = BytesMut::new();
+        if self.buffer.has_remaining() {
+            rest.extend_from_slice(&self.buffer.split());
+        }
+        (self.stream, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    async fn read(bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        far.write_all(bytes).await.unwrap();
+        drop(far);
+        let mut peer = Peer::new(Stream::Unix(near));
+        peer.frame(100).await.map(|frame| frame.bytes.to_vec()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_message_is_read_whole_or_not_at_all() {
+        assert_eq!(read(b"p\0\0\0\x05a!").await.unwrap(), b"p\0\0\0\x05a");
+        assert_eq!(read(b"p\0\0\0\x05").await.unwrap_err(), "connection was closed");
+        assert_eq!(read(b"p\0").await.unwrap_err(), "connection was closed");
+    }
+
+    #[tokio::test]
+    async fn a_length_that_lies_is_refused_at_once() {
+        for length in [0, 3, 101, u32::MAX] {
+            let header = [&b"p"[..], &length.to_be_bytes()].concat();
+            assert_eq!(read(&header).await.unwrap_err(), "invalid message length");
+        }
+    }
+}
