@@ -4,6 +4,7 @@
 
 pub mod dial;
 pub mod from_url;
+pub mod mysql;
 pub mod postgres;
 pub mod stream;
 pub mod tls;

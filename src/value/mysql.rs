@@ -12,7 +12,7 @@ use mysql_async::Value as Param;
 
 use super::json;
 use super::text;
-use crate::value::{Flavor, Numeric, TargetType, Unrepresentable, Value};
+use crate::value::{Flavor, Numeric, PgType, TargetType, Unrepresentable, Value};
 
 impl Value {
     /// The parameter that stores this value in a column of type `target`.
@@ -163,4 +163,91 @@ fn document(
         json::check_numbers(value, kind)?;
     }
     bounded(value.to_owned(), target, kind)
+}
+
+impl Value {
+    /// Reads a value as MySQL's binary protocol returned it: the inverse of [`Self::to_mysql`] for
+    /// every type a key can have. `None` for types of which MySQL keeps text only, and for what is
+    /// not a value of the type.
+    #[must_use]
+    pub fn from_mysql(param: &Param, pg_type: &PgType) -> Option<Self> {
+        if *param == Param::NULL {
+            return Some(Self::Null);
+        }
+        match pg_type {
+            PgType::Bool => whole(param).map(|value| Self::Bool(value != 0)),
+            PgType::Int2 | PgType::Int4 | PgType::Int8 | PgType::Oid => whole(param).map(Self::Int),
+            #[expect(clippy::cast_possible_truncation, reason = "it was a real when written")]
+            PgType::Float4 => double(param).map(|value| Self::Float4(value as f32)),
+            PgType::Float8 => double(param).map(Self::Float8),
+            PgType::Numeric => {
+                string(param).map(|text| Self::Numeric(Numeric::Finite(text.to_owned())))
+            }
+            PgType::Text
+            | PgType::Bpchar
+            | PgType::Citext
+            | PgType::Name
+            | PgType::Enum(_)
+            | PgType::Inet
+            | PgType::Cidr
+            | PgType::Macaddr => string(param).map(|text| Self::Text(text.to_owned())),
+            PgType::Bytea => match param {
+                Param::Bytes(bytes) => Some(Self::Bytes(bytes.clone().into())),
+                _ => None,
+            },
+            PgType::Uuid => text::parse_uuid(string(param)?).map(Self::Uuid),
+            PgType::Date => {
+                let micros = date_micros(param)?;
+                i32::try_from(micros / text::MICROS_PER_DAY).ok().map(Self::Date)
+            }
+            PgType::Timestamp => date_micros(param).map(Self::Timestamp),
+            PgType::TimestampTz => date_micros(param).map(Self::TimestampTz),
+            PgType::Time => time_micros(param).map(Self::Time),
+            PgType::TimeTz
+            | PgType::Interval
+            | PgType::Json
+            | PgType::Jsonb
+            | PgType::Array(_)
+            | PgType::Unsupported(_) => None,
+        }
+    }
+}
+
+fn whole(param: &Param) -> Option<i64> {
+    match param {
+        Param::Int(value) => Some(*value),
+        Param::UInt(value) => i64::try_from(*value).ok(),
+        _ => None,
+    }
+}
+
+fn double(param: &Param) -> Option<f64> {
+    match param {
+        Param::Double(value) => Some(*value),
+        Param::Float(value) => Some((*value).into()),
+        _ => None,
+    }
+}
+
+fn string(param: &Param) -> Option<&str> {
+    match param {
+        Param::Bytes(bytes) => str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+/// Microseconds since 2000-01-01.
+fn date_micros(param: &Param) -> Option<i64> {
+    let Param::Date(year, month, day, hour, minute, second, micro) = *param else { return None };
+    let days = text::days_from_civil(year, month, day)?;
+    let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
+    Some(i64::from(days) * text::MICROS_PER_DAY + seconds * 1_000_000 + i64::from(micro))
+}
+
+/// Microseconds since midnight; a negative time is none of PostgreSQL's.
+fn time_micros(param: &Param) -> Option<i64> {
+    let Param::Time(false, days, hour, minute, second, micro) = *param else { return None };
+    let hours = i64::from(days) * 24 + i64::from(hour);
+    let seconds = hours * 3600 + i64::from(minute) * 60 + i64::from(second);
+    Some(seconds * 1_000_000 + i64::from(micro))
 }

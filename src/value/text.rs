@@ -151,3 +151,23 @@ pub(super) fn uuid(bytes: &[u8; 16]) -> String {
     }
     text
 }
+
+/// Days from 2000-01-01; `None` for a day that no calendar has.
+pub(super) fn days_from_civil(year: u16, month: u8, day: u8) -> Option<i32> {
+    use chrono::Datelike as _;
+    let date = chrono::NaiveDate::from_ymd_opt(year.into(), month.into(), day.into())?;
+    Some(date.num_days_from_ce() - EPOCH_FROM_COMMON_ERA)
+}
+
+/// Reads what [`uuid`] wrote.
+pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    let mut bytes = [0; 16];
+    if digits.len() != 32 || !digits.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,219 @@
+//! `to.url` of proxy.yaml, taken apart, and the connection made from it.
+//!
+//! Invariant: a [`Link`] has the settings of [`super::session`], read back from the server; the
+//! password is never printed.
+//!
+//! Not here: the text of the URL and its escapes (`config`); when to try again (`apply`).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{ClientIdentity, Conn, DriverError, Error, OptsBuilder, SslOpts};
+
+use super::error::WriteError;
+use super::session;
+use crate::value::Flavor;
+
+/// Prepared statements kept per connection; the oldest is closed first.
+const STATEMENTS_MAX: usize = 256;
+
+/// The secondary's address and Crossfade's login there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ToUrl {
+    pub host: Host,
+    pub port: u16,
+    pub user: String,
+    pub password: Option<String>,
+    pub database: String,
+    pub ssl_mode: SslMode,
+    /// `ssl-ca=`: whom to believe; the web's authorities without it.
+    pub ssl_ca: Option<PathBuf>,
+    /// `ssl-cert=` and `ssl-key=`: the certificate that Crossfade shows.
+    pub ssl_identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where the server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    Name(String),
+    /// The socket file itself.
+    Socket(PathBuf),
+}
+
+/// `ssl-mode=`, with the meaning of MySQL's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    Disabled,
+    Preferred,
+    Required,
+    VerifyCa,
+    VerifyIdentity,
+}
+
+/// How sessions on the secondary are bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkLimits {
+    /// To reach the server, login included.
+    pub connect_timeout: Duration,
+    /// `innodb_lock_wait_timeout`, in whole seconds (at least one).
+    pub lock_wait: Duration,
+    /// `wait_timeout`: the server gives up on a session of ours that says nothing for this long, and
+    /// frees its locks.
+    pub idle: Duration,
+}
+
+impl Default for LinkLimits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            lock_wait: Duration::from_secs(3),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// One connection to the secondary, with our session settings.
+pub struct Link {
+    conn: Conn,
+    flavor: Flavor,
+    /// `SELECT VERSION()`.
+    version: String,
+}
+
+impl Link {
+    /// Connects, logs in, sets the session up and reads the settings back.
+    pub async fn connect(url: &ToUrl, limits: &LinkLimits) -> Result<Self, WriteError> {
+        match tokio::time::timeout(limits.connect_timeout, Self::open(url, limits)).await {
+            Ok(link) => link,
+            Err(_) => Err(WriteError::TimedOut),
+        }
+    }
+
+    async fn open(url: &ToUrl, limits: &LinkLimits) -> Result<Self, WriteError> {
+        let mut conn = match Conn::new(url.options(url.ssl_mode != SslMode::Disabled)).await {
+            Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
+                if url.ssl_mode == SslMode::Preferred =>
+            {
+                Conn::new(url.options(false)).await?
+            }
+            other => other?,
+        };
+        let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
+        let version = version.unwrap_or_default();
+        let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::MySql };
+        session::set_up(&mut conn, flavor, limits).await?;
+        Ok(Self { conn, flavor, version })
+    }
+
+    /// For statements beside the writer's: DDL, reading, control tables.
+    pub fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    #[must_use]
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
+    }
+
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl ToUrl {
+    fn options(&self, tls: bool) -> OptsBuilder {
+        let builder = OptsBuilder::default()
+            .user(Some(&self.user))
+            .pass(self.password.as_deref())
+            .db_name(Some(&self.database))
+            .tcp_port(self.port)
+            .tcp_nodelay(true)
+            .prefer_socket(false)
+            .stmt_cache_size(STATEMENTS_MAX)
+            // An UPDATE that finds its row but changes nothing must count as found.
+            .client_found_rows(true);
+        match &self.host {
+            Host::Name(name) => {
+                builder.ip_or_hostname(name).ssl_opts(tls.then(|| self.ssl_options()))
+            }
+            // As in MySQL's own clients, a socket is never encrypted.
+            Host::Socket(path) => builder.socket(path.to_str()),
+        }
+    }
+
+    fn ssl_options(&self) -> SslOpts {
+        let mut options = SslOpts::default();
+        if let Some(ca) = &self.ssl_ca {
+            options =
+                options.with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true);
+        }
+        if let Some((certificate, key)) = &self.ssl_identity {
+            let identity = ClientIdentity::new(certificate.clone().into(), key.clone().into());
+            options = options.with_client_identity(Some(identity));
+        }
+        match self.ssl_mode {
+            SslMode::VerifyIdentity => options,
+            SslMode::VerifyCa => options.with_danger_skip_domain_validation(true),
+            SslMode::Disabled | SslMode::Preferred | SslMode::Required => options
+                .with_danger_skip_domain_validation(true)
+                .with_danger_accept_invalid_certs(true),
+        }
+    }
+}
+
+impl fmt::Debug for ToUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ToUrl")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("database", &self.database)
+            .field("ssl_mode", &self.ssl_mode)
+            .field("ssl_ca", &self.ssl_ca)
+            .field("ssl_identity", &self.ssl_identity)
+            .finish()
+    }
+}
+
+/// `127.0.0.1:3306/auth`, for messages.
+impl fmt::Display for ToUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Name(name) if name.contains(':') => write!(f, "[{name}]:{}", self.port)?,
+            Host::Name(name) => write!(f, "{name}:{}", self.port)?,
+            Host::Socket(path) => write!(f, "{}", path.display())?,
+        }
+        write!(f, "/{}", self.database)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let url = ToUrl {
+            host: Host::Name("::1".into()),
+            port: 3306,
+            user: "crossfade".into(),
+            password: Some("hunter2".into()),
+            database: "auth".into(),
+            ssl_mode: SslMode::Preferred,
+            ssl_ca: None,
+            ssl_identity: None,
+        };
+        assert_eq!(url.to_string(), "[::1]:3306/auth");
+        assert!(!format!("{url:?} {url}").contains("hunter2"));
+    }
+}

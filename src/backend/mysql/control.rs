@@ -1,0 +1,101 @@
+//! Crossfade's own tables on MySQL.
+//!
+//! ```text
+//! crossfade_state   one row: the epoch; every apply reads it under a shared lock
+//! crossfade_fence   the newest version applied of each row; key_hash 0 is the table itself
+//! crossfade_floor   per table, the highest version that was pruned from the fence
+//! ```
+//!
+//! Invariant: a table that is written to has its entry 0 in the fence and its floor, so that there is
+//! a row to lock for those who must wait for one another.
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Error};
+
+use super::error::WriteError;
+use crate::change::{KeyHash, Version};
+use crate::names::TableId;
+
+/// Statements that create the tables; each can be run again.
+pub const CREATE: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS `crossfade_state` (\
+     `id` tinyint NOT NULL PRIMARY KEY, \
+     `epoch` bigint unsigned NOT NULL, \
+     `at` timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)\
+     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+    "CREATE TABLE IF NOT EXISTS `crossfade_fence` (\
+     `table_id` int NOT NULL, \
+     `key_hash` binary(16) NOT NULL, \
+     `epoch` bigint unsigned NOT NULL, \
+     `counter` bigint unsigned NOT NULL, \
+     `n` int unsigned NOT NULL, \
+     `deleted` tinyint NOT NULL, \
+     `at` timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
+     PRIMARY KEY (`table_id`, `key_hash`)\
+     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+    "CREATE TABLE IF NOT EXISTS `crossfade_floor` (\
+     `table_id` int NOT NULL PRIMARY KEY, \
+     `epoch` bigint unsigned NOT NULL, \
+     `counter` bigint unsigned NOT NULL, \
+     `n` int unsigned NOT NULL\
+     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+];
+
+/// Statements that leave nothing of ours.
+pub const DROP: &[&str] = &[
+    "DROP TABLE IF EXISTS `crossfade_floor`",
+    "DROP TABLE IF EXISTS `crossfade_fence`",
+    "DROP TABLE IF EXISTS `crossfade_state`",
+];
+
+/// Duplicate key.
+const DUPLICATE: u16 = 1062;
+/// No such table.
+const NO_TABLE: u16 = 1146;
+
+/// Creates the tables, and the state's row at `epoch` if there is none.
+pub async fn create(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
+    for statement in CREATE {
+        conn.query_drop(*statement).await?;
+    }
+    let insert = "INSERT INTO `crossfade_state` (`id`, `epoch`) VALUES (1, ?)";
+    unless_there(conn.exec_drop(insert, (epoch,)).await)
+}
+
+/// The secondary's epoch; `None` where nothing is set up.
+pub async fn epoch(conn: &mut Conn) -> Result<Option<u64>, WriteError> {
+    match conn.query_first("SELECT `epoch` FROM `crossfade_state` WHERE `id` = 1").await {
+        Ok(epoch) => Ok(epoch),
+        Err(Error::Server(server)) if server.code == NO_TABLE => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Raises the epoch; waits for every apply that is under way. Never lowers it.
+pub async fn set_epoch(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
+    let update = "UPDATE `crossfade_state` SET `epoch` = ?, `at` = CURRENT_TIMESTAMP(6) \
+                  WHERE `id` = 1 AND `epoch` < ?";
+    conn.exec_drop(update, (epoch, epoch)).await?;
+    Ok(())
+}
+
+/// Gives a table its entry 0 in the fence and its floor, both at the lowest version.
+pub async fn register(conn: &mut Conn, table: TableId) -> Result<(), WriteError> {
+    let lowest = Version { epoch: 0, counter: 0, n: 0 };
+    let fence = "INSERT INTO `crossfade_fence` \
+                 (`table_id`, `key_hash`, `epoch`, `counter`, `n`, `deleted`) \
+                 VALUES (?, ?, ?, ?, ?, 0)";
+    let values = (table.0, &KeyHash::TABLE.0[..], lowest.epoch, lowest.counter, lowest.n);
+    unless_there(conn.exec_drop(fence, values).await)?;
+    let floor = "INSERT INTO `crossfade_floor` (`table_id`, `epoch`, `counter`, `n`) \
+                 VALUES (?, ?, ?, ?)";
+    let values = (table.0, lowest.epoch, lowest.counter, lowest.n);
+    unless_there(conn.exec_drop(floor, values).await)
+}
+
+fn unless_there(result: Result<(), Error>) -> Result<(), WriteError> {
+    match result {
+        Err(Error::Server(server)) if server.code == DUPLICATE => Ok(()),
+        other => other.map_err(WriteError::from),
+    }
+}

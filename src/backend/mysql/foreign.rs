@@ -1,0 +1,77 @@
+//! The order of tables that foreign keys ask for: parents before children.
+//!
+//! Invariant: ranks order any two tables of the set of which one references the other, directly or
+//! through others, unless they reference each other in a circle.
+
+use std::collections::HashMap;
+
+use mysql_async::Value as Param;
+
+use super::error::WriteError;
+use super::rows;
+use crate::catalog::{Catalog, ForeignKey, Table};
+use crate::change::RowImage;
+use crate::names::{Oid, quote_mysql};
+use crate::value::{Flavor, Value};
+
+/// A number per table: a parent's is lower than its children's.
+pub(super) fn ranks<'a>(tables: impl Iterator<Item = &'a Table>) -> HashMap<Oid, usize> {
+    let tables: HashMap<Oid, &Table> = tables.map(|table| (table.oid, table)).collect();
+    let mut ranks: HashMap<Oid, usize> = tables.keys().map(|oid| (*oid, 0)).collect();
+    // The longest path has fewer steps than there are tables; a circle just stops rising there.
+    for _ in 1..tables.len() {
+        for table in tables.values() {
+            let parents = table.foreign_keys.iter().map(|key| key.references);
+            let above = parents
+                .filter(|parent| *parent != table.oid)
+                .filter_map(|parent| ranks.get(&parent))
+                .max()
+                .map_or(0, |rank| rank + 1);
+            if let Some(rank) = ranks.get_mut(&table.oid) {
+                *rank = above.max(*rank);
+            }
+        }
+    }
+    ranks
+}
+
+/// The same, or nothing where tables reference each other in a circle.
+pub(super) fn order<'a>(
+    tables: impl Iterator<Item = &'a Table> + Clone,
+) -> Option<HashMap<Oid, usize>> {
+    let ranks = ranks(tables.clone());
+    let mut tables = tables;
+    let rises = |table: &Table| {
+        let parents = table.foreign_keys.iter().map(|key| key.references);
+        let mut parents = parents.filter(|parent| *parent != table.oid);
+        parents.all(|parent| ranks.get(&parent).is_none_or(|rank| *rank < ranks[&table.oid]))
+    };
+    tables.all(rises).then_some(ranks)
+}
+
+/// A query that finds the parent that `image` names through `key`, locked; nothing to ask for where
+/// the reference is NULL or the parent is not carried over.
+pub(super) fn parent_query(
+    catalog: &Catalog,
+    table: &Table,
+    key: &ForeignKey,
+    image: &RowImage,
+    flavor: Flavor,
+) -> Result<Option<(String, Vec<Param>)>, WriteError> {
+    let Some(parent) = catalog.table(key.references) else { return Ok(None) };
+    if key.columns.iter().any(|at| matches!(image.values[*at], Value::Null)) {
+        return Ok(None);
+    }
+    let (mut conditions, mut params) = (Vec::new(), Vec::new());
+    for (at, name) in key.columns.iter().zip(&key.referenced) {
+        let column = &table.columns[*at];
+        conditions.push(format!("{} = {}", quote_mysql(name), rows::operand(column)));
+        params.push(rows::param(table, column, &image.values[*at], flavor)?);
+    }
+    let sql = format!(
+        "SELECT 1 FROM {} WHERE {} LIMIT 1 LOCK IN SHARE MODE",
+        quote_mysql(&parent.target),
+        conditions.join(" AND ")
+    );
+    Ok(Some((sql, params)))
+}

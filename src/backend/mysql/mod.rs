@@ -1,0 +1,27 @@
+//! MySQL and MariaDB: reached, asked, and written to in the one way that keeps order.
+//!
+//! ```text
+//! ToUrl ──[`connect`]──▶ Link (settings verified: [`session`])
+//!                          │
+//!   Transaction, Change ──[`write`]──▶ fence rows, then rows, in one transaction
+//! ```
+//!
+//! Invariant: whoever changes a user's table on the secondary goes through [`write::Writer`].
+//!
+//! Not here: which transactions run side by side (`apply`), what is read again (`outbox`).
+
+pub mod connect;
+pub mod control;
+pub mod error;
+mod execute;
+mod fence;
+mod foreign;
+pub mod prune;
+mod rows;
+mod session;
+mod truncate;
+pub mod write;
+
+pub use connect::{Link, ToUrl};
+pub use error::{Reaction, WriteError};
+pub use write::{Outcome, Refused, Writer};

@@ -1,0 +1,152 @@
+//! The text and parameters of the statements that write rows, always by primary key.
+//!
+//! ```text
+//! INSERT INTO `t` (…) VALUES (…), (…)      UPDATE `t` SET … WHERE `key` = ?      DELETE … WHERE …
+//! ```
+//!
+//! Invariant: no statement here can touch a row of another key: no ON DUPLICATE KEY, no REPLACE, no
+//! IGNORE.
+
+use std::fmt::Write as _;
+
+use mysql_async::Value as Param;
+
+use super::error::WriteError;
+use crate::catalog::{Column, Table, TargetType};
+use crate::change::{Key, RowImage};
+use crate::names::quote_mysql;
+use crate::value::{Flavor, PgType, Value};
+
+/// `INSERT` of so many rows, with every carried column.
+pub(super) fn insert(table: &Table, rows: usize) -> String {
+    let names: Vec<String> = carried(table).map(|(_, column)| quote_mysql(&column.name)).collect();
+    let row = format!("({})", vec!["?"; names.len()].join(", "));
+    format!(
+        "INSERT INTO {} ({}) VALUES {}",
+        quote_mysql(&table.target),
+        names.join(", "),
+        vec![row.as_str(); rows].join(", ")
+    )
+}
+
+pub(super) fn insert_params(
+    table: &Table,
+    image: &RowImage,
+    flavor: Flavor,
+) -> Result<Vec<Param>, WriteError> {
+    carried(table).map(|(at, column)| param(table, column, &image.values[at], flavor)).collect()
+}
+
+/// `UPDATE` of one row in place. Columns of the key are set only where equal keys may be spelled
+/// differently.
+pub(super) fn update(table: &Table) -> String {
+    let set = assignments(in_place(table));
+    // A table that is all key has nothing to set; the statement still says whether the row is there.
+    let set = if set.is_empty() {
+        let name = table.key_columns().next().map(|column| quote_mysql(&column.name));
+        let name = name.unwrap_or_default();
+        format!("{name} = {name}")
+    } else {
+        set
+    };
+    format!("UPDATE {} SET {set} WHERE {}", quote_mysql(&table.target), by_key(table))
+}
+
+pub(super) fn update_params(
+    table: &Table,
+    key: &Key,
+    image: &RowImage,
+    flavor: Flavor,
+) -> Result<Vec<Param>, WriteError> {
+    let mut params = in_place(table)
+        .map(|(at, column)| param(table, column, &image.values[at], flavor))
+        .collect::<Result<Vec<_>, _>>()?;
+    params.append(&mut key_params(table, key, flavor)?);
+    Ok(params)
+}
+
+/// `UPDATE` that also gives the row its new key.
+pub(super) fn relocate(table: &Table) -> String {
+    let set = assignments(carried(table));
+    format!("UPDATE {} SET {set} WHERE {}", quote_mysql(&table.target), by_key(table))
+}
+
+pub(super) fn relocate_params(
+    table: &Table,
+    old: &Key,
+    image: &RowImage,
+    flavor: Flavor,
+) -> Result<Vec<Param>, WriteError> {
+    let mut params = insert_params(table, image, flavor)?;
+    params.append(&mut key_params(table, old, flavor)?);
+    Ok(params)
+}
+
+pub(super) fn delete(table: &Table) -> String {
+    format!("DELETE FROM {} WHERE {}", quote_mysql(&table.target), by_key(table))
+}
+
+pub(super) fn key_params(
+    table: &Table,
+    key: &Key,
+    flavor: Flavor,
+) -> Result<Vec<Param>, WriteError> {
+    let pairs = table.key_columns().zip(&key.values);
+    pairs.map(|(column, value)| param(table, column, value, flavor)).collect()
+}
+
+/// `` `a` = ? AND `b` = ? `` over the key.
+pub(super) fn by_key(table: &Table) -> String {
+    let mut text = String::new();
+    for column in table.key_columns() {
+        let glue = if text.is_empty() { "" } else { " AND " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{glue}{} = {}", quote_mysql(&column.name), operand(column));
+    }
+    text
+}
+
+/// A parameter to compare a column with. MySQL compares a decimal with text as doubles.
+pub(super) fn operand(column: &Column) -> String {
+    match column.target {
+        TargetType::Decimal { precision, scale } => {
+            format!("CAST(? AS DECIMAL({precision}, {scale}))")
+        }
+        _ => "?".to_owned(),
+    }
+}
+
+pub(super) fn param(
+    table: &Table,
+    column: &Column,
+    value: &Value,
+    flavor: Flavor,
+) -> Result<Param, WriteError> {
+    value.to_mysql(&column.target, flavor).map_err(|cause| WriteError::Unrepresentable {
+        table: table.name.clone(),
+        column: column.name.clone(),
+        cause,
+    })
+}
+
+/// The columns that MySQL has, with their positions in an image.
+fn carried(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
+    let columns = table.columns.iter().enumerate();
+    columns.filter(|(_, column)| column.target != TargetType::None)
+}
+
+fn in_place(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
+    carried(table).filter(|(at, column)| !table.is_key(*at) || has_spellings(column))
+}
+
+/// Types of which two values may be equal as keys and yet not the same.
+fn has_spellings(column: &Column) -> bool {
+    let kind = &column.type_ref.pg_type;
+    matches!(kind, PgType::Citext | PgType::Numeric | PgType::Float4 | PgType::Float8)
+}
+
+fn assignments<'a>(columns: impl Iterator<Item = (usize, &'a Column)>) -> String {
+    let parts: Vec<String> =
+        columns.map(|(_, column)| format!("{} = ?", quote_mysql(&column.name))).collect();
+    parts.join(", ")
+}
