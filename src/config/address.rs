@@ -10,6 +10,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::backend::from_url::{self, FromUrl, RootSource};
+use crate::backend::mysql::connect::{self as mysql, ToUrl};
+use crate::listener::Address;
+
 use super::expand::{Lookup, Masked, expand, mask};
 use super::unit;
 
@@ -36,136 +40,170 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// `listen.address`: `127.0.0.1:6432`, `[::1]:6432`, or `unix:/run/crossfade`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    Tcp {
-        host: String,
-        port: u16,
-    },
-    /// The directory, as libpq's `host` names it.
-    Unix(PathBuf),
+/// The number in the name of a unix socket where `listen.address` gives none.
+const PORT: u16 = 6432;
+
+/// `listen.address`: `127.0.0.1:6432`, `[::1]:6432`, `unix:/run/crossfade`, `unix:/run/crossfade:6432`.
+pub(super) fn listen(text: &str) -> Result<Address, String> {
+    let Some(place) = text.strip_prefix("unix:") else {
+        let (host, port) = host_and_port(text, None)?;
+        return Ok(Address::Tcp { host, port });
+    };
+    let (directory, port) = match place.rsplit_once(':') {
+        Some((directory, port)) => (directory, port.parse().map_err(|_| UNIX_WANTED)?),
+        None => (place, PORT),
+    };
+    match directory.starts_with('/') {
+        true => Ok(Address::Unix { directory: PathBuf::from(directory), port }),
+        false => Err(UNIX_WANTED.to_owned()),
+    }
 }
 
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(directory) => write!(f, "unix:{}", directory.display()),
+const UNIX_WANTED: &str = "a unix socket wants the absolute path of a directory: unix:/run/crossfade, or with a port \
+     unix:/run/crossfade:6432";
+
+/// A URL, taken apart; `M` is the product's own enum of how much TLS is wanted.
+pub(super) struct Parts<M> {
+    user: String,
+    password: String,
+    host: Host,
+    port: u16,
+    database: String,
+    tls: M,
+    /// `sslrootcert=` or `ssl-ca=`.
+    ca: Option<Ca>,
+    /// `sslcert=` and `sslkey=`, or `ssl-cert=` and `ssl-key=`.
+    identity: Option<(PathBuf, PathBuf)>,
+}
+
+enum Host {
+    Name(String),
+    /// For PostgreSQL the socket's directory, for MySQL the socket itself.
+    Path(PathBuf),
+}
+
+enum Ca {
+    File(PathBuf),
+    System,
+}
+
+impl<M> Parts<M> {
+    fn password(&self) -> Option<String> {
+        Some(self.password.clone()).filter(|password| !password.is_empty())
+    }
+}
+
+impl From<Parts<from_url::SslMode>> for FromUrl {
+    fn from(parts: Parts<from_url::SslMode>) -> Self {
+        let password = parts.password();
+        // As in libpq: with a root certificate at hand, `require` checks against it.
+        let ssl_mode = match (parts.tls, &parts.ca) {
+            (from_url::SslMode::Require, Some(_)) => from_url::SslMode::VerifyCa,
+            (mode, _) => mode,
+        };
+        Self {
+            host: match parts.host {
+                Host::Name(name) => from_url::Host::Name(name),
+                Host::Path(directory) => from_url::Host::Directory(directory),
+            },
+            port: parts.port,
+            user: parts.user,
+            password,
+            database: parts.database,
+            ssl_mode,
+            ssl_root: parts.ca.map(|ca| match ca {
+                Ca::File(path) => RootSource::File(path),
+                Ca::System => RootSource::System,
+            }),
+            ssl_identity: parts.identity,
         }
     }
 }
 
-pub(super) fn listen(text: &str) -> Result<ListenAddress, String> {
-    if let Some(directory) = text.strip_prefix("unix:") {
-        return match directory.starts_with('/') {
-            true => Ok(ListenAddress::Unix(PathBuf::from(directory))),
-            false => Err("a unix socket wants the absolute path of a directory".to_owned()),
-        };
-    }
-    let (host, port) = host_and_port(text, None)?;
-    Ok(ListenAddress::Tcp { host, port })
-}
-
-/// How much TLS a connection wants; the names are libpq's, MySQL's are mapped to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsMode {
-    Disable,
-    Allow,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    Tcp(String),
-    /// For PostgreSQL the socket's directory, for MySQL the socket itself.
-    Unix(PathBuf),
-}
-
-/// `from.url` or `to.url`, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatabaseUrl {
-    pub user: String,
-    pub password: Secret,
-    pub host: Host,
-    pub port: u16,
-    pub database: String,
-    pub tls: TlsMode,
-    /// `sslrootcert=` or `ssl-ca=`.
-    pub ca: Option<PathBuf>,
-    /// `sslcert=` and `sslkey=`, or `ssl-cert=` and `ssl-key=`.
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
-}
-
-impl DatabaseUrl {
-    /// `host:port/database`, for people; without user and password.
-    #[must_use]
-    pub fn place(&self) -> String {
-        match &self.host {
-            Host::Tcp(host) => format!("{host}:{}/{}", self.port, self.database),
-            Host::Unix(path) => format!("{}/{}", path.display(), self.database),
+impl From<Parts<mysql::SslMode>> for ToUrl {
+    fn from(parts: Parts<mysql::SslMode>) -> Self {
+        let password = parts.password();
+        Self {
+            host: match parts.host {
+                Host::Name(name) => mysql::Host::Name(name),
+                Host::Path(socket) => mysql::Host::Socket(socket),
+            },
+            port: parts.port,
+            user: parts.user,
+            password,
+            database: parts.database,
+            ssl_mode: parts.tls,
+            ssl_ca: parts.ca.and_then(|ca| match ca {
+                Ca::File(path) => Some(path),
+                // The authorities of the web are what it believes without a file.
+                Ca::System => None,
+            }),
+            ssl_identity: parts.identity,
         }
     }
 }
 
 /// What the two products call the same things.
-pub(super) struct Dialect {
+pub(super) struct Dialect<M: 'static> {
     schemes: &'static [&'static str],
     port: u16,
     tls: &'static str,
-    modes: &'static [(&'static str, TlsMode)],
+    modes: &'static [(&'static str, M)],
+    /// Where the URL names none.
+    mode: M,
     ca: &'static str,
+    /// The word for the authorities of the operating system, where there is one.
+    ca_system: Option<&'static str>,
     certificate: &'static str,
     key: &'static str,
     socket: &'static str,
 }
 
-pub(super) const POSTGRES: Dialect = Dialect {
+pub(super) const POSTGRES: Dialect<from_url::SslMode> = Dialect {
     schemes: &["postgres", "postgresql"],
     port: 5432,
     tls: "sslmode",
     modes: &[
-        ("disable", TlsMode::Disable),
-        ("allow", TlsMode::Allow),
-        ("prefer", TlsMode::Prefer),
-        ("require", TlsMode::Require),
-        ("verify-ca", TlsMode::VerifyCa),
-        ("verify-full", TlsMode::VerifyFull),
+        ("disable", from_url::SslMode::Disable),
+        ("prefer", from_url::SslMode::Prefer),
+        ("require", from_url::SslMode::Require),
+        ("verify-ca", from_url::SslMode::VerifyCa),
+        ("verify-full", from_url::SslMode::VerifyFull),
     ],
+    mode: from_url::SslMode::Prefer,
     ca: "sslrootcert",
+    ca_system: Some("system"),
     certificate: "sslcert",
     key: "sslkey",
     socket: "host",
 };
 
-pub(super) const MYSQL: Dialect = Dialect {
+pub(super) const MYSQL: Dialect<mysql::SslMode> = Dialect {
     schemes: &["mysql", "mariadb"],
     port: 3306,
     tls: "ssl-mode",
     modes: &[
-        ("DISABLED", TlsMode::Disable),
-        ("PREFERRED", TlsMode::Prefer),
-        ("REQUIRED", TlsMode::Require),
-        ("VERIFY_CA", TlsMode::VerifyCa),
-        ("VERIFY_IDENTITY", TlsMode::VerifyFull),
+        ("DISABLED", mysql::SslMode::Disabled),
+        ("PREFERRED", mysql::SslMode::Preferred),
+        ("REQUIRED", mysql::SslMode::Required),
+        ("VERIFY_CA", mysql::SslMode::VerifyCa),
+        ("VERIFY_IDENTITY", mysql::SslMode::VerifyIdentity),
     ],
+    mode: mysql::SslMode::Preferred,
     ca: "ssl-ca",
+    ca_system: None,
     certificate: "ssl-cert",
     key: "ssl-key",
     socket: "socket",
 };
 
 /// Reads a URL whose variables are still in it; `file` checks that a file it names is there.
-pub(super) fn database(
-    dialect: &Dialect,
+pub(super) fn database<M: Copy>(
+    dialect: &Dialect<M>,
     text: &str,
     lookup: Lookup<'_>,
     file: &dyn Fn(&str) -> Result<PathBuf, String>,
-) -> Result<DatabaseUrl, String> {
+) -> Result<Parts<M>, String> {
     if text.starts_with("${") {
         let whole = expand(text, lookup)?;
         return cut(dialect, &mask(&whole, &|_| None)?, file);
@@ -173,11 +211,11 @@ pub(super) fn database(
     cut(dialect, &mask(text, lookup)?, file)
 }
 
-fn cut(
-    dialect: &Dialect,
+fn cut<M: Copy>(
+    dialect: &Dialect<M>,
     url: &Masked,
     file: &dyn Fn(&str) -> Result<PathBuf, String>,
-) -> Result<DatabaseUrl, String> {
+) -> Result<Parts<M>, String> {
     let scheme = dialect.schemes[0];
     let (named, rest) = url.text.split_once("://").unwrap_or(("", &url.text));
     if !dialect.schemes.contains(&named) {
@@ -200,26 +238,26 @@ fn cut(
         "" => ("127.0.0.1".to_owned(), dialect.port),
         place => host_and_port(place, Some(dialect.port))?,
     };
-    let mut database = DatabaseUrl {
+    let mut database = Parts {
         user,
-        password: Secret(url.open(password, percent_decode)?),
-        host: Host::Tcp(host),
+        password: url.open(password, percent_decode)?,
+        host: Host::Name(host),
         port,
         database: name,
-        tls: TlsMode::Prefer,
+        tls: dialect.mode,
         ca: None,
-        client_certificate: None,
+        identity: None,
     };
     parameters(dialect, url, query, file, &mut database)?;
     Ok(database)
 }
 
-fn parameters(
-    dialect: &Dialect,
+fn parameters<M: Copy>(
+    dialect: &Dialect<M>,
     url: &Masked,
     query: &str,
     file: &dyn Fn(&str) -> Result<PathBuf, String>,
-    database: &mut DatabaseUrl,
+    database: &mut Parts<M>,
 ) -> Result<(), String> {
     let (mut certificate, mut key) = (None, None);
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -227,33 +265,34 @@ fn parameters(
         let value = url.open(value, percent_decode)?;
         match name {
             name if name == dialect.tls => database.tls = unit::word(dialect.modes, &value)?,
-            name if name == dialect.ca => database.ca = Some(file(&value)?),
+            name if name == dialect.ca => {
+                database.ca = Some(match dialect.ca_system == Some(value.as_str()) {
+                    true => Ca::System,
+                    false => Ca::File(file(&value)?),
+                });
+            }
             name if name == dialect.certificate => certificate = Some(file(&value)?),
             name if name == dialect.key => key = Some(file(&value)?),
             name if name == dialect.socket => {
                 database.host = match value.starts_with('/') {
-                    true => Host::Unix(PathBuf::from(value)),
-                    false => Host::Tcp(value),
+                    true => Host::Path(PathBuf::from(value)),
+                    false => Host::Name(value),
                 };
             }
             _ => return Err(unknown_parameter(dialect)),
         }
     }
-    database.client_certificate = match (certificate, key) {
+    database.identity = match (certificate, key) {
         (None, None) => None,
         (Some(certificate), Some(key)) => Some((certificate, key)),
         _ => {
             return Err(format!("{} and {} go together", dialect.certificate, dialect.key));
         }
     };
-    // As in libpq: with a root certificate at hand, `require` checks against it.
-    if database.ca.is_some() && database.tls == TlsMode::Require {
-        database.tls = TlsMode::VerifyCa;
-    }
     Ok(())
 }
 
-fn unknown_parameter(dialect: &Dialect) -> String {
+fn unknown_parameter<M>(dialect: &Dialect<M>) -> String {
     let Dialect { tls, ca, certificate, key, socket, .. } = dialect;
     format!("has an unknown parameter; known are {tls}, {ca}, {certificate}, {key}, {socket}")
 }
@@ -301,43 +340,47 @@ fn percent_decode(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::from_url::SslMode;
 
-    fn read(text: &str) -> Result<DatabaseUrl, String> {
+    fn read(text: &str) -> Result<FromUrl, String> {
         let lookup = |name: &str| match name {
             "PASSWORD" => Some("p@ss:w/o?r%d".to_owned()),
             "URL" => Some("postgres://a:b%40c@h:1/d".to_owned()),
             _ => None,
         };
-        database(&POSTGRES, text, &lookup, &|path| Ok(PathBuf::from(path)))
+        database(&POSTGRES, text, &lookup, &|path| Ok(PathBuf::from(path))).map(FromUrl::from)
     }
 
     #[test]
     fn a_password_from_the_environment_needs_no_encoding() {
         let url = read("postgres://u%20x:${PASSWORD}@db:5433/auth?sslmode=verify-full").unwrap();
         assert_eq!(url.user, "u x");
-        assert_eq!(url.password.reveal(), "p@ss:w/o?r%d");
-        assert_eq!(url.place(), "db:5433/auth");
-        assert_eq!(url.tls, TlsMode::VerifyFull);
+        assert_eq!(url.password.as_deref().unwrap(), "p@ss:w/o?r%d");
+        assert_eq!(url.to_string(), "db:5433");
+        assert_eq!(url.ssl_mode, SslMode::VerifyFull);
         assert!(!format!("{url:?}").contains("p@ss"));
     }
 
     #[test]
     fn a_whole_url_from_the_environment_is_read_as_one() {
         let url = read("${URL}").unwrap();
-        assert_eq!((url.user.as_str(), url.password.reveal()), ("a", "b@c"));
+        assert_eq!((url.user.as_str(), url.password.as_deref().unwrap()), ("a", "b@c"));
     }
 
     #[test]
     fn a_default_may_hold_what_separates_elsewhere() {
         let url = read("postgres://u:${NONE:-a@b/c}@[::1]/d").unwrap();
-        assert_eq!((url.password.reveal(), url.place().as_str()), ("a@b/c", "::1:5432/d"));
+        assert_eq!(
+            (url.password.as_deref().unwrap(), &url.host),
+            ("a@b/c", &from_url::Host::Name("::1".to_owned()))
+        );
     }
 
     #[test]
     fn a_socket_and_a_root_certificate_are_as_in_libpq() {
         let url = read("postgres://u@/d?host=/run/pg&sslmode=require&sslrootcert=/ca.crt").unwrap();
-        assert_eq!(url.host, Host::Unix(PathBuf::from("/run/pg")));
-        assert_eq!(url.tls, TlsMode::VerifyCa);
+        assert_eq!(url.host, from_url::Host::Directory(PathBuf::from("/run/pg")));
+        assert_eq!(url.ssl_mode, SslMode::VerifyCa);
     }
 
     #[test]

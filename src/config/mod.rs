@@ -21,13 +21,17 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::admin::{AdminConfig, Token};
+use crate::backend::from_url::FromUrl;
+use crate::backend::mysql::ToUrl;
+use crate::backend::tls::TlsFiles;
+use crate::listener::Address;
 use crate::policy::Policies;
 use crate::telemetry::{LogConfig, LogFormat};
 
-pub use address::{DatabaseUrl, Host, ListenAddress, Secret, TlsMode};
+pub use address::Secret;
 pub use limits::LimitsConfig;
 pub use tables::mode;
 
@@ -41,8 +45,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     pub listen: ListenConfig,
     pub admin: AdminConfig,
-    pub from: DatabaseUrl,
-    pub to: DatabaseUrl,
+    pub from: FromUrl,
+    pub to: ToUrl,
     pub tables: Policies,
     pub backfill: BackfillConfig,
     pub shadow: ShadowConfig,
@@ -53,19 +57,10 @@ pub struct Config {
 /// The `listen:` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenConfig {
-    pub address: ListenAddress,
-    pub tls: Option<ListenTls>,
+    pub address: Address,
+    pub tls: Option<TlsFiles>,
     /// SCRAM verifiers by user name, where `pg_authid` cannot be read.
     pub users: BTreeMap<String, Secret>,
-}
-
-/// `listen.tls`: files are read again on reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenTls {
-    pub cert: PathBuf,
-    pub key: PathBuf,
-    /// Clients without TLS are refused.
-    pub required: bool,
 }
 
 /// The `backfill:` section.
@@ -171,8 +166,8 @@ fn read_file(path: &Path) -> Result<String, String> {
 fn top(reader: &Reader<'_>, mut root: Section<'_, '_>) -> Option<Config> {
     let listen = listen(reader, root.section("listen"));
     let admin = admin(root.section("admin"));
-    let from = database(reader, root.section("from"), &address::POSTGRES);
-    let to = database(reader, root.section("to"), &address::MYSQL);
+    let from = database(reader, root.section("from"), &address::POSTGRES).map(FromUrl::from);
+    let to = database(reader, root.section("to"), &address::MYSQL).map(ToUrl::from);
     let tables = tables::read(root.section("tables"));
     let backfill = backfill(root.section("backfill"));
     let shadow = shadow(root.section("shadow"));
@@ -183,7 +178,7 @@ fn top(reader: &Reader<'_>, mut root: Section<'_, '_>) -> Option<Config> {
 }
 
 fn listen(reader: &Reader<'_>, mut section: Section<'_, '_>) -> ListenConfig {
-    let address = ListenAddress::Tcp { host: "127.0.0.1".to_owned(), port: 6432 };
+    let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: 6432 };
     let address = section.read("address", address, address::listen);
     let tls = section.optional_section("tls").and_then(|tls| listen_tls(reader, tls));
     let users = section.section("users").into_texts();
@@ -192,12 +187,12 @@ fn listen(reader: &Reader<'_>, mut section: Section<'_, '_>) -> ListenConfig {
     ListenConfig { address, tls, users }
 }
 
-fn listen_tls(reader: &Reader<'_>, mut section: Section<'_, '_>) -> Option<ListenTls> {
+fn listen_tls(reader: &Reader<'_>, mut section: Section<'_, '_>) -> Option<TlsFiles> {
     let cert = section.required("cert", |text| reader.file(text));
     let key = section.required("key", |text| reader.file(text));
     let required = section.read("required", false, unit::switch);
     section.finish();
-    Some(ListenTls { cert: cert?, key: key?, required })
+    Some(TlsFiles { cert: cert?, key: key?, required })
 }
 
 fn admin(mut section: Section<'_, '_>) -> AdminConfig {
@@ -210,11 +205,11 @@ fn admin(mut section: Section<'_, '_>) -> AdminConfig {
     AdminConfig { address, token: token.filter(|token| !token.is_empty()).map(Token::new) }
 }
 
-fn database(
+fn database<M: Copy>(
     reader: &Reader<'_>,
     mut section: Section<'_, '_>,
-    dialect: &address::Dialect,
-) -> Option<DatabaseUrl> {
+    dialect: &address::Dialect<M>,
+) -> Option<address::Parts<M>> {
     if !section.has("url") {
         section.mistake("url", "is missing");
     }
@@ -286,7 +281,7 @@ mod tests {
         let config = read(URLS).unwrap();
         assert_eq!(config.limits, LimitsConfig::default());
         assert_eq!(config.tables.of(&TableName::parse("users")), tables::DEFAULT);
-        assert_eq!(config.to.password.reveal(), "hunter2");
+        assert_eq!(config.to.password.as_deref(), Some("hunter2"));
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
