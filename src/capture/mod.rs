@@ -269,7 +269,14 @@ mod tests {
         let columns: &'static [Added] = &[];
         let tag = "INSERT 0 ";
         let operation = Operation::Insert;
-        let capture = Arc::new(Capture { table, operation, tag, returning: false, columns });
+        let capture = Arc::new(Capture {
+            table,
+            operation,
+            tag,
+            returning: false,
+            columns,
+            entered: Vec::new(),
+        });
         let (key, row) = (Bytes::new(), Bytes::from_static(&[0; 10]));
         Row { capture, entry: EntryId(entry), lsn: 1, key, row, old: None, operation }
     }

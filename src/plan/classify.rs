@@ -12,7 +12,7 @@ use crate::plan::clause::{Dml, Reader, Verb};
 use crate::plan::columns;
 use crate::plan::edit::{Edit, Piece, Place};
 use crate::plan::resolve::{Names, Target};
-use crate::plan::{Step, Truncate, rewrite, session_words, with};
+use crate::plan::{SearchPath, Step, Truncate, rewrite, session_words, with};
 use crate::sql::lexer::{Kind, Token};
 use crate::sql::parse;
 
@@ -35,6 +35,9 @@ type Outcome = (Step, Vec<Edit>);
 /// The statement's step, and the edits to the query string that go with it.
 pub(super) fn step(input: &Input<'_>) -> Outcome {
     let (step, mut edits) = route(input);
+    if input.situation.phase == Phase::Setup && matches!(step, Step::Uncaptured { .. }) {
+        return plain(Step::Unmigrated);
+    }
     for edit in &mut edits {
         edit.shift(input.first);
     }
@@ -89,6 +92,10 @@ fn plain(step: Step) -> Outcome {
 /// A statement that reads, unless it holds one that writes.
 fn query(input: &Input<'_>) -> Step {
     let reader = input.reader();
+    if (0..input.tokens.len()).any(|at| reader.is(at, "SET_CONFIG")) {
+        // It may set the search path, from an expression.
+        return Step::SearchPath(Some(SearchPath::Unknown));
+    }
     let into = reader.find(0..input.tokens.len(), 0, &["INTO"]).is_some();
     if into && reader.is(0, "SELECT") { Step::Ddl } else { Step::Read }
 }
@@ -123,6 +130,7 @@ fn with_list(input: &Input<'_>) -> Outcome {
     let mut entered = Vec::new();
     let mut flagged = Vec::new();
     let mut edits = Vec::new();
+    let mut writes = false;
     for (number, cte) in ctes.iter().enumerate() {
         if reader.verb(cte.body.start).is_none() {
             continue;
@@ -132,7 +140,10 @@ fn with_list(input: &Input<'_>) -> Outcome {
         };
         let table = match input.writable(&dml) {
             Ok(table) => table,
-            Err(step) if matches!(*step, Step::Unmigrated) => continue,
+            Err(step) if matches!(*step, Step::Unmigrated) => {
+                writes = true;
+                continue;
+            }
             Err(step) => return plain(*step),
         };
         entered.push(Arc::clone(&table));
@@ -152,7 +163,7 @@ fn with_list(input: &Input<'_>) -> Outcome {
     }
     let outcome = match reader.verb(start) {
         Some(_) => main(input, start, true),
-        None => plain(Step::Read),
+        None => plain(if writes { Step::Unmigrated } else { Step::Read }),
     };
     combine(entered, edits, outcome)
 }
@@ -162,9 +173,10 @@ fn combine(mut entered: Vec<Arc<Table>>, mut edits: Vec<Edit>, main: Outcome) ->
     match main {
         outcome if entered.is_empty() => outcome,
         (Step::Capture(capture), more) => {
-            // The images of the list's part do not come back: the drain follows with both.
             edits.extend(more);
-            (Step::Capture(capture), edits)
+            let mut capture = Arc::unwrap_or_clone(capture);
+            capture.entered = entered;
+            (Step::Capture(Arc::new(capture)), edits)
         }
         (Step::Entered(tables), _) => {
             entered.extend(tables);

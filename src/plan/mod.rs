@@ -26,14 +26,14 @@ mod with;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::catalog::Table;
+use crate::catalog::{Capture as Means, Table};
 use crate::change::Operation;
 use crate::names::TableName;
 use crate::phase::Situation;
 use crate::sql::lexer::{Lexer, split};
 
 pub use edit::Applied;
-use edit::Edit;
+use edit::{Edit, Piece, Place};
 pub use resolve::SearchPath;
 
 /// What is done with one query string, which may hold several statements.
@@ -93,7 +93,7 @@ pub enum Step {
 }
 
 /// How a captured statement's rows are read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Capture {
     pub table: Arc<Table>,
     pub operation: Operation,
@@ -103,6 +103,8 @@ pub struct Capture {
     pub returning: bool,
     /// The columns added, in order.
     pub columns: &'static [Added],
+    /// Tables that the statement's WITH list writes: entered, without images.
+    pub entered: Vec<Arc<Table>>,
 }
 
 /// A column that the rewrite added at the end of each row.
@@ -146,7 +148,40 @@ impl Plan {
         Some(edit::apply(sql, &tokens, &self.edits))
     }
 
-    /// The only statement's step; `Other` for an empty string.
+    /// As [`Self::apply`], for a query string: the entries of a TRUNCATE follow it there.
+    #[must_use]
+    pub fn apply_all(&self, sql: &str) -> Option<Applied> {
+        let truncates = self.statements.iter().filter_map(|planned| match &planned.step {
+            Step::Truncate(truncate) => {
+                let entries = Piece::Text(format!("; {}", truncate.entries));
+                let place = Place::After(planned.tokens.end - 1);
+                Some(Edit { place, pieces: vec![entries] })
+            }
+            _ => None,
+        });
+        let edits: Vec<_> = self.edits.iter().cloned().chain(truncates).collect();
+        let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
+        (!edits.is_empty()).then(|| edit::apply(sql, &tokens, &edits))
+    }
+
+    /// True where the text may have to be changed.
+    #[must_use]
+    pub fn is_rewritten(&self) -> bool {
+        let truncates = |planned: &Planned| matches!(planned.step, Step::Truncate(_));
+        !self.edits.is_empty() || self.statements.iter().any(truncates)
+    }
+
+    /// The plan for passing the same text on as it is: what it would have captured is flagged.
+    #[must_use]
+    pub fn given_up(&self, reason: &'static str) -> Self {
+        let statements = self.statements.iter().map(|planned| Planned {
+            step: planned.step.given_up(reason),
+            tokens: planned.tokens.clone(),
+        });
+        Self { statements: statements.collect(), edits: Vec::new() }
+    }
+
+    /// The only statement's step; `None` for an empty string or several statements.
     #[must_use]
     pub fn single(&self) -> Option<&Step> {
         match &self.statements[..] {
@@ -186,6 +221,26 @@ impl Planned {
 }
 
 impl Step {
+    fn given_up(&self, reason: &'static str) -> Self {
+        let flagged = |tables: &[Arc<Table>]| {
+            let returning = tables.iter().filter(|table| table.capture != Means::Trigger);
+            let tables = returning.map(|table| table.name.clone()).collect::<Vec<_>>();
+            if tables.is_empty() { self.clone() } else { Self::Uncaptured { tables, reason } }
+        };
+        match self {
+            Self::Capture(capture) => {
+                let main = std::iter::once(&capture.table);
+                flagged(&main.chain(&capture.entered).cloned().collect::<Vec<_>>())
+            }
+            Self::Entered(tables) => flagged(tables),
+            Self::Truncate(truncate) => flagged(&truncate.tables),
+            Self::Prepare { name, step } => {
+                Self::Prepare { name: name.clone(), step: Box::new(step.given_up(reason)) }
+            }
+            other => other.clone(),
+        }
+    }
+
     /// True where the literals of the text, which the cache's key does not hold, matter.
     fn depends_on_literals(&self) -> bool {
         match self {

@@ -44,7 +44,9 @@ pub(super) fn capture(
     let close = format!("{lead}{list}), cf_o AS ({enter}) SELECT cf_w.* FROM cf_w");
     edits.push(text(Place::After(dml.body.end - 1), close));
     let returning = dml.returning.is_some();
-    (Capture { table: Arc::clone(table), operation, tag, returning, columns }, edits)
+    let table = Arc::clone(table);
+    let entered = Vec::new();
+    (Capture { table, operation, tag, returning, columns, entered }, edits)
 }
 
 fn shape(dml: &Dml, table: &Table) -> (Operation, &'static str, &'static [Added]) {

@@ -7,19 +7,27 @@
 //!
 //! Invariant: a session has one server connection of its own from login to the end.
 
+mod answers;
 mod auth;
 pub mod cancel;
 mod fatal;
+mod frontend;
 mod login;
+mod metrics;
 mod packet;
 mod peer;
+mod pending;
+mod pipe;
 mod scram;
+mod serve;
+mod settle;
 mod startup;
+mod state;
+mod statements;
+mod strict;
 
-use std::io;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -28,13 +36,17 @@ use crate::backend::stream::Stream;
 pub use self::cancel::CancelRegistry;
 pub use self::fatal::Fatal;
 pub use self::login::{Established, LoginConfig};
+pub use self::metrics::SessionMetrics;
 pub use self::packet::CancelKey;
+pub use self::serve::{Flow, FlowLimits, Planners};
 
 /// What every session shares.
 #[derive(Clone, Debug)]
 pub struct Services {
     /// How to log in; replaced by a reload.
     pub login: watch::Receiver<Arc<LoginConfig>>,
+    /// What happens to statements.
+    pub flow: Arc<Flow>,
     pub cancels: CancelRegistry,
     /// Turns true when sessions are to end.
     pub shutdown: watch::Receiver<bool>,
@@ -52,41 +64,10 @@ pub enum Admission {
 pub async fn run(stream: Stream, admission: Admission, services: Services) {
     // Boxed, so that the memory of a login is given back before the session begins.
     match Box::pin(login::enter(stream, admission, &services)).await {
-        Ok(Some(established)) => serve(established, services).await,
+        Ok(Some(established)) => {
+            serve::serve(established, services.flow, services.shutdown).await;
+        }
         Ok(None) => {}
         Err(error) => debug!(error = format!("{error:#}"), "login ended"),
-    }
-}
-
-/// Copies both ways until either side ends.
-pub async fn serve(established: Established, _services: Services) {
-    let Established { client, server, client_buffer, server_buffer, .. } = established;
-    if let Err(error) = copy(client, server, client_buffer, server_buffer).await {
-        debug!(%error, "session ended");
-    }
-}
-
-async fn copy(
-    mut client: Stream,
-    mut server: Stream,
-    mut from_client: BytesMut,
-    mut from_server: BytesMut,
-) -> io::Result<()> {
-    loop {
-        if !from_client.is_empty() {
-            server.write_all(&from_client.split()).await?;
-        }
-        if !from_server.is_empty() {
-            client.write_all(&from_server.split()).await?;
-        }
-        let read = tokio::select! {
-            read = client.fill(&mut from_client) => read?,
-            read = server.fill(&mut from_server) => read?,
-        };
-        if read == 0 {
-            client.shutdown().await;
-            server.shutdown().await;
-            return Ok(());
-        }
     }
 }

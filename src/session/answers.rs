@@ -1,0 +1,350 @@
+//! The primary's answers: passed on, with what is ours cut off, and read for how statements ended.
+//!
+//! ```text
+//! server ──▶ RowDescription, DataRow, CommandComplete ──(ours cut off)──▶ client
+//!                              │
+//!                              └─▶ buffer ──ReadyForQuery, COMMIT──▶ handed over
+//! ```
+//!
+//! Invariant: the client sees its own rows, tags, descriptions and transaction status, and nothing of
+//! ours; images are handed over only once the tag or the status says that they are committed.
+
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use crate::capture::cut;
+use crate::plan::{Capture, Step};
+use crate::session::frontend::kind;
+use crate::session::pending::Expect;
+use crate::session::pipe::Pipe;
+use crate::session::state::{Broken, State};
+use crate::wire::{Body, Header, write};
+
+impl State {
+    /// Looks at what the primary has answered.
+    pub(super) fn server_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
+        while self.work.is_none() {
+            let Some(header) = pipe.next()? else { return Ok(()) };
+            let done = match header.tag {
+                b'D' => self.data_row(pipe, header)?,
+                b'C' => self.command_complete(pipe, header)?,
+                b'Z' => self.ready(pipe, header)?,
+                b'T' | b'n' => self.row_description(pipe, header)?,
+                b'1' | b'2' | b'3' => self.acknowledged(pipe, header)?,
+                b'I' | b's' => self.ended(pipe, header)?,
+                b'E' => self.error(pipe, header)?,
+                b'G' => self.copy_in(pipe, header),
+                b'S' => self.parameter_status(pipe, header),
+                b'N' => self.notice(pipe, header),
+                _ => {
+                    pipe.pass(header);
+                    true
+                }
+            };
+            if !done {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The capture whose rows come next, and the format of our columns.
+    fn capturing(&mut self) -> Option<(&Arc<Capture>, bool)> {
+        match self.pending.front()? {
+            Expect::Execute { prepared: Some(prepared), binary, .. } => {
+                let binary = *binary;
+                match prepared.step()? {
+                    Step::Capture(capture) => Some((capture, binary)),
+                    Step::Execute(name) => match self.statements.sql.get(name)? {
+                        Step::Capture(capture) => Some((capture, binary)),
+                        _ => None,
+                    },
+                    _ => None,
+                }
+            }
+            Expect::Query(query) if !query.hidden => {
+                match &query.plan.statements.get(query.at)?.step {
+                    Step::Capture(capture) => Some((capture, false)),
+                    Step::Execute(name) => match self.statements.sql.get(name)? {
+                        Step::Capture(capture) => Some((capture, false)),
+                        _ => None,
+                    },
+                    _ => None,
+                }
+            }
+            Expect::Describe { prepared: Some(prepared) } => {
+                prepared.capture().map(|capture| (capture, false))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_ours(&mut self) -> bool {
+        match self.pending.front() {
+            Some(Expect::Ours | Expect::OurQuery) => true,
+            Some(Expect::Query(query)) => query.hidden,
+            _ => false,
+        }
+    }
+
+    fn data_row(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
+        let Some((capture, binary)) = self.capturing() else {
+            if self.is_ours() {
+                return Ok(swallow(pipe, header));
+            }
+            pipe.pass(header);
+            return Ok(true);
+        };
+        let capture = Arc::clone(capture);
+        if !pipe.is_whole(header) {
+            return Ok(false);
+        }
+        let body = pipe.take(header);
+        let found = cut(&body, &capture, binary).map_err(|_| Broken::Unexpected('D'))?;
+        if capture.returning {
+            write::message(&mut pipe.output, b'D', |out| {
+                out.put_u16(found.columns);
+                out.put_slice(&body[2..found.end]);
+            });
+        }
+        self.buffer.push(found.row);
+        Ok(true)
+    }
+
+    /// RowDescription or NoData.
+    fn row_description(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
+        if self.is_ours() {
+            return Ok(swallow(pipe, header));
+        }
+        let described = matches!(self.pending.front(), Some(Expect::Describe { .. }));
+        let capture = self.capturing().map(|(capture, _)| Arc::clone(capture));
+        match capture.filter(|_| header.tag == b'T') {
+            None => pipe.pass(header),
+            Some(_) if !pipe.is_whole(header) => return Ok(false),
+            Some(capture) => {
+                let body = pipe.take(header);
+                if capture.returning {
+                    let columns = describe(&body, capture.columns.len(), &mut pipe.output);
+                    columns.ok_or(Broken::Unexpected('T'))?;
+                } else if described {
+                    write::empty(&mut pipe.output, b'n');
+                }
+            }
+        }
+        if described {
+            self.pending.pop();
+        }
+        Ok(true)
+    }
+
+    /// ParseComplete, BindComplete, CloseComplete.
+    fn acknowledged(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
+        match self.pending.pop() {
+            Some(Expect::Ours) => return Ok(swallow(pipe, header)),
+            Some(Expect::Parse { .. } | Expect::Bind | Expect::Close { .. }) => pipe.pass(header),
+            _ => return Err(Broken::Unexpected(char::from(header.tag))),
+        }
+        Ok(true)
+    }
+
+    /// EmptyQueryResponse, PortalSuspended.
+    fn ended(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
+        if let Some(Expect::Execute { .. }) = self.pending.front() {
+            self.pending.pop();
+        }
+        pipe.pass(header);
+        Ok(true)
+    }
+
+    fn command_complete(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
+        if !pipe.is_whole(header) {
+            return Ok(false);
+        }
+        let tag: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
+        let (step, started) = match self.pending.front() {
+            Some(Expect::Ours) => {
+                self.pending.pop();
+                return Ok(swallow(pipe, header));
+            }
+            Some(Expect::OurQuery | Expect::OurEnd(_)) => return Ok(swallow(pipe, header)),
+            Some(Expect::Query(query)) if query.hidden => {
+                query.hidden = false;
+                query.at += 1;
+                return Ok(swallow(pipe, header));
+            }
+            Some(Expect::Query(query)) => {
+                let step = query.plan.statements.get(query.at).map(|planned| planned.step.clone());
+                if let Some(Step::Truncate(_)) = step {
+                    query.hidden = true;
+                } else {
+                    query.at += 1;
+                }
+                (step, query.started)
+            }
+            Some(Expect::Execute { prepared, started, .. }) => {
+                let found =
+                    (prepared.as_ref().and_then(|prepared| prepared.step().cloned()), *started);
+                self.pending.pop();
+                found
+            }
+            _ => (None, std::time::Instant::now()),
+        };
+        let step = match step {
+            Some(Step::Execute(name)) => {
+                self.statements.sql.get(&name).cloned().unwrap_or(Step::Other)
+            }
+            other => other.unwrap_or(Step::Other),
+        };
+        self.flow.metrics.statement(kind(&step), started.elapsed());
+        match &step {
+            Step::Capture(capture) => {
+                let tag = retag(&tag, capture.tag);
+                pipe.take(header);
+                write::command_complete(&mut pipe.output, &tag);
+            }
+            _ => pipe.pass(header),
+        }
+        self.completed(step, &tag);
+        Ok(true)
+    }
+
+    fn ready(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
+        if !pipe.is_whole(header) {
+            return Ok(false);
+        }
+        let status = pipe.body(header).first().copied().unwrap_or(b'I');
+        match self.pending.pop() {
+            Some(Expect::OurQuery) => {
+                swallow(pipe, header);
+                self.status = status;
+                return Ok(true);
+            }
+            Some(Expect::OurEnd(refusal)) => {
+                if let Some(refusal) = refusal {
+                    pipe.settle();
+                    write::error(&mut pipe.output, "ERROR", refusal.code, &refusal.message);
+                }
+                pipe.pass(header);
+            }
+            Some(Expect::Query(_)) if self.wrapped => {
+                swallow(pipe, header);
+                self.status = status;
+                self.block = status != b'I';
+                self.unwrap_single(status);
+                return Ok(true);
+            }
+            Some(Expect::Query(_) | Expect::Sync | Expect::Function) => pipe.pass(header),
+            _ => return Err(Broken::Unexpected('Z')),
+        }
+        self.at_rest(status);
+        Ok(true)
+    }
+
+    fn error(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
+        if !pipe.is_whole(header) {
+            return Ok(false);
+        }
+        let applied = match self.pending.front() {
+            Some(Expect::Query(query)) => query.applied.as_ref(),
+            Some(Expect::Parse { prepared, .. }) => prepared.applied.as_ref(),
+            Some(Expect::Execute { prepared: Some(prepared), .. }) => prepared.applied.as_ref(),
+            _ => None,
+        };
+        if let Some(applied) = applied {
+            let moved = reposition(pipe.body(header), |position| applied.client_position(position));
+            pipe.take(header);
+            write::message(&mut pipe.output, b'E', |out| out.put_slice(&moved));
+        } else {
+            pipe.pass(header);
+        }
+        let simple = matches!(
+            self.pending.front(),
+            Some(Expect::Query(_) | Expect::Function | Expect::OurQuery | Expect::OurEnd(_)) | None
+        );
+        if !simple {
+            self.pending.fail(&mut self.statements);
+        }
+        self.copying = false;
+        self.failed();
+        Ok(true)
+    }
+
+    /// The client has to send a COPY's data now.
+    fn copy_in(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        self.copying = !self.pending.begin_copy();
+        pipe.pass(header);
+        true
+    }
+
+    fn parameter_status(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        if !pipe.is_whole(header) {
+            return false;
+        }
+        let mut body = Body::new(pipe.body(header));
+        let text =
+            |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let (name, value) = (text(body.text()), text(body.text()));
+        self.parameter(&name, &value);
+        pipe.pass(header);
+        true
+    }
+
+    /// Our ROLLBACK may draw a warning that is none of the client's.
+    fn notice(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        if !matches!(self.pending.front(), Some(Expect::OurQuery | Expect::OurEnd(_))) {
+            pipe.pass(header);
+            return true;
+        }
+        pipe.is_whole(header) && swallow(pipe, header)
+    }
+}
+
+/// Drops a message; it has to be whole. Always true.
+fn swallow(pipe: &mut Pipe, header: Header) -> bool {
+    if !pipe.is_whole(header) {
+        return false;
+    }
+    pipe.take(header);
+    true
+}
+
+/// `SELECT 3` with the client's verb.
+fn retag(tag: &[u8], verb: &str) -> Vec<u8> {
+    let count = tag.strip_prefix(b"SELECT ").unwrap_or(b"0");
+    [verb.as_bytes(), count].concat()
+}
+
+/// Writes a RowDescription without its last `added` columns.
+fn describe(body: &[u8], added: usize, out: &mut BytesMut) -> Option<()> {
+    let mut parts = Body::new(body);
+    let columns = usize::from(parts.u16()?).checked_sub(added)?;
+    for _ in 0..columns {
+        parts.text()?;
+        parts.take(18)?;
+    }
+    let end = body.len() - parts.rest().len();
+    write::message(out, b'T', |out| {
+        out.put_u16(u16::try_from(columns).unwrap_or(u16::MAX));
+        out.put_slice(&body[2..end]);
+    });
+    Some(())
+}
+
+/// An ErrorResponse's fields, with the position moved.
+fn reposition(body: &[u8], moved: impl Fn(usize) -> usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.len());
+    let mut parts = Body::new(body);
+    while let Some(field) = parts.byte().filter(|field| *field != 0) {
+        let Some(value) = parts.text() else { break };
+        out.put_u8(field);
+        let position = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        match position.filter(|_| field == b'P') {
+            Some(position) => out.put_slice(moved(position).to_string().as_bytes()),
+            None => out.put_slice(value),
+        }
+        out.put_u8(0);
+    }
+    out.put_u8(0);
+    out.freeze()
+}

@@ -1,0 +1,454 @@
+//! The client's messages: passed on, rewritten, or held until something of ours is done.
+//!
+//! ```text
+//! client ──▶ Query, Parse ──plan──▶ (rewritten) ──▶ server
+//!            Bind ──(format of our columns)──▶      │
+//!            every message ──Expect──▶ pending      ▼
+//! ```
+//!
+//! Invariant: every message that the server answers leaves an [`Expect`] behind, in the same order.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut as _, BytesMut};
+
+use crate::plan::{Plan, Step};
+use crate::policy::Mode;
+use crate::session::pending::{Expect, Query};
+use crate::session::pipe::Pipe;
+use crate::session::state::{Broken, State, Work};
+use crate::session::statements::{Portal, Prepared, Source};
+use crate::wire::{Body, Header, write};
+
+/// Expectations at which the client is made to wait: it has pipelined this far ahead.
+const PENDING_MAX: usize = 65_536;
+
+impl State {
+    /// Looks at what the client has sent, as far as it has come and nothing has to be waited for.
+    pub(super) fn client_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
+        self.follow();
+        self.speak(pipe);
+        while self.work.is_none() && self.pending.len() < PENDING_MAX {
+            let Some(header) = pipe.next()? else { break };
+            let done = match header.tag {
+                _ if self.refusing.is_some() => self.refused_message(pipe, header),
+                b'Q' => self.query(pipe, header),
+                b'P' => self.parse(pipe, header),
+                b'B' => self.bind(pipe, header),
+                b'E' => self.execute(pipe, header),
+                b'D' => self.describe(pipe, header),
+                b'C' => self.close(pipe, header),
+                b'S' => self.sync(pipe, header),
+                b'c' | b'f' => self.copy_end(pipe, header),
+                b'F' => self.pass(pipe, header, Expect::Function),
+                _ => {
+                    pipe.pass(header);
+                    true
+                }
+            };
+            if !done {
+                break;
+            }
+        }
+        self.speak(pipe);
+        Ok(())
+    }
+
+    fn pass(&mut self, pipe: &mut Pipe, header: Header, expect: Expect) -> bool {
+        self.pending.push(expect);
+        pipe.pass(header);
+        true
+    }
+
+    fn query(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        let started = Instant::now();
+        let whole = pipe.is_whole(header);
+        if !whole && header.size <= self.statement_bytes_max {
+            return false;
+        }
+        let (plan, sql) = self.plan_body(pipe.body(header), whole);
+        if !self.is_clear(&plan) || !self.gate(&plan, true) {
+            return false;
+        }
+        self.speak(pipe);
+        let refused = self.refusal(&plan);
+        let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
+        let expect = |applied| {
+            let plan = Arc::clone(&plan);
+            Expect::Query(Box::new(Query { plan, applied, at: 0, hidden: false, started }))
+        };
+        match (refused, applied) {
+            (Some(message), _) => {
+                pipe.take(header);
+                write::query(&mut pipe.output, &raise("0A000", message));
+                self.pending.push(Expect::Query(Box::new(Query {
+                    plan: Arc::default(),
+                    applied: None,
+                    at: 0,
+                    hidden: false,
+                    started,
+                })));
+                true
+            }
+            (None, Some(applied)) => {
+                pipe.take(header);
+                write::query(&mut pipe.output, &applied.text);
+                self.pending.push(expect(Some(applied)));
+                true
+            }
+            (None, None) => {
+                let expect = expect(None);
+                self.pass(pipe, header, expect)
+            }
+        }
+    }
+
+    /// The plan for the text at the start of `body`, and the text itself where it can be rewritten.
+    fn plan_body(&mut self, body: &[u8], whole: bool) -> (Arc<Plan>, Option<Box<str>>) {
+        let end = body.iter().position(|byte| *byte == 0).unwrap_or(body.len());
+        let text = std::str::from_utf8(&body[..end]);
+        match text {
+            Ok(sql) if whole && self.lexable => {
+                let plan = self.planner.plan(sql, &self.path, &mut self.scratch);
+                let needed = plan.is_rewritten();
+                (self.without_temporary(plan), needed.then(|| sql.into()))
+            }
+            _ => {
+                let sql = String::from_utf8_lossy(&body[..end]);
+                let plan = self.planner.plan(&sql, &self.path, &mut self.scratch);
+                let reason = if whole { "encoding" } else { "too_large" };
+                (Arc::new(plan.given_up(reason)), None)
+            }
+        }
+    }
+
+    /// A statement on a temporary table is none of ours, whatever its name.
+    fn without_temporary(&self, plan: Arc<Plan>) -> Arc<Plan> {
+        let shadowed = |step: &Step| match step {
+            Step::Capture(capture) => self.temporary.contains(capture.table.name.name()),
+            _ => false,
+        };
+        if !self.temporary.is_empty()
+            && plan.statements.iter().any(|planned| shadowed(&planned.step))
+        {
+            return Arc::new(plan.given_up("temporary_name"));
+        }
+        plan
+    }
+
+    fn parse(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        let whole = pipe.is_whole(header);
+        if !whole && header.size <= self.statement_bytes_max {
+            return false;
+        }
+        let body = pipe.body(header);
+        let mut parts = Body::new(body);
+        let Some(name) = parts.text().map(<Box<[u8]>>::from) else {
+            return self.pass(pipe, header, Expect::Bind);
+        };
+        let rest: Box<[u8]> = parts.rest().into();
+        let (plan, sql) = self.plan_body(&rest, whole);
+        let refused = self.refusal(&plan);
+        let prepared = Arc::new(self.prepared(plan, &rest, whole));
+        let previous = self.statements.put(&name, Arc::clone(&prepared));
+        let out = match (&refused, &prepared.applied) {
+            (None, None) => None,
+            (Some(message), _) => Some(raise("0A000", message)),
+            (None, Some(applied)) => Some(applied.text.clone()),
+        };
+        debug_assert!(sql.is_some() || prepared.applied.is_none());
+        if let Some(text) = out {
+            pipe.take(header);
+            write::parse(&mut pipe.output, &name, &text, types(&rest));
+            self.pending.push(Expect::Parse { name, previous, prepared });
+            return true;
+        }
+        self.pass(pipe, header, Expect::Parse { name, previous, prepared })
+    }
+
+    /// `rest` is what follows the name in Parse.
+    fn prepared(&self, plan: Arc<Plan>, rest: &[u8], whole: bool) -> Prepared {
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+        let fixed = matches!(plan.single(), Some(Step::Read | Step::Other) | None);
+        let text = std::str::from_utf8(&rest[..end]).ok().filter(|_| whole && self.lexable);
+        let source = text
+            .filter(|_| !fixed)
+            .map(|sql| Source { sql: sql.into(), types: types(rest).into() });
+        let applied = text.filter(|_| plan.is_rewritten()).and_then(|sql| plan.apply(sql));
+        Prepared { plan, planner: Arc::clone(&self.planner), source, applied }
+    }
+
+    fn bind(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        let whole = pipe.is_whole(header);
+        let mut parts = Body::new(pipe.body(header));
+        let names = parts.text().and_then(|portal| Some((portal, parts.text()?)));
+        let Some((portal, name)) = names else {
+            return whole && self.pass(pipe, header, Expect::Bind);
+        };
+        let (portal, name): (Box<[u8]>, Box<[u8]>) = (portal.into(), name.into());
+        let Some(prepared) = self.statements.get(&name).cloned() else {
+            self.statements.bind(&portal, None);
+            return self.pass(pipe, header, Expect::Bind);
+        };
+        let prepared = self.renewed(pipe, &name, prepared);
+        let Some(capture) = prepared.capture() else {
+            self.statements.bind(&portal, Some(Portal { prepared, binary: false }));
+            return self.pass(pipe, header, Expect::Bind);
+        };
+        if !whole {
+            if header.size <= self.statement_bytes_max {
+                return false;
+            }
+            // Too large to be held until its last bytes, where our formats belong: it goes by the
+            // client's own text, and is flagged.
+            let plain = self.given_up(pipe, &name, &prepared);
+            self.statements.bind(&portal, Some(Portal { prepared: plain, binary: false }));
+            return self.pass(pipe, header, Expect::Bind);
+        }
+        let (returning, added) = (capture.returning, capture.columns.len());
+        let body = pipe.take(header);
+        let binary = bind_formats(&body, returning, added, &mut pipe.output);
+        self.statements.bind(&portal, Some(Portal { prepared, binary }));
+        self.pending.push(Expect::Bind);
+        true
+    }
+
+    /// Prepares a statement anew where the situation has changed since.
+    fn renewed(&mut self, pipe: &mut Pipe, name: &[u8], prepared: Arc<Prepared>) -> Arc<Prepared> {
+        let same = Arc::ptr_eq(&prepared.planner, &self.planner);
+        let Some(source) = prepared.source.as_ref().filter(|_| !same) else { return prepared };
+        let plan = self.planner.plan(&source.sql, &self.path, &mut self.scratch);
+        let plan = self.without_temporary(plan);
+        let applied = plan.apply(&source.sql);
+        let renewed = Prepared {
+            plan,
+            planner: Arc::clone(&self.planner),
+            source: Some(Source { sql: source.sql.clone(), types: source.types.clone() }),
+            applied,
+        };
+        if renewed.applied.as_ref().map(|new| &new.text)
+            != prepared.applied.as_ref().map(|old| &old.text)
+        {
+            let text = renewed.applied.as_ref().map_or(&*source.sql, |applied| &applied.text);
+            self.prepare_again(pipe, name, text, &source.types);
+        }
+        let renewed = Arc::new(renewed);
+        self.statements.put(name, Arc::clone(&renewed));
+        renewed
+    }
+
+    /// Goes back to the client's own text for one that is too large to be rewritten.
+    fn given_up(&mut self, pipe: &mut Pipe, name: &[u8], prepared: &Prepared) -> Arc<Prepared> {
+        if let Some(source) = &prepared.source {
+            self.prepare_again(pipe, name, &source.sql, &source.types);
+        }
+        let plan = Arc::new(prepared.plan.given_up("too_large"));
+        let planner = Arc::clone(&self.planner);
+        let plain = Arc::new(Prepared { plan, planner, source: None, applied: None });
+        self.statements.put(name, Arc::clone(&plain));
+        plain
+    }
+
+    fn prepare_again(&mut self, pipe: &mut Pipe, name: &[u8], text: &str, types: &[u8]) {
+        pipe.settle();
+        write::close_statement(&mut pipe.output, name);
+        write::parse(&mut pipe.output, name, text, types);
+        self.pending.push(Expect::Ours);
+        self.pending.push(Expect::Ours);
+    }
+
+    fn execute(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        if !pipe.is_whole(header) {
+            return false;
+        }
+        let started = Instant::now();
+        let name = Body::new(pipe.body(header)).text().unwrap_or_default();
+        let portal = self.statements.portal(name).cloned();
+        let Some(Portal { prepared, binary }) = portal else {
+            return self.pass(
+                pipe,
+                header,
+                Expect::Execute { prepared: None, binary: false, started },
+            );
+        };
+        if !self.is_clear(&prepared.plan) || !self.gate(&prepared.plan, false) {
+            return false;
+        }
+        let truncate = match prepared.step() {
+            Some(Step::Truncate(truncate)) => Some(Arc::clone(truncate)),
+            _ => None,
+        };
+        self.pass(pipe, header, Expect::Execute { prepared: Some(prepared), binary, started });
+        if let Some(truncate) = truncate {
+            pipe.settle();
+            let name = b"crossfade_truncate";
+            write::close_statement(&mut pipe.output, name);
+            write::parse(&mut pipe.output, name, &truncate.entries, &[0, 0]);
+            write::bind(&mut pipe.output, name, name, 0);
+            write::execute(&mut pipe.output, name);
+            (0..4).for_each(|_| self.pending.push(Expect::Ours));
+        }
+        true
+    }
+
+    fn describe(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        if !pipe.is_whole(header) {
+            return false;
+        }
+        let mut body = Body::new(pipe.body(header));
+        let kind = body.byte();
+        let name = body.text().unwrap_or_default();
+        let prepared = match kind {
+            Some(b'S') => self.statements.get(name).cloned(),
+            _ => self.statements.portal(name).map(|portal| Arc::clone(&portal.prepared)),
+        };
+        self.pass(pipe, header, Expect::Describe { prepared })
+    }
+
+    fn close(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        if !pipe.is_whole(header) {
+            return false;
+        }
+        let mut body = Body::new(pipe.body(header));
+        let kind = body.byte();
+        let name: Box<[u8]> = body.text().unwrap_or_default().into();
+        if kind != Some(b'S') {
+            self.statements.bind(&name, None);
+            return self.pass(pipe, header, Expect::Bind);
+        }
+        let previous = self.statements.remove(&name);
+        self.pass(pipe, header, Expect::Close { name, previous })
+    }
+
+    fn sync(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        if self.copying {
+            // The server passes over it: it is reading the copy's data.
+            pipe.pass(header);
+            return true;
+        }
+        if !self.gate_sync() {
+            return false;
+        }
+        self.pass(pipe, header, Expect::Sync)
+    }
+
+    fn copy_end(&mut self, pipe: &mut Pipe, header: Header) -> bool {
+        pipe.pass(header);
+        if self.copying {
+            self.copying = false;
+        } else {
+            self.pending.push(Expect::CopyEnd);
+        }
+        true
+    }
+
+    /// False where tables have to be marked dirty first; the message is looked at again afterwards.
+    fn is_clear(&mut self, plan: &Plan) -> bool {
+        if std::mem::take(&mut self.cleared) {
+            return true;
+        }
+        let flagged = plan.statements.iter().filter_map(|planned| self.flagged(&planned.step));
+        let flagged: Vec<_> = flagged.collect();
+        if flagged.is_empty() || self.pending.is_skipping() {
+            return true;
+        }
+        self.work = Some(Work::Dirty(flagged));
+        false
+    }
+
+    fn flagged(&self, step: &Step) -> Option<(Vec<crate::names::TableName>, &'static str)> {
+        match step {
+            Step::Uncaptured { tables, reason } => Some((tables.clone(), *reason)),
+            Step::Execute(name) => {
+                self.statements.sql.get(name).and_then(|step| self.flagged(step))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the plan is refused: `strict` needs to see the commit coming.
+    fn refusal(&self, plan: &Plan) -> Option<&'static str> {
+        let strict = |step: &Step| match step {
+            Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
+            _ => false,
+        };
+        let ends = |step: &Step| matches!(step, Step::Commit | Step::Transaction);
+        let any = |test: &dyn Fn(&Step) -> bool| {
+            plan.statements.iter().any(|planned| test(&planned.step))
+        };
+        (1 < plan.statements.len() && any(&strict) && any(&ends)).then_some(
+            "a query string that ends its own transaction cannot write tables in mode strict",
+        )
+    }
+}
+
+/// What follows the query string in Parse.
+fn types(rest: &[u8]) -> &[u8] {
+    let end = rest.iter().position(|byte| *byte == 0).map_or(rest.len(), |end| end + 1);
+    &rest[end..]
+}
+
+/// A statement that makes the server itself raise an error, so that the transaction's state is the
+/// one the client expects after an error.
+fn raise(code: &str, message: &str) -> String {
+    format!(
+        "DO $crossfade$ BEGIN RAISE EXCEPTION '{}' USING ERRCODE = '{code}'; END $crossfade$",
+        message.replace('%', "%%").replace('\'', "''")
+    )
+}
+
+/// Writes a Bind with the result formats that our columns need; returns whether ours are binary.
+fn bind_formats(body: &[u8], returning: bool, added: usize, out: &mut BytesMut) -> bool {
+    let Some(tail) = formats(body) else {
+        // Malformed: the server will say so.
+        write::message(out, b'B', |out| out.put_slice(body));
+        return false;
+    };
+    let codes = &body[tail + 2..];
+    let count = codes.len() / 2;
+    if returning && count < 2 {
+        write::message(out, b'B', |out| out.put_slice(body));
+        return codes == [0, 1];
+    }
+    write::message(out, b'B', |out| {
+        out.put_slice(&body[..tail]);
+        if returning {
+            out.put_u16(u16::try_from(count + added).unwrap_or(u16::MAX));
+            out.put_slice(codes);
+            (0..added).for_each(|_| out.put_u16(1));
+        } else {
+            out.put_slice(&[0, 1, 0, 1]);
+        }
+    });
+    true
+}
+
+/// Where the count of result formats stands in a Bind's body.
+fn formats(body: &[u8]) -> Option<usize> {
+    let mut parts = Body::new(body);
+    parts.text()?;
+    parts.text()?;
+    let codes = usize::from(parts.u16()?);
+    parts.take(2 * codes)?;
+    for _ in 0..parts.u16()? {
+        let length = parts.i32()?;
+        parts.take(usize::try_from(length).unwrap_or(0))?;
+    }
+    let tail = body.len() - parts.rest().len();
+    let count = usize::from(parts.u16()?);
+    (parts.rest().len() == 2 * count).then_some(tail)
+}
+
+/// The kind that `statements_total` counts a step as.
+pub(super) fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::Read => "read",
+        Step::Capture(_)
+        | Step::Entered(_)
+        | Step::Truncate(_)
+        | Step::Uncaptured { .. }
+        | Step::Unmigrated => "write",
+        _ => "other",
+    }
+}

@@ -1,0 +1,330 @@
+//! Drives one established session: moves bytes, and does what takes time in between.
+//!
+//! ```text
+//! client ⇄ Pipe ⇄ [`State`] ⇄ Pipe ⇄ primary
+//!                   │ Work
+//!                   ▼
+//!            handoff: mark dirty, wait for the secondary, strict
+//! ```
+//!
+//! Invariant: while work is under way no byte leaves for the client, so what it is told is true: its
+//! answer waits in the buffer.
+
+use std::future::poll_fn;
+use std::sync::{Arc, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+use crate::backend::stream::Stream;
+use crate::capture::Handed;
+use crate::change::Transaction;
+use crate::handoff::{Failure, Handoff, Job, StrictJob};
+use crate::names::TableName;
+use crate::phase::Situation;
+use crate::plan::cache::Planner;
+use crate::policy::Mode;
+use crate::session::login::Established;
+use crate::session::metrics::SessionMetrics;
+use crate::session::pending::Refusal;
+use crate::session::pipe::Pipe;
+use crate::session::state::{Broken, Held, State, Then, Work};
+use crate::wire::write;
+
+/// How long a statement waits for its tables to be marked dirty.
+const MARK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the sessions share beyond logging in.
+#[derive(Debug)]
+pub struct Flow {
+    pub planners: Planners,
+    pub handoff: Handoff,
+    pub metrics: SessionMetrics,
+    pub limits: FlowLimits,
+}
+
+/// Bounds of one session.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowLimits {
+    /// Longest statement, or Bind of a captured statement, that is held whole to be understood, in
+    /// bytes; longer ones pass as they are and are flagged.
+    pub statement_bytes_max: usize,
+    /// Images of one transaction kept in memory, in bytes; past it the outbox serves alone.
+    pub images_bytes_max: usize,
+}
+
+impl Default for FlowLimits {
+    fn default() -> Self {
+        Self { statement_bytes_max: 16 << 20, images_bytes_max: 16 << 20 }
+    }
+}
+
+/// The planner of the present situation, made anew when that changes.
+#[derive(Debug)]
+pub struct Planners {
+    situation: watch::Receiver<Arc<Situation>>,
+    current: RwLock<Arc<Planner>>,
+    /// `server_version_num / 10000`.
+    server: u32,
+    plans_max: usize,
+}
+
+impl Planners {
+    #[must_use]
+    pub fn new(situation: watch::Receiver<Arc<Situation>>, server: u32, plans_max: usize) -> Self {
+        let now = Arc::clone(&situation.borrow());
+        let current = RwLock::new(Arc::new(Planner::new(now, server, plans_max)));
+        Self { situation, current, server, plans_max }
+    }
+
+    fn current(&self) -> Arc<Planner> {
+        let now = Arc::clone(&self.situation.borrow());
+        {
+            let current = self.current.read().unwrap_or_else(|poison| poison.into_inner());
+            if Arc::ptr_eq(&current.situation, &now) {
+                return Arc::clone(&current);
+            }
+        }
+        let mut current = self.current.write().unwrap_or_else(|poison| poison.into_inner());
+        if !Arc::ptr_eq(&current.situation, &now) {
+            *current = Arc::new(Planner::new(now, self.server, self.plans_max));
+        }
+        Arc::clone(&current)
+    }
+
+    /// The current planner, where it is not `known`.
+    pub(super) fn newer(&self, known: &Arc<Planner>) -> Option<Arc<Planner>> {
+        let same = Arc::ptr_eq(&self.situation.borrow(), &known.situation);
+        (!same).then(|| self.current())
+    }
+
+    /// Plans kept.
+    #[must_use]
+    pub fn plans(&self) -> usize {
+        self.current().len()
+    }
+}
+
+/// Serves an established session to its end.
+pub(super) async fn serve(
+    established: Established,
+    flow: Arc<Flow>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let _seat = flow.metrics.enter();
+    let planner = flow.planners.current();
+    let state = State::new(
+        flow,
+        planner,
+        &established.user,
+        &established.parameters,
+        &established.parameter_status,
+    );
+    let mut session = Session {
+        client: established.client,
+        server: established.server,
+        to_server: Pipe::new(established.client_buffer),
+        to_client: Pipe::new(established.server_buffer),
+        state,
+        stopping: false,
+    };
+    let _cancel = established.cancel;
+    match session.run(shutdown).await {
+        Ok(()) => debug!("session ended"),
+        Err(error) => debug!(%error, "session broke"),
+    }
+}
+
+struct Session {
+    client: Stream,
+    server: Stream,
+    to_server: Pipe,
+    to_client: Pipe,
+    state: State,
+    /// The process wants to end; the session follows once it is idle.
+    stopping: bool,
+}
+
+/// Why the driver stopped polling.
+enum Pause {
+    Work(Work),
+    /// One side has gone, and the other has been told all there was.
+    End,
+}
+
+impl Session {
+    async fn run(&mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), Broken> {
+        self.stopping = *shutdown.borrow_and_update();
+        loop {
+            let stopping = self.stopping;
+            let pause = tokio::select! {
+                biased;
+                pause = poll_fn(|cx| self.poll(cx)) => pause,
+                _ = shutdown.changed(), if !stopping => {
+                    self.stopping = true;
+                    continue;
+                }
+            };
+            match self.violation(pause).await? {
+                Pause::Work(work) => self.work(work).await,
+                Pause::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Tells the client why, where it can be blamed for the end.
+    async fn violation(&mut self, pause: Result<Pause, Broken>) -> Result<Pause, Broken> {
+        if let Err(Broken::BadLength) = pause {
+            let mut out = bytes::BytesMut::new();
+            write::error(&mut out, "FATAL", "08P01", "invalid message length");
+            drop(self.client.write_all(&out).await);
+        }
+        pause
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pause, Broken>> {
+        loop {
+            self.state.server_messages(&mut self.to_client)?;
+            self.state.client_messages(&mut self.to_server)?;
+            let server_ready = self.to_server.poll_drain(cx, &mut self.server);
+            if let Poll::Ready(Err(error)) = server_ready {
+                return Poll::Ready(Err(Broken::Primary(error)));
+            }
+            if let Some(work) = self.state.work.take() {
+                return Poll::Ready(Ok(Pause::Work(work)));
+            }
+            if let Poll::Ready(Err(error)) = self.to_client.poll_drain(cx, &mut self.client) {
+                return Poll::Ready(Err(Broken::Client(error)));
+            }
+            if self.stopping && self.state.is_idle() && self.to_client.backlog() == 0 {
+                self.farewell();
+                return Poll::Ready(Ok(Pause::End));
+            }
+            let mut moved = false;
+            if !self.to_client.is_full() {
+                match self.to_client.poll_fill(cx, &mut self.server) {
+                    Poll::Ready(Ok(true)) => moved = true,
+                    Poll::Ready(Ok(false)) => return self.poll_end(cx),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Primary(error))),
+                    Poll::Pending => {}
+                }
+            }
+            if !self.to_server.is_full() {
+                match self.to_server.poll_fill(cx, &mut self.client) {
+                    Poll::Ready(Ok(true)) => moved = true,
+                    Poll::Ready(Ok(false)) => return Poll::Ready(Ok(Pause::End)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Client(error))),
+                    Poll::Pending => {}
+                }
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The primary has closed the connection: the client still gets what it sent.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pause, Broken>> {
+        match self.to_client.poll_drain(cx, &mut self.client) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(Pause::End)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Client(error))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Queues what an idle client is told when the process ends; a client that does not take it at
+    /// once learns from the closed connection.
+    fn farewell(&mut self) {
+        self.to_client.settle();
+        let message = "terminating connection due to administrator command";
+        write::error(&mut self.to_client.output, "FATAL", "57P01", message);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        drop(self.to_client.poll_drain(&mut context, &mut self.client));
+    }
+
+    async fn work(&mut self, work: Work) {
+        match work {
+            Work::Dirty(flagged) => {
+                self.mark(flagged).await;
+                self.state.cleared = true;
+            }
+            Work::Wait(waits, bound) => {
+                let all = async {
+                    for wait in waits {
+                        drop(wait.await);
+                    }
+                };
+                let started = Instant::now();
+                let settled = timeout(bound, all).await;
+                self.state.flow.metrics.waited(started.elapsed());
+                if settled.is_err() {
+                    self.state.flow.metrics.timed_out();
+                }
+            }
+            Work::Prepare(handed, then) => Box::pin(self.prepare(handed, then)).await,
+        }
+    }
+
+    async fn mark(&mut self, flagged: Vec<(Vec<TableName>, &'static str)>) {
+        for (tables, reason) in flagged {
+            if tables.is_empty() {
+                continue;
+            }
+            let (done, marked) = oneshot::channel();
+            self.state.flow.handoff.send(Job::Dirty { tables, reason, done });
+            if !matches!(timeout(MARK_TIMEOUT, marked).await, Ok(Ok(()))) {
+                warn!(reason, "tables could not be marked dirty yet, will be as soon as possible");
+            }
+        }
+    }
+
+    /// Has the secondary hold the transaction; then the commit passes, or is refused.
+    async fn prepare(&mut self, handed: Handed, then: Then) {
+        let held = match handed.transaction {
+            Some(transaction) if handed.drain.is_none() && handed.astray.is_empty() => {
+                self.hold(transaction).await
+            }
+            _ => Err(Failure {
+                code: "0A000",
+                message: "rows of this transaction are not available before its commit".to_owned(),
+            }),
+        };
+        match (held, then) {
+            (Ok(held), Then::Pass) => {
+                self.state.held = Some(held);
+                self.state.passed = true;
+            }
+            (Ok(held), Then::Commit) => {
+                self.state.held = Some(held);
+                self.state.commit_single();
+            }
+            (Err(failure), then) => {
+                let message = failure.to_string();
+                self.state.refuse(Refusal { code: failure.code, message }, then);
+            }
+        }
+    }
+
+    async fn hold(&mut self, transaction: Transaction) -> Result<Held, Failure> {
+        debug_assert_eq!(transaction.mode, Mode::Strict);
+        let bound = transaction.timeout;
+        let (prepared, ready) = oneshot::channel();
+        let (decision, decided) = oneshot::channel();
+        let (settled, done) = oneshot::channel();
+        let job = StrictJob { transaction, prepared, decision: decided, done: settled };
+        self.state.flow.handoff.send(Job::Strict(job));
+        match timeout(bound, ready).await {
+            Ok(Ok(Ok(()))) => Ok(Held { decision, done, timeout: bound }),
+            Ok(Ok(Err(failure))) => Err(failure),
+            Ok(Err(_)) => Err(late("secondary is not available")),
+            Err(_) => Err(late("secondary did not answer in time")),
+        }
+    }
+}
+
+fn late(message: &str) -> Failure {
+    Failure { code: "57014", message: message.to_owned() }
+}

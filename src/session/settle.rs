@@ -1,0 +1,156 @@
+//! How statements and transactions end, and what is handed over then.
+//!
+//! ```text
+//! COMMIT's tag, or ReadyForQuery after an implicit transaction ──▶ Transaction ──▶ handoff
+//! ROLLBACK, an error outside a block                           ──▶ images dropped
+//! ```
+//!
+//! Invariant: only what the primary has committed is handed over, once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::capture::Handed;
+use crate::handoff::{Decision, Job, Settled};
+use crate::plan::Step;
+use crate::policy::Mode;
+use crate::session::state::{State, Work};
+
+impl State {
+    /// A statement has ended with this tag.
+    pub(super) fn completed(&mut self, step: Step, tag: &[u8]) {
+        match (&step, tag) {
+            (_, b"BEGIN" | b"START TRANSACTION") => self.block = true,
+            (_, b"COMMIT") => {
+                self.block = false;
+                self.committed();
+            }
+            (Step::RollbackTo(name), b"ROLLBACK") => self.buffer.rollback_to(name),
+            (_, b"ROLLBACK" | b"PREPARE TRANSACTION") => {
+                self.block = false;
+                self.rolled_back();
+            }
+            _ => self.effect(step, tag),
+        }
+    }
+
+    /// What a statement that is not about transactions leaves behind.
+    fn effect(&mut self, step: Step, tag: &[u8]) {
+        match step {
+            Step::Savepoint(name) => self.buffer.savepoint(name),
+            Step::Release(name) => self.buffer.release(&name),
+            Step::Entered(tables) => self.buffer.enter(&tables),
+            Step::Truncate(truncate) => self.buffer.enter(&truncate.tables),
+            Step::Capture(capture) if !capture.entered.is_empty() => {
+                self.buffer.enter(&capture.entered);
+            }
+            Step::Uncaptured { tables, reason } => {
+                self.flow.metrics.uncaptured(&tables, reason);
+            }
+            Step::Ddl => self.ddl = true,
+            Step::Prepare { name, step } => {
+                self.statements.sql.insert(name, *step);
+            }
+            Step::Deallocate(Some(name)) => {
+                self.statements.sql.remove(&name);
+                self.statements.remove(name.as_bytes());
+            }
+            Step::Deallocate(None) => self.statements.clear(),
+            Step::SearchPath(path) => {
+                if tag == b"DISCARD ALL" {
+                    self.statements.clear();
+                    self.temporary.clear();
+                }
+                self.path = path.map_or_else(|| self.path_first.clone(), Into::into);
+                self.path_moved = true;
+            }
+            Step::Temporary(name) => {
+                self.temporary.insert(name);
+            }
+            _ => {}
+        }
+    }
+
+    /// The server waits for the next statement: an implicit transaction has ended.
+    pub(super) fn at_rest(&mut self, status: u8) {
+        self.status = status;
+        self.block = status != b'I';
+        self.flushed = false;
+        if status == b'I' {
+            self.strict = false;
+            self.committed();
+            self.statements.close_portals();
+            self.path_moved = false;
+            if std::mem::take(&mut self.ddl) {
+                self.flow.handoff.send(Job::Reload);
+            }
+        }
+        self.follow();
+    }
+
+    /// An error: what an implicit transaction did is undone. In a block the images wait for the
+    /// ROLLBACK, or the ROLLBACK TO, that has to follow.
+    pub(super) fn failed(&mut self) {
+        if !self.block {
+            self.rolled_back();
+        }
+    }
+
+    fn rolled_back(&mut self) {
+        self.buffer.clear();
+        self.held = None;
+        if std::mem::take(&mut self.path_moved) {
+            self.path = crate::plan::SearchPath::Unknown.into();
+        }
+    }
+
+    /// Hands over what the transaction wrote.
+    fn committed(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let situation = Arc::clone(&self.planner.situation);
+        let handed = self.buffer.take(&situation.catalog, situation.epoch);
+        if let Some(held) = self.held.take() {
+            // The secondary holds it: a closed channel there leaves it to the outbox.
+            let _ = held.decision.send(Decision::Commit);
+            self.work = Some(Work::Wait(vec![held.done], held.timeout));
+            return;
+        }
+        let (waits, timeout) = self.hand_over(handed);
+        if !waits.is_empty() {
+            self.work = Some(Work::Wait(waits, timeout));
+        }
+    }
+
+    fn hand_over(&mut self, handed: Handed) -> (Vec<oneshot::Receiver<Settled>>, Duration) {
+        let mut waits = Vec::new();
+        let mut timeout = Duration::ZERO;
+        let mut wait = |mode: Mode, bound: Duration| {
+            if mode < Mode::Blocking {
+                return None;
+            }
+            let (done, receiver) = oneshot::channel();
+            waits.push(receiver);
+            timeout = timeout.max(bound);
+            Some(done)
+        };
+        if let Some(transaction) = handed.transaction {
+            let done = wait(transaction.mode, transaction.timeout);
+            self.flow.handoff.apply(transaction, done);
+        }
+        if let Some((mode, bound)) = handed.drain {
+            let done = wait(mode, bound);
+            self.flow.handoff.send(Job::Drain { done });
+        }
+        if !handed.astray.is_empty() {
+            self.flow.metrics.uncaptured(&handed.astray, "other_table");
+            let (done, _) = oneshot::channel();
+            let tables = handed.astray;
+            self.flow.handoff.send(Job::Dirty { tables, reason: "other_table", done });
+        }
+        (waits, timeout)
+    }
+}

@@ -1,0 +1,197 @@
+//! What a session knows, and what it waits for.
+//!
+//! Invariant: `State` never touches a socket; it reads and writes pipes. When it needs something that
+//! takes time (a mark on the primary, the secondary's answer), it says so in `work`, stops looking
+//! at messages, and goes on when the driver (`session::serve`) has done it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::capture::{Buffer, Handed};
+use crate::handoff::{Decision, Settled};
+use crate::names::TableName;
+use crate::plan::SearchPath;
+use crate::plan::cache::{PathKey, Planner};
+use crate::session::pending::{Pending, Refusal};
+use crate::session::serve::Flow;
+use crate::session::statements::Statements;
+use crate::session::strict::Say;
+use crate::wire::BadLength;
+
+/// Why a session ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("client: {0}")]
+    Client(#[source] std::io::Error),
+    #[error("primary: {0}")]
+    Primary(#[source] std::io::Error),
+    /// A length that no message has: the stream cannot be followed any more.
+    #[error("protocol violation: invalid message length")]
+    BadLength,
+    /// The primary's answers are not those that were expected.
+    #[error("protocol violation: unexpected answer {0:?}")]
+    Unexpected(char),
+}
+
+impl From<BadLength> for Broken {
+    fn from(_: BadLength) -> Self {
+        Self::BadLength
+    }
+}
+
+/// Something that takes time.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Mark these tables dirty before the statement goes on.
+    Dirty(Vec<(Vec<TableName>, &'static str)>),
+    /// The primary has committed; the client is answered when the secondary has it, or after this.
+    Wait(Vec<oneshot::Receiver<Settled>>, Duration),
+    /// The primary is about to commit; the secondary has to hold it first.
+    Prepare(Handed, Then),
+}
+
+/// What follows once the secondary holds a strict transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The client's own message (COMMIT, Sync) may pass.
+    Pass,
+    /// Our COMMIT ends the transaction that we have put around a single statement.
+    Commit,
+}
+
+/// A strict transaction that the secondary holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) decision: oneshot::Sender<Decision>,
+    pub(super) done: oneshot::Receiver<Settled>,
+    pub(super) timeout: Duration,
+}
+
+/// The state of one session.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) flow: Arc<Flow>,
+    pub(super) planner: Arc<Planner>,
+    pub(super) path: PathKey,
+    /// The path a fresh session has.
+    pub(super) path_first: PathKey,
+    pub(super) pending: Pending,
+    pub(super) statements: Statements,
+    pub(super) buffer: Buffer,
+    pub(super) work: Option<Work>,
+    /// The tables of the message at hand are marked.
+    pub(super) cleared: bool,
+    /// The secondary holds the transaction that the message at hand commits.
+    pub(super) passed: bool,
+    pub(super) held: Option<Held>,
+    /// The transaction under way has written a table in mode strict, or is about to.
+    pub(super) strict: bool,
+    /// Flush was sent in front of the message at hand.
+    pub(super) flushed: bool,
+    /// What strict has to say to the primary next.
+    pub(super) say: Vec<Say>,
+    /// A BEGIN of ours stands before the query under way.
+    pub(super) wrapped: bool,
+    /// The client's commit is refused; its messages up to Sync are passed over.
+    pub(super) refusing: Option<Refusal>,
+    /// Transaction status of the last ReadyForQuery: `I`, `T` or `E`.
+    pub(super) status: u8,
+    /// A transaction block is open, as far as command tags tell.
+    pub(super) block: bool,
+    /// The client is sending a COPY's data, and the server takes it.
+    pub(super) copying: bool,
+    /// DDL was executed and is not committed yet.
+    pub(super) ddl: bool,
+    /// The search path was set within the block.
+    pub(super) path_moved: bool,
+    /// Names of temporary tables.
+    pub(super) temporary: HashSet<String>,
+    /// Texts can be read: `standard_conforming_strings` is on, and the encoding keeps ASCII.
+    pub(super) lexable: bool,
+    pub(super) statement_bytes_max: usize,
+    pub(super) scratch: Vec<u8>,
+}
+
+impl State {
+    /// `parameters` are those of the startup message, `reported` the server's.
+    pub(super) fn new(
+        flow: Arc<Flow>,
+        planner: Arc<Planner>,
+        user: &str,
+        parameters: &BTreeMap<String, String>,
+        reported: &BTreeMap<String, String>,
+    ) -> Self {
+        let path = first_path(&planner, user, parameters);
+        let limits = flow.limits;
+        let mut state = Self {
+            planner,
+            path: path.clone(),
+            path_first: path,
+            pending: Pending::default(),
+            statements: Statements::default(),
+            buffer: Buffer::new(limits.images_bytes_max),
+            work: None,
+            cleared: false,
+            passed: false,
+            held: None,
+            strict: false,
+            flushed: false,
+            say: Vec::new(),
+            wrapped: false,
+            refusing: None,
+            status: b'I',
+            block: false,
+            copying: false,
+            ddl: false,
+            path_moved: false,
+            temporary: HashSet::new(),
+            lexable: true,
+            statement_bytes_max: limits.statement_bytes_max,
+            scratch: Vec::new(),
+            flow,
+        };
+        for (name, value) in reported {
+            state.parameter(name, value);
+        }
+        state
+    }
+
+    /// Takes a ParameterStatus.
+    pub(super) fn parameter(&mut self, name: &str, value: &str) {
+        match name {
+            "standard_conforming_strings" => self.lexable &= value == "on",
+            // These encodings have ASCII bytes inside other characters.
+            "client_encoding" => {
+                let unsafe_ones =
+                    ["SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"];
+                self.lexable &= !unsafe_ones.contains(&value);
+            }
+            _ => {}
+        }
+    }
+
+    /// Follows a change of the situation: the next statement is planned under the new one.
+    pub(super) fn follow(&mut self) {
+        if let Some(planner) = self.flow.planners.newer(&self.planner) {
+            self.planner = planner;
+        }
+    }
+
+    /// True while the present planner's situation is the published one.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.status == b'I' && self.work.is_none()
+    }
+}
+
+/// The search path of a fresh session of `user`, unless the startup message says otherwise.
+fn first_path(planner: &Planner, user: &str, parameters: &BTreeMap<String, String>) -> PathKey {
+    let asked = parameters.iter().any(|(name, value)| {
+        name == "search_path" || (name == "options" && value.contains("search_path"))
+    });
+    let paths = &planner.situation.catalog.search_paths;
+    let known = paths.get(user).or_else(|| paths.get("")).filter(|_| !asked);
+    PathKey::from(known.map_or(SearchPath::Unknown, |path| SearchPath::Known(path.clone())))
+}

@@ -1,0 +1,113 @@
+//! The client's prepared statements and portals, as far as their plans are concerned.
+//!
+//! Invariant: a statement is executed under the plan of the present situation. One that was prepared
+//! under an earlier one (before `setup`, before an ALTER, in another epoch) is prepared anew, under
+//! the same name, before it is bound.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::plan::cache::Planner;
+use crate::plan::{Applied, Capture, Plan, Step};
+
+/// A statement that the client has prepared.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) plan: Arc<Plan>,
+    /// The planner that made the plan; another one means another situation.
+    pub(super) planner: Arc<Planner>,
+    /// The client's text and parameter types, to prepare it anew. `None` where the plan is the same
+    /// in every situation.
+    pub(super) source: Option<Source>,
+    /// The way back from the rewritten text, for error positions.
+    pub(super) applied: Option<Applied>,
+}
+
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) sql: Box<str>,
+    /// What followed the text in Parse: the count of parameter types, and the types.
+    pub(super) types: Box<[u8]>,
+}
+
+/// A statement that is bound.
+#[derive(Clone, Debug)]
+pub(super) struct Portal {
+    pub(super) prepared: Arc<Prepared>,
+    /// The format of our columns.
+    pub(super) binary: bool,
+}
+
+/// By name; the unnamed ones are kept apart, since most drivers use no others.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    unnamed: Option<Arc<Prepared>>,
+    named: HashMap<Box<[u8]>, Arc<Prepared>>,
+    unnamed_portal: Option<Portal>,
+    portals: HashMap<Box<[u8]>, Portal>,
+    /// Statements made by the PREPARE of SQL.
+    pub(super) sql: HashMap<String, Step>,
+}
+
+impl Prepared {
+    pub(super) fn step(&self) -> Option<&Step> {
+        self.plan.single()
+    }
+
+    pub(super) fn capture(&self) -> Option<&Arc<Capture>> {
+        match self.step() {
+            Some(Step::Capture(capture)) => Some(capture),
+            _ => None,
+        }
+    }
+}
+
+impl Statements {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    /// Gives `name` a statement; returns the one it had.
+    pub(super) fn put(&mut self, name: &[u8], prepared: Arc<Prepared>) -> Option<Arc<Prepared>> {
+        if name.is_empty() {
+            return self.unnamed.replace(prepared);
+        }
+        self.named.insert(name.into(), prepared)
+    }
+
+    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Arc<Prepared>> {
+        if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) }
+    }
+
+    pub(super) fn restore(&mut self, name: &[u8], previous: Option<Arc<Prepared>>) {
+        match previous {
+            Some(prepared) => drop(self.put(name, prepared)),
+            None => drop(self.remove(name)),
+        }
+    }
+
+    /// `DEALLOCATE ALL`, `DISCARD ALL`.
+    pub(super) fn clear(&mut self) {
+        self.named.clear();
+        self.sql.clear();
+    }
+
+    pub(super) fn portal(&self, name: &[u8]) -> Option<&Portal> {
+        if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(name) }
+    }
+
+    pub(super) fn bind(&mut self, name: &[u8], portal: Option<Portal>) {
+        if name.is_empty() {
+            self.unnamed_portal = portal;
+        } else if let Some(portal) = portal {
+            self.portals.insert(name.into(), portal);
+        } else {
+            self.portals.remove(name);
+        }
+    }
+
+    /// A transaction ended, and its portals with it.
+    pub(super) fn close_portals(&mut self) {
+        self.portals.clear();
+    }
+}
