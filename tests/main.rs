@@ -8,3 +8,4 @@ mod support;
 
 mod admin;
 mod tidy;
+mod writer;

@@ -43,9 +43,10 @@ pub(super) async fn set_up(
         SQL_MODES.join(",")
     ))
     .await?;
+    // MariaDB prints a switch as ON where text is wanted, hence the additions.
     let read = format!(
         "SELECT @@SESSION.sql_mode, CONCAT_WS(' ', @@SESSION.time_zone, @@SESSION.{isolation}, \
-         @@SESSION.autocommit, @@SESSION.foreign_key_checks, @@SESSION.unique_checks, \
+         @@SESSION.autocommit + 0, @@SESSION.foreign_key_checks + 0, @@SESSION.unique_checks + 0, \
          @@SESSION.innodb_lock_wait_timeout, @@SESSION.wait_timeout, \
          @@SESSION.character_set_client, @@SESSION.collation_connection)"
     );
