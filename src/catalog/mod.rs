@@ -11,6 +11,7 @@
 //! version. Images are decoded with the very catalogue they were captured under, or dropped.
 
 pub mod choose;
+pub mod ddl;
 pub mod map;
 pub mod naming;
 pub mod testing;

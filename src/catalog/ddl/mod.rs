@@ -1,0 +1,164 @@
+//! The schema of MySQL and MariaDB, made from the catalogue.
+//!
+//! ```text
+//! Catalog ──[`create`]──▶ CREATE TABLE …, then ALTER TABLE … ADD FOREIGN KEY …   (cycles need no order)
+//!    └─────[`alter`]────▶ what a schema that exists lacks
+//! ```
+//!
+//! Text compares byte by byte without padding, as PostgreSQL's does; MySQL never makes up a value
+//! (no ON UPDATE, no implicit default). What has no exact equal is left out and said in a warning:
+//! a constraint that MySQL read differently would refuse rows that the primary has accepted.
+//!
+//! Invariant: the same catalogue gives the same text, so that `setup --dry-run` shows what runs.
+
+pub mod alter;
+mod column;
+pub mod expression;
+mod foreign;
+mod index;
+
+use std::collections::HashSet;
+
+use crate::catalog::naming::shorten;
+use crate::catalog::{Capture, Catalog, Table, TargetType};
+use crate::names::{TableName, quote_mysql};
+
+pub use column::type_name;
+
+/// The two products that speak MySQL's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavor {
+    MySql,
+    MariaDb,
+}
+
+/// A statement for the secondary, and what it could not carry over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    pub table: TableName,
+    pub sql: String,
+    pub warnings: Vec<String>,
+}
+
+/// What the text of the statements relies on; runs first.
+#[must_use]
+pub fn prelude() -> &'static str {
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,\
+     ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_BACKSLASH_ESCAPES,NO_AUTO_VALUE_ON_ZERO'"
+}
+
+/// True for tables that have an image in MySQL.
+#[must_use]
+pub fn migrates(table: &Table) -> bool {
+    match table.capture {
+        Capture::Returning | Capture::Trigger | Capture::Impossible("trigger_missing") => true,
+        Capture::Off | Capture::Impossible(_) => false,
+    }
+}
+
+/// All statements for an empty database.
+#[must_use]
+pub fn create(catalog: &Catalog, flavor: Flavor) -> Vec<Statement> {
+    let mut names = Names::default();
+    let tables = sorted(catalog);
+    let mut statements: Vec<Statement> =
+        tables.iter().map(|table| create_table(table, flavor, &mut names)).collect();
+    statements
+        .extend(tables.iter().filter_map(|table| foreign::add(catalog, table, flavor, &mut names)));
+    statements
+}
+
+/// Tables that migrate, by name.
+pub(super) fn sorted(catalog: &Catalog) -> Vec<&Table> {
+    let mut tables: Vec<&Table> =
+        catalog.tables.values().map(|table| &**table).filter(|table| migrates(table)).collect();
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    tables
+}
+
+fn create_table(table: &Table, flavor: Flavor, names: &mut Names) -> Statement {
+    let mut lines = index::Lines::default();
+    table.uniques.iter().for_each(|unique| index::unique(table, unique, &mut lines));
+    table.indexes.iter().for_each(|plain| index::plain(table, plain, &mut lines));
+    let mut parts: Vec<String> = table
+        .columns
+        .iter()
+        .filter(|column| column.target != TargetType::None)
+        .map(|column| column::definition(table, column, flavor))
+        .collect();
+    parts.append(&mut lines.columns);
+    let key: Vec<String> = table.key_columns().map(|column| quote_mysql(&column.name)).collect();
+    parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+    parts.append(&mut lines.keys);
+    checks(table, names, &mut parts, &mut lines.warnings);
+    let collation = match flavor {
+        Flavor::MySql => "utf8mb4_0900_bin",
+        Flavor::MariaDb => "utf8mb4_nopad_bin",
+    };
+    let comment = table.comment.as_ref().map_or(String::new(), |comment| {
+        let comment: String = comment.chars().take(TABLE_COMMENT_CHARS_MAX).collect();
+        format!(" COMMENT = {}", quote_text(&comment))
+    });
+    let sql = format!(
+        "CREATE TABLE {} (\n    {}\n) ENGINE = InnoDB ROW_FORMAT = DYNAMIC \
+         DEFAULT CHARACTER SET = utf8mb4 COLLATE = {collation}{comment}",
+        quote_mysql(&table.target),
+        parts.join(",\n    "),
+    );
+    Statement { table: table.name.clone(), sql, warnings: lines.warnings }
+}
+
+/// MySQL's longest table comment, in characters.
+const TABLE_COMMENT_CHARS_MAX: usize = 2048;
+
+fn checks(table: &Table, names: &mut Names, parts: &mut Vec<String>, warnings: &mut Vec<String>) {
+    for check in &table.checks {
+        let body = expression::check_body(&check.definition);
+        let cascades = foreign::cascading_columns(table);
+        match body.and_then(|body| expression::translate(body, &table.columns)) {
+            // MySQL allows no CHECK on a column that a foreign key's action writes (3823).
+            Some(sql) if cascades.iter().any(|name| sql.contains(&quote_mysql(name))) => {
+                warnings.push(format!(
+                    "CHECK \"{}\" is left out: a foreign key's action writes its column",
+                    check.name
+                ));
+            }
+            Some(sql) => {
+                let name = names.take(table, &check.name);
+                parts.push(format!("CONSTRAINT {} CHECK ({sql})", quote_mysql(&name)));
+            }
+            None => warnings.push(format!(
+                "constraint \"{}\" is left out: MySQL has no equal for it",
+                check.name
+            )),
+        }
+    }
+}
+
+/// Names of constraints, which MySQL wants unique in a database and without regard to case.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashSet<String>);
+
+impl Names {
+    /// The constraint's own name, or one with the table in front if that is taken.
+    fn take(&mut self, table: &Table, name: &str) -> String {
+        let plain = shorten(name);
+        if self.0.insert(plain.to_lowercase()) {
+            return plain;
+        }
+        let mut long = shorten(&format!("{}_{name}", table.target));
+        while !self.0.insert(long.to_lowercase()) {
+            long = shorten(&format!("{long}_"));
+        }
+        long
+    }
+}
+
+/// A string literal under `NO_BACKSLASH_ESCAPES`.
+#[must_use]
+pub fn quote_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+use super::*;
+use crate::catalog::{Action, CheckConstraint, ForeignKey, Index, Unique};
+use expect_test::{Expect, expect};
+use std::sync::Arc;
+
+/// Builds `parent(id)` and `t(columns)`, lets `change` add constraints to `t`, and prints `t`'s DDL.
+#[track_caller]
+fn check(columns: &str, change: impl FnOnce(&mut Table), expected: &Expect) {
+    let mut catalog = Catalog::for_test(&[("parent", "id:uuid*,code:text"), ("t", columns)]);
+    let oid = catalog.by_name(&TableName::parse("t")).unwrap().oid;
+    let mut table = (*catalog.tables[&oid]).clone();
+    change(&mut table);
+    crate::catalog::map::assign(&mut table, &[]);
+    catalog.tables.insert(oid, Arc::new(table));
+    let mut text = String::new();
+    for statement in create(&catalog, Flavor::MySql) {
+        if statement.table == TableName::parse("t") {
+            let lines = statement.sql.lines().filter(|line| !line.starts_with(") ENGINE"));
+            text += &lines.map(|line| format!("{line}\n")).collect::<String>();
+            text += &statement.warnings.iter().map(|w| format!("-- {w}\n")).collect::<String>();
+        }
+    }
+    expected.assert_eq(&text);
+}
+
+fn unique(name: &str, columns: &[usize]) -> Unique {
+    Unique {
+        name: name.to_owned(),
+        columns: columns.to_vec(),
+        deferrable: false,
+        nulls_not_distinct: false,
+        predicate: None,
+        expressions: None,
+    }
+}
+
+fn to_parent(name: &str, column: usize, on_delete: Action) -> ForeignKey {
+    ForeignKey {
+        name: name.to_owned(),
+        columns: vec![column],
+        references: 16384,
+        referenced: vec!["id".to_owned()],
+        on_delete,
+        on_update: Action::NoAction,
+        deferrable: false,
+    }
+}
+
+#[test]
+fn columns_have_types_defaults_and_comments() {
+    check(
+        "id:int8*,name:text,role:enum(admin|user),made:timestamptz,data:jsonb?",
+        |table| {
+            table.columns[0].serial = true;
+            table.columns[1].comment = Some("who it's".to_owned());
+            table.columns[2].default = Some("'user'::public.role".to_owned());
+            table.columns[3].default = Some("now()".to_owned());
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` bigint NOT NULL AUTO_INCREMENT,
+                `name` longtext NOT NULL COMMENT 'who it''s',
+                `role` enum('admin','user') NOT NULL DEFAULT 'user',
+                `made` datetime(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+                `data` json NULL,
+                PRIMARY KEY (`id`)
+        "#]],
+    );
+}
+
+#[test]
+fn long_text_is_unique_by_its_hash() {
+    check(
+        "id:uuid*,name:text,code:varchar(20)",
+        |table| table.uniques.push(unique("t_name_code_key", &[1, 2])),
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+                `name` longtext NOT NULL,
+                `code` varchar(20) NOT NULL,
+                `cf_t_name_code_key_name` char(64) CHARACTER SET ascii COLLATE ascii_bin GENERATED ALWAYS AS (SHA2(`name`, 256)) VIRTUAL INVISIBLE,
+                PRIMARY KEY (`id`),
+                UNIQUE KEY `t_name_code_key` (`cf_t_name_code_key_name`, `code`)
+        "#]],
+    );
+}
+
+#[test]
+fn a_partial_unique_index_has_a_column_for_its_predicate() {
+    check(
+        "id:uuid*,phone:varchar(32)?,gone:timestamptz?",
+        |table| {
+            table.uniques.push(Unique {
+                predicate: Some("(gone IS NULL)".to_owned()),
+                ..unique("t_phone_key", &[1])
+            });
+            table.uniques.push(Unique {
+                predicate: Some("(gone > now())".to_owned()),
+                ..unique("t_odd_key", &[1])
+            });
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+                `phone` varchar(32) NULL,
+                `gone` datetime(6) NULL,
+                `cf_t_phone_key_when` tinyint(1) GENERATED ALWAYS AS (CASE WHEN (`gone` IS NULL) THEN 1 END) VIRTUAL INVISIBLE,
+                PRIMARY KEY (`id`),
+                UNIQUE KEY `t_phone_key` (`phone`, `cf_t_phone_key_when`)
+            -- unique index "t_odd_key" is left out: MySQL has no equal for its predicate
+        "#]],
+    );
+}
+
+#[test]
+fn expressions_and_nulls_that_are_equal_have_hidden_columns() {
+    check(
+        "id:uuid*,tenant:int4?,email:varchar(200)",
+        |table| {
+            table.uniques.push(Unique {
+                expressions: Some("lower((email)::text)".to_owned()),
+                ..unique("t_lower_idx", &[])
+            });
+            table.uniques.push(Unique { nulls_not_distinct: true, ..unique("t_tenant_key", &[1]) });
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+                `tenant` int NULL,
+                `email` varchar(200) NOT NULL,
+                `cf_t_lower_idx_1` char(64) CHARACTER SET ascii COLLATE ascii_bin GENERATED ALWAYS AS (SHA2(LOWER(`email`), 256)) VIRTUAL INVISIBLE,
+                `cf_t_tenant_key_tenant` char(64) CHARACTER SET ascii COLLATE ascii_bin GENERATED ALWAYS AS (COALESCE(SHA2(`tenant`, 256), 'null')) VIRTUAL INVISIBLE,
+                PRIMARY KEY (`id`),
+                UNIQUE KEY `t_lower_idx` (`cf_t_lower_idx_1`),
+                UNIQUE KEY `t_tenant_key` (`cf_t_tenant_key_tenant`)
+            -- unique index "t_lower_idx" ignores case by MySQL's rules, which fold some letters (as ß and ss) that PostgreSQL tells apart
+        "#]],
+    );
+}
+
+#[test]
+fn foreign_keys_are_added_with_their_actions() {
+    check(
+        "id:uuid*,a:uuid?,b:uuid,c:int4",
+        |table| {
+            table.foreign_keys.push(to_parent("t_a_fkey", 1, Action::SetNull));
+            table.foreign_keys.push(to_parent("t_b_fkey", 2, Action::SetNull));
+            table.foreign_keys.push(to_parent("t_a_fkey", 2, Action::Cascade));
+            table.foreign_keys.push(to_parent("t_c_fkey", 3, Action::NoAction));
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+                `a` char(36) CHARACTER SET ascii COLLATE ascii_bin NULL,
+                `b` char(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+                `c` int NOT NULL,
+                PRIMARY KEY (`id`)
+            ALTER TABLE `t`
+                ADD CONSTRAINT `t_a_fkey` FOREIGN KEY (`a`) REFERENCES `parent` (`id`) ON DELETE SET NULL ON UPDATE NO ACTION,
+                ADD CONSTRAINT `t_b_fkey` FOREIGN KEY (`b`) REFERENCES `parent` (`id`) ON DELETE NO ACTION ON UPDATE NO ACTION,
+                ADD CONSTRAINT `t_t_a_fkey` FOREIGN KEY (`b`) REFERENCES `parent` (`id`) ON DELETE CASCADE ON UPDATE NO ACTION
+            -- foreign key "t_b_fkey" has an action that InnoDB lacks: NO ACTION is taken, the changed rows are carried over one by one
+            -- foreign key "t_c_fkey" is left out: its columns have another type than those that they reference
+        "#]],
+    );
+}
+
+#[test]
+fn checks_are_translated_or_named() {
+    check(
+        "id:int4*,kind:varchar(10)",
+        |table| {
+            let check = |name: &str, body: &str| CheckConstraint {
+                name: name.to_owned(),
+                definition: format!("CHECK ({body})"),
+            };
+            table.checks.push(check("t_id_check", "(id > 0)"));
+            table.checks.push(check("t_kind_check", "((kind)::text ~ '^[a-z]+$'::text)"));
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` int NOT NULL,
+                `kind` varchar(10) NOT NULL,
+                PRIMARY KEY (`id`),
+                CONSTRAINT `t_id_check` CHECK ((`id` > 0))
+            -- constraint "t_kind_check" is left out: MySQL has no equal for it
+        "#]],
+    );
+}
+
+#[test]
+fn plain_indexes_hold_a_prefix_of_long_columns() {
+    check(
+        "id:int4*,name:text,at:date,tags:text[]",
+        |table| {
+            let index = |name: &str, columns: &[usize], method: &str| Index {
+                name: name.to_owned(),
+                columns: columns.iter().copied().map(Some).collect(),
+                descending: vec![false, true],
+                predicate: None,
+                definition: format!("CREATE INDEX {name} ON t USING {method} (x)"),
+            };
+            table.indexes.push(index("t_name_at_idx", &[1, 2], "btree"));
+            table.indexes.push(index("t_tags_idx", &[3], "gin"));
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` int NOT NULL,
+                `name` longtext NOT NULL,
+                `at` date NOT NULL,
+                `tags` json NOT NULL,
+                PRIMARY KEY (`id`),
+                KEY `t_name_at_idx` (`name`(191), `at` DESC)
+            -- index "t_tags_idx" is left out: MySQL has no index of its kind
+        "#]],
+    );
+}
+
+#[test]
+fn what_exists_is_altered_and_never_dropped_unasked() {
+    let catalog = Catalog::for_test(&[("t", "id:int4*,name:text,age:int4?,at:timestamptz")]);
+    let columns = [("id", "int(11)"), ("name", "varchar(20)"), ("old", "int")];
+    let columns = columns.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
+    let existing = [("t".to_owned(), columns.into_iter().collect())].into_iter().collect();
+    let changes = alter::changes(&catalog, &existing, Flavor::MariaDb);
+    let lines = changes.iter().map(|c| format!("{} {}\n", c.safe, c.statement.sql));
+    expect![[r#"
+        false ALTER TABLE `t` MODIFY COLUMN `name` longtext NOT NULL
+        true ALTER TABLE `t` ADD COLUMN `age` int NULL
+        true ALTER TABLE `t` ADD COLUMN `at` datetime(6) NULL
+        false ALTER TABLE `t` DROP COLUMN `old`
+    "#]]
+    .assert_eq(&lines.collect::<String>());
+}
