@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -70,13 +70,11 @@ pub enum ListenError {
 
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
-    connections: IntGauge,
     refused: IntCounterVec,
 }
 
 impl ListenerMetrics {
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let connections = IntGauge::new("client_connections", "Clients connected now.")?;
         let refused = IntCounterVec::new(
             Opts::new("client_connections_refused_total", "Clients there was no room for."),
             &["how"],
@@ -84,9 +82,8 @@ impl ListenerMetrics {
         for how in ["told", "closed"] {
             refused.with_label_values(&[how]);
         }
-        registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(refused.clone()))?;
-        Ok(Self { connections, refused })
+        Ok(Self { refused })
     }
 }
 
@@ -253,32 +250,15 @@ impl Listener {
         if admission == Admission::Full {
             self.metrics.refused.with_label_values(&["told"]).inc();
         }
-        let connections = Connected::new(&self.metrics.connections);
         let session = session::run(stream, admission, services.clone());
         let span = info_span!("session", %client);
         tokio::spawn(
             async move {
-                let _inside = (seat, connections);
+                let _inside = seat;
                 session.await;
             }
             .instrument(span),
         );
-    }
-}
-
-/// Counted while it lives.
-struct Connected(IntGauge);
-
-impl Connected {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

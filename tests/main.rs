@@ -7,5 +7,6 @@
 mod support;
 
 mod admin;
+mod login;
 mod tidy;
 mod writer;
