@@ -24,7 +24,9 @@ pub mod admin;
 pub mod listener;
 
 pub mod config;
+
 pub mod metrics;
+pub mod proxy;
 pub mod telemetry;
 
 pub mod demo;

@@ -8,6 +8,7 @@
 //! Invariant: the exit code says what happened, whatever the output format: 0 done and well, 1 done
 //! and something found, 2 usage or configuration, 3 a database (or the sidecar) was not reached.
 
+mod run;
 mod status;
 
 use std::io::{self, Write};
@@ -48,6 +49,7 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Run(run::Run),
     Status(status::Status),
 }
 
@@ -64,10 +66,13 @@ enum Outcome {
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What the configuration asks for cannot be had: a port in use, a certificate that is none.
+    #[error("{}: {error:#}", file.display())]
+    Start { file: PathBuf, error: anyhow::Error },
     /// A database or the sidecar could not be reached, or refused the login.
     #[error("{0:#}")]
     Unreachable(anyhow::Error),
-    #[error("could not write the result: {0}")]
+    #[error("{0}")]
     Output(#[from] io::Error),
 }
 
@@ -76,7 +81,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Output(_) => 1,
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Start { .. } => 2,
             Self::Unreachable(_) => 3,
         }
     }
@@ -105,6 +110,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
     let Arguments { verb, shared } = arguments;
     let config = || Config::load(&shared.config);
     match verb {
+        Verb::Run(run) => run.run(config()?, &shared.config).await,
         Verb::Status(status) => status.run(&config()?, shared.format, out).await,
     }
 }

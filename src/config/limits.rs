@@ -17,16 +17,13 @@ pub struct LimitsConfig {
     pub login_bytes: usize,
     /// To reach either database, login included.
     pub connect_timeout: Duration,
-    /// Largest message that a session holds whole; larger ones are streamed through.
-    pub message_bytes: usize,
-    /// Longest statement that is parsed; a longer one passes unread (and counts as uncaptured).
+    /// Longest statement, or Bind of a captured one, that is held whole to be understood; longer
+    /// ones are streamed through (and count as uncaptured where they may write).
     pub statement_bytes: usize,
-    /// Prepared statements remembered for one client.
-    pub statements: usize,
     /// Distinct statements whose plan is kept, in all sessions together.
     pub plans: usize,
-    /// Rows of one transaction whose images are held; beyond, the outbox alone carries them.
-    pub transaction_rows: usize,
+    /// Images of one transaction held in memory; beyond, the outbox alone carries it.
+    pub transaction_bytes: usize,
     /// Images held in memory before the outbox serves alone. Bounds memory, not the lag.
     pub queue_bytes: usize,
     /// Connections to the secondary that apply at the same time.
@@ -54,11 +51,9 @@ impl Default for LimitsConfig {
             login_timeout: Duration::from_secs(15),
             login_bytes: 64 << 10,
             connect_timeout: Duration::from_secs(5),
-            message_bytes: 1 << 20,
-            statement_bytes: 256 << 10,
-            statements: 10_000,
+            statement_bytes: 16 << 20,
             plans: 4096,
-            transaction_rows: 10_000,
+            transaction_bytes: 16 << 20,
             queue_bytes: 64 << 20,
             workers: 4,
             batch_rows: 500,
@@ -84,15 +79,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> LimitsConfig {
         login_timeout: s.read("login_timeout", default.login_timeout, unit::duration),
         login_bytes: s.read("login_bytes", default.login_bytes, unit::size),
         connect_timeout: s.read("connect_timeout", default.connect_timeout, unit::duration),
-        message_bytes: s.read("message_bytes", default.message_bytes, unit::size),
         statement_bytes: s.read("statement_bytes", default.statement_bytes, unit::size),
-        statements: s.read("statements", default.statements, unit::between(1, 1_000_000)),
         plans: s.read("plans", default.plans, unit::between(1, 1_000_000)),
-        transaction_rows: s.read(
-            "transaction_rows",
-            default.transaction_rows,
-            unit::between(1, 10_000_000),
-        ),
+        transaction_bytes: s.read("transaction_bytes", default.transaction_bytes, unit::size),
         queue_bytes: s.read("queue_bytes", default.queue_bytes, unit::size),
         workers: s.read("workers", default.workers, unit::between(1, 256)),
         batch_rows: s.read("batch_rows", default.batch_rows, unit::between(1, 10_000)),

@@ -46,7 +46,7 @@ impl SessionMetrics {
     /// # Errors
     /// Where a name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let connections = IntGauge::new("client_connections", "Sessions that are logged in.")?;
+        let connections = IntGauge::new("sessions", "Clients that are logged in.")?;
         let counts = IntCounterVec::new(
             Opts::new("statements_total", "Statements that the primary completed."),
             &["kind"],

@@ -1,0 +1,265 @@
+//! proxy.yaml → a running sidecar: which tasks there are, in what order they start and end.
+//!
+//! ```text
+//! start:  telemetry ─▶ metrics ─▶ sockets ─▶ watch (health, ledger) ─▶ sessions ─▶ admin
+//! end:    no more accepts ─▶ sessions end (limits.shutdown) ─▶ watch ─▶ admin
+//! ```
+//!
+//! Invariant: a sidecar starts whether or not its databases answer; who cannot be served is told so.
+//! It ends once every session has, or once `limits.shutdown` has passed.
+//!
+//! Not here: any of the work. Tasks meet at the values they are given here.
+
+mod login;
+mod reload;
+mod watch;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{info, warn};
+
+use crate::admin::{self, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::tls::TlsError;
+use crate::config::{Config, ConfigError};
+use crate::handoff::{self, Job, Jobs, Settled};
+use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
+use crate::metrics::Metrics;
+use crate::phase::Situation;
+use crate::session::{
+    CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
+};
+use crate::telemetry::Telemetry;
+
+use watch::Databases;
+
+/// Why the sidecar did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("listen.address")]
+    Listen(#[from] ListenError),
+    #[error("admin.address: could not listen on {address}")]
+    Admin { address: SocketAddr, source: std::io::Error },
+    #[error("certificates")]
+    Tls(#[from] TlsError),
+    #[error("metrics")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The port that clients connect to; `None` on a unix socket.
+    pub port: Option<u16>,
+    pub admin: SocketAddr,
+    published: Published,
+    stop: channel::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Starts what `config` asks for. `file` is read again on reload; `telemetry` is the process's
+    /// own, where this sidecar may change it.
+    pub async fn start(
+        config: Config,
+        file: PathBuf,
+        telemetry: Option<Telemetry>,
+    ) -> Result<Self, StartError> {
+        let metrics = Metrics::new()?;
+        let clients = ListenerMetrics::register(metrics.own())?;
+        let limits = &config.limits;
+        let address = config.listen.address.clone();
+        let listener = Listener::bind(address, limits.max_connections, clients).await?;
+        let admin = bind_admin(config.admin.address).await?;
+        let parts = Parts::new(&config, &metrics)?;
+        let (port, admin_address) = (listener.port(), admin_address(&admin, &config)?);
+        let (published, stop) = (parts.published(&metrics), parts.stop.clone());
+        let running = Running { config, file, telemetry, seats: listener.seats(), parts };
+        let task = tokio::spawn(running.run(listener, admin, published.clone()));
+        Ok(Self { port, admin: admin_address, published, stop, task })
+    }
+
+    /// What the admin port shows, for whoever runs in the same process.
+    #[must_use]
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// Asks for the end, which [`Self::ended`] waits for.
+    #[must_use]
+    pub fn stopper(&self) -> channel::Sender<bool> {
+        self.stop.clone()
+    }
+
+    /// Waits until everything has ended.
+    pub async fn ended(self) {
+        // A panic of the task was logged where it happened.
+        drop(self.task.await);
+    }
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Admin { address, source })
+}
+
+/// The address with the port that the kernel chose, where 0 was asked for.
+fn admin_address(listener: &TcpListener, config: &Config) -> Result<SocketAddr, StartError> {
+    let address = config.admin.address;
+    listener.local_addr().map_err(|source| StartError::Admin { address, source })
+}
+
+/// Where tasks meet: the sending ends, and what is handed to each.
+#[derive(Debug)]
+struct Parts {
+    stop: channel::Sender<bool>,
+    login: channel::Sender<Arc<LoginConfig>>,
+    token: channel::Sender<Option<Token>>,
+    databases: channel::Sender<Arc<Databases>>,
+    health: channel::Sender<Arc<Health>>,
+    ledger: channel::Sender<Arc<Ledger>>,
+    situation: channel::Sender<Arc<Situation>>,
+    requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
+    cancels: CancelRegistry,
+    flow: Arc<Flow>,
+    jobs: Jobs,
+}
+
+impl Parts {
+    fn new(config: &Config, metrics: &Metrics) -> Result<Self, StartError> {
+        let limits = &config.limits;
+        let situation = channel::Sender::new(Arc::new(Situation::transparent()));
+        let (handoff, jobs) = handoff::channel(limits.queue_bytes);
+        let flow = Flow {
+            planners: Planners::new(situation.subscribe(), 0, limits.plans),
+            handoff,
+            metrics: SessionMetrics::register(metrics.own())?,
+            limits: FlowLimits {
+                statement_bytes_max: limits.statement_bytes,
+                images_bytes_max: limits.transaction_bytes,
+            },
+        };
+        Ok(Self {
+            stop: channel::Sender::new(false),
+            login: channel::Sender::new(Arc::new(login::config(config)?)),
+            token: channel::Sender::new(config.admin.token.clone()),
+            databases: channel::Sender::new(Arc::new(Databases {
+                from: config.from.clone(),
+                to: config.to.clone(),
+            })),
+            health: channel::Sender::new(Arc::new(Health::unknown())),
+            ledger: channel::Sender::new(Arc::new(Ledger::default())),
+            situation,
+            requests: mpsc::channel(REQUESTS_MAX),
+            cancels: CancelRegistry::default(),
+            flow: Arc::new(flow),
+            jobs,
+        })
+    }
+
+    fn published(&self, metrics: &Metrics) -> Published {
+        Published {
+            situation: self.situation.subscribe(),
+            ledger: self.ledger.subscribe(),
+            health: self.health.subscribe(),
+            registries: metrics.registries().into(),
+            token: self.token.subscribe(),
+            requests: self.requests.0.clone(),
+        }
+    }
+
+    fn services(&self) -> Services {
+        Services {
+            login: self.login.subscribe(),
+            flow: Arc::clone(&self.flow),
+            cancels: self.cancels.clone(),
+            shutdown: self.stop.subscribe(),
+        }
+    }
+}
+
+/// What one task owns while the sidecar runs.
+#[derive(Debug)]
+struct Running {
+    config: Config,
+    file: PathBuf,
+    telemetry: Option<Telemetry>,
+    seats: Arc<Seats>,
+    parts: Parts,
+}
+
+impl Running {
+    async fn run(mut self, listener: Listener, admin: TcpListener, published: Published) {
+        let mut watchers = self.watch();
+        let (admin_stop, admin_stopped) = channel::channel(false);
+        let admin = tokio::spawn(admin::serve(admin, published, admin_stopped));
+        let sessions = listener.serve(self.parts.services(), self.config.limits.shutdown);
+        let mut sessions = tokio::spawn(sessions);
+        let left = loop {
+            tokio::select! {
+                Some(request) = self.parts.requests.1.recv() => self.answer(request),
+                Some(job) = self.parts.jobs.receiver.recv() => self.leave_to_outbox(job),
+                left = &mut sessions => break left.unwrap_or(0),
+            }
+        };
+        if left > 0 {
+            warn!(sessions = left, "sessions were still open at the end of limits.shutdown");
+        }
+        watchers.shutdown().await;
+        admin_stop.send_replace(true);
+        drop(admin.await);
+        info!("stopped");
+    }
+
+    fn watch(&self) -> JoinSet<()> {
+        let (parts, limits) = (&self.parts, &self.config.limits);
+        let mut watchers = JoinSet::new();
+        watchers.spawn(watch::primary(
+            parts.databases.subscribe(),
+            limits.poll,
+            parts.health.clone(),
+            parts.ledger.clone(),
+        ));
+        let link = LinkLimits { connect_timeout: limits.connect_timeout, ..LinkLimits::default() };
+        let (databases, health) = (parts.databases.subscribe(), parts.health.clone());
+        watchers.spawn(watch::secondary(databases, limits.poll, link, health));
+        watchers
+    }
+
+    /// Giving a job up is always safe: whoever waits is told that it comes later, or sees the
+    /// answer's sender dropped.
+    fn leave_to_outbox(&self, job: Job) {
+        let (bytes, done) = match job {
+            Job::Apply { bytes, done, .. } => (bytes, done),
+            Job::Drain { done } => (0, done),
+            Job::Strict(_) | Job::Dirty { .. } | Job::Reload => (0, None),
+        };
+        self.parts.jobs.release(bytes);
+        if let Some(done) = done {
+            // Whoever waited may have left.
+            let _ = done.send(Settled::Deferred);
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Reload { reply } => {
+                let taken = self.reload();
+                if let Err(error) = &taken {
+                    warn!(%error, "configuration not taken, the old one holds");
+                }
+                // Whoever asked may have given up waiting.
+                drop(reply.send(taken));
+            }
+            Request::SetMode { reply, .. } => {
+                drop(reply.send(Err("nothing is set up yet".to_owned())));
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Looks at both databases now and then, so that the admin port can answer without asking them.
+//!
+//! ```text
+//! PostgreSQL ──SELECT──▶ Health.primary, Ledger (outbox, dirty tables)
+//! MySQL ──────ping─────▶ Health.secondary
+//! ```
+//!
+//! Invariant: each look is bounded in time and in rows. A database that is down costs one attempt
+//! per pause, and its last error is shown without a value or a secret.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Row};
+use tracing::{info, warn};
+
+use crate::admin::{Health, Ledger, LedgerLine, Side};
+use crate::backend::from_url::FromUrl;
+use crate::backend::mysql;
+use crate::backend::mysql::ToUrl;
+use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::postgres::connect::{Connector, Link};
+use crate::names::TableName;
+
+/// Longest time for one look.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Where the databases are; replaced by a reload, for passwords that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Databases {
+    pub(super) from: FromUrl,
+    pub(super) to: ToUrl,
+}
+
+/// Says whether PostgreSQL answers and what the outbox holds, until it is aborted.
+pub(super) async fn primary(
+    mut databases: watch::Receiver<Arc<Databases>>,
+    pause: Duration,
+    health: watch::Sender<Arc<Health>>,
+    ledger: watch::Sender<Arc<Ledger>>,
+) {
+    loop {
+        let from = databases.borrow_and_update().from.clone();
+        let mut link = match Connector::new(from) {
+            Ok(connector) => Link::new(connector),
+            Err(error) => {
+                note(&health, Which::Primary, Some(chain(&error)));
+                wait(&mut databases, pause).await;
+                continue;
+            }
+        };
+        while !databases.has_changed().unwrap_or(false) {
+            match look(&mut link).await {
+                Ok(seen) => {
+                    note(&health, Which::Primary, None);
+                    ledger.send_replace(Arc::new(seen));
+                    wait(&mut databases, pause).await;
+                }
+                Err(error) => {
+                    note(&health, Which::Primary, Some(error));
+                    link.discard();
+                    link.back_off().await;
+                }
+            }
+        }
+    }
+}
+
+async fn look(link: &mut Link) -> Result<Ledger, String> {
+    let client = link.get().await.map_err(|error| chain(&error))?;
+    match timeout(LOOK_TIME_MAX, read_ledger(client)).await {
+        Ok(Ok(ledger)) => Ok(ledger),
+        // The server's own words could quote a value; its code cannot.
+        Ok(Err(error)) => Err(match error.code() {
+            Some(code) => format!("statement failed with {}", code.code()),
+            None => "lost the connection".to_owned(),
+        }),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// Counts at most this many of the oldest entries: after a long outage there may be millions.
+const LEDGER: &str = "
+    WITH oldest AS (
+        SELECT table_id, attempts, last_error, at FROM crossfade.outbox ORDER BY id LIMIT 100000
+    ), counted AS (
+        SELECT table_id, count(*) AS pending, count(*) FILTER (WHERE attempts > 0) AS stuck,
+               max(last_error) AS last_error, min(at) AS since
+        FROM oldest GROUP BY table_id
+    )
+    SELECT t.schema, t.name, t.dirty_reason, coalesce(c.pending, 0), coalesce(c.stuck, 0),
+           c.last_error, greatest(0, extract(epoch FROM clock_timestamp() - c.since))::float8
+    FROM crossfade.tables t LEFT JOIN counted c ON c.table_id = t.id";
+
+async fn read_ledger(client: &Client) -> Result<Ledger, tokio_postgres::Error> {
+    let set_up = "SELECT to_regclass('crossfade.outbox') IS NOT NULL";
+    if !client.query_one(set_up, &[]).await?.get::<_, bool>(0) {
+        return Ok(Ledger::default());
+    }
+    let rows = client.query(LEDGER, &[]).await?;
+    let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));
+    Ok(Ledger {
+        oldest_seconds: oldest.fold(0.0, f64::max),
+        tables: rows.iter().map(line).collect::<BTreeMap<_, _>>(),
+    })
+}
+
+fn line(row: &Row) -> (String, LedgerLine) {
+    let count = |at: usize| u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
+    let name = TableName::new(row.get(0), row.get(1));
+    let (dirty, last_error) = (row.get(2), row.get(5));
+    (name.to_string(), LedgerLine { dirty, pending: count(3), stuck: count(4), last_error })
+}
+
+/// Says whether MySQL answers, until it is aborted.
+pub(super) async fn secondary(
+    mut databases: watch::Receiver<Arc<Databases>>,
+    pause: Duration,
+    limits: LinkLimits,
+    health: watch::Sender<Arc<Health>>,
+) {
+    let mut link: Option<mysql::Link> = None;
+    loop {
+        if databases.has_changed().unwrap_or(false) {
+            link = None;
+        }
+        let to = databases.borrow_and_update().to.clone();
+        let asked = timeout(LOOK_TIME_MAX, ping(&mut link, &to, &limits)).await;
+        let error = match asked {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        if error.is_some() {
+            link = None;
+        }
+        note(&health, Which::Secondary, error);
+        wait(&mut databases, pause).await;
+    }
+}
+
+async fn ping(
+    link: &mut Option<mysql::Link>,
+    to: &ToUrl,
+    limits: &LinkLimits,
+) -> Result<(), String> {
+    if link.is_none() {
+        *link = Some(mysql::Link::connect(to, limits).await.map_err(|error| chain(&error))?);
+    }
+    let Some(link) = link else { return Ok(()) };
+    link.conn().ping().await.map_err(|_| "lost the connection".to_owned())
+}
+
+/// Sleeps, or wakes up early for other addresses. A closed channel means that the end is near.
+async fn wait(databases: &mut watch::Receiver<Arc<Databases>>, pause: Duration) {
+    let mut other = databases.clone();
+    drop(timeout(pause, other.changed()).await);
+}
+
+#[derive(Clone, Copy)]
+enum Which {
+    Primary,
+    Secondary,
+}
+
+/// Publishes, and logs where it changed.
+fn note(health: &watch::Sender<Arc<Health>>, which: Which, error: Option<String>) {
+    health.send_if_modified(|health| {
+        let mut seen = Health::clone(health);
+        let side = match which {
+            Which::Primary => &mut seen.primary,
+            Which::Secondary => &mut seen.secondary,
+        };
+        let before = std::mem::replace(
+            side,
+            Side { product: side.product, answers: error.is_none(), error: error.clone() },
+        );
+        if before == *side {
+            return false;
+        }
+        match &error {
+            None => info!(database = before.product, "database answers"),
+            Some(error) => warn!(database = before.product, %error, "database does not answer"),
+        }
+        *health = Arc::new(seen);
+        true
+    });
+}
+
+/// An error with its causes. Only for those that hold places, codes and roles.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
