@@ -7,6 +7,7 @@
 mod support;
 
 mod admin;
+mod capture;
 mod login;
 mod tidy;
 mod writer;

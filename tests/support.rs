@@ -9,6 +9,7 @@
 //! servers of its own, for tests that kill or freeze them.
 
 pub mod compare;
+pub mod inside;
 pub mod process;
 
 use std::env;

@@ -76,7 +76,8 @@ pub enum Step {
     RollbackTo(String),
     /// COMMIT, as the client wrote it.
     Commit,
-    /// BEGIN, ROLLBACK and what else moves between transactions; the tag tells how it ended.
+    Begin,
+    /// ROLLBACK and what else ends a transaction; the tag tells how.
     Transaction,
     /// `PREPARE name AS …`, with the plan of its statement.
     Prepare {

@@ -156,7 +156,7 @@ fn a_write_inside_with_is_entered_and_keeps_its_columns() {
 fn statements_of_one_string_are_planned_one_by_one() {
     step(
         "BEGIN; INSERT INTO users VALUES (1); SAVEPOINT \"S\"; ROLLBACK TO s; COMMIT",
-        expect![[r#"Transaction; capture users; Savepoint("S"); RollbackTo("s"); Commit"#]],
+        expect![[r#"Begin; capture users; Savepoint("S"); RollbackTo("s"); Commit"#]],
     );
     let sql = "SELECT 1; DELETE FROM users; SELECT 2";
     let text = made(sql).apply(sql).unwrap().text;

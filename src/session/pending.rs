@@ -112,6 +112,15 @@ impl Pending {
         self.skipping
     }
 
+    /// The plans of what is being executed.
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.queue.iter().filter_map(|expect| match expect {
+            Expect::Execute { prepared: Some(prepared), .. } => Some(&*prepared.plan),
+            Expect::Query(query) => Some(&*query.plan),
+            _ => None,
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }

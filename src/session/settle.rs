@@ -79,7 +79,7 @@ impl State {
         self.block = status != b'I';
         self.flushed = false;
         if status == b'I' {
-            self.strict = false;
+            self.ended_strict();
             self.committed();
             self.statements.close_portals();
             self.path_moved = false;

@@ -42,7 +42,8 @@ impl State {
             return self.hold(true);
         }
         if plan.statements.iter().any(|planned| self.is_strict(&planned.step)) {
-            if simple && !self.block && !self.wrapped {
+            let begins = plan.statements.iter().any(|planned| matches!(planned.step, Step::Begin));
+            if simple && !self.block && !self.wrapped && !begins {
                 return self.wrap();
             }
             self.strict = true;
@@ -53,6 +54,14 @@ impl State {
     /// The same for a Sync, which ends an implicit transaction.
     pub(super) fn gate_sync(&mut self) -> bool {
         std::mem::take(&mut self.passed) || !self.strict || self.hold(false)
+    }
+
+    /// A transaction has ended: strict is what is still under way of the next.
+    pub(super) fn ended_strict(&mut self) {
+        if self.strict {
+            let steps = self.pending.plans().flat_map(|plan| &plan.statements);
+            self.strict = steps.map(|planned| &planned.step).any(|step| self.is_strict(step));
+        }
     }
 
     fn is_strict(&self, step: &Step) -> bool {
