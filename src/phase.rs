@@ -47,6 +47,8 @@ pub struct Situation {
     /// The primary's timeline, as the first eight hexadecimal digits of `pg_walfile_name`.
     pub timeline: String,
     pub catalog: Arc<Catalog>,
+    /// The primary's major version (`server_version_num / 10000`); 0 while it is not known.
+    pub server: u32,
 }
 
 impl Situation {
@@ -58,6 +60,7 @@ impl Situation {
             epoch: 0,
             timeline: String::new(),
             catalog: Arc::new(Catalog::default()),
+            server: 0,
         }
     }
 }

@@ -22,15 +22,13 @@ const TEXT_MAX: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Planner {
     pub situation: Arc<Situation>,
-    /// `server_version_num / 10000`.
-    server: u32,
     cache: Cache<Vec<u8>, Arc<Plan>>,
 }
 
 impl Planner {
     #[must_use]
-    pub fn new(situation: Arc<Situation>, server: u32, plans_max: usize) -> Self {
-        Self { situation, server, cache: Cache::new(plans_max) }
+    pub fn new(situation: Arc<Situation>, plans_max: usize) -> Self {
+        Self { situation, cache: Cache::new(plans_max) }
     }
 
     /// The plan for `sql` under `path`; `scratch` is cleared and reused between calls.
@@ -42,7 +40,7 @@ impl Planner {
         if let Some(plan) = self.cache.get(&scratch[..]) {
             return plan;
         }
-        let plan = Arc::new(plan(sql, &self.situation, &path.path, self.server));
+        let plan = Arc::new(plan(sql, &self.situation, &path.path));
         // Literals are part of what these mean, and not of the key.
         let literal = plan.statements.iter().any(|planned| planned.step.depends_on_literals());
         if !literal && scratch.len() <= TEXT_MAX {

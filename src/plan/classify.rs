@@ -26,8 +26,6 @@ pub(super) struct Input<'a> {
     pub(super) first: usize,
     pub(super) names: Names<'a>,
     pub(super) situation: &'a Situation,
-    /// `server_version_num / 10000`.
-    pub(super) server: u32,
 }
 
 type Outcome = (Step, Vec<Edit>);
@@ -358,7 +356,7 @@ impl Input<'_> {
         let key = rewrite::assigns_key(dml, table);
         let cursor = dml.where_.is_some_and(|at| self.reader().is(at + 1, "CURRENT"));
         match dml.verb {
-            Verb::Merge if self.server < 17 => return Some("merge"),
+            Verb::Merge if self.situation.server < 17 => return Some("merge"),
             Verb::Merge | Verb::Insert if key => return Some("key_update"),
             Verb::Update if key && cursor => return Some("key_update"),
             _ => {}

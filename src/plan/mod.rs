@@ -194,7 +194,7 @@ impl Plan {
 
 /// Plans a query string. Pure: the same arguments always give the same plan.
 #[must_use]
-pub fn plan(sql: &str, situation: &Situation, path: &SearchPath, server: u32) -> Plan {
+pub fn plan(sql: &str, situation: &Situation, path: &SearchPath) -> Plan {
     let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
     let mut plan = Plan::default();
     for range in split(&tokens) {
@@ -204,7 +204,6 @@ pub fn plan(sql: &str, situation: &Situation, path: &SearchPath, server: u32) ->
             first: range.start,
             names: resolve::Names { catalog: &situation.catalog, path },
             situation,
-            server,
         };
         let (step, edits) = classify::step(&statement);
         plan.edits.extend(edits);

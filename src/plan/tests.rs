@@ -30,12 +30,13 @@ fn situation() -> Situation {
         epoch: 1,
         timeline: "00000001".to_owned(),
         catalog: Arc::new(catalog),
+        server: 15,
     }
 }
 
 fn made(sql: &str) -> Plan {
     let path = SearchPath::Known(vec!["public".to_owned()]);
-    plan(sql, &situation(), &path, 15)
+    plan(sql, &situation(), &path)
 }
 
 /// The rewritten text, with what is ours shortened.
@@ -192,7 +193,7 @@ fn what_cannot_be_carried_is_flagged_with_its_tables() {
     step("SELECT 1 FROM users FOR UPDATE", expect!["Read"]);
     step("TRUNCATE users, members", expect!["truncate 2"]);
     step("PREPARE p (int) AS DELETE FROM users WHERE id = $1", expect!["prepare p capture users"]);
-    let unknown = plan("INSERT INTO twice VALUES (1)", &situation(), &SearchPath::Unknown, 15);
+    let unknown = plan("INSERT INTO twice VALUES (1)", &situation(), &SearchPath::Unknown);
     assert_eq!(name(unknown.single().unwrap()), "uncaptured ambiguous_name a.twice,b.twice");
 }
 
@@ -211,6 +212,6 @@ fn the_search_path_is_followed_or_given_up() {
 
 #[test]
 fn nothing_is_rewritten_before_setup() {
-    let plan = plan("DELETE FROM users", &Situation::transparent(), &SearchPath::Unknown, 15);
+    let plan = plan("DELETE FROM users", &Situation::transparent(), &SearchPath::Unknown);
     assert!(plan.apply("DELETE FROM users").is_none());
 }

@@ -137,7 +137,7 @@ impl Parts {
         let situation = channel::Sender::new(Arc::new(Situation::transparent()));
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
         let flow = Flow {
-            planners: Planners::new(situation.subscribe(), 0, limits.plans),
+            planners: Planners::new(situation.subscribe(), limits.plans),
             handoff,
             metrics: SessionMetrics::register(metrics.own())?,
             limits: FlowLimits {

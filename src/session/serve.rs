@@ -67,17 +67,15 @@ impl Default for FlowLimits {
 pub struct Planners {
     situation: watch::Receiver<Arc<Situation>>,
     current: RwLock<Arc<Planner>>,
-    /// `server_version_num / 10000`.
-    server: u32,
     plans_max: usize,
 }
 
 impl Planners {
     #[must_use]
-    pub fn new(situation: watch::Receiver<Arc<Situation>>, server: u32, plans_max: usize) -> Self {
+    pub fn new(situation: watch::Receiver<Arc<Situation>>, plans_max: usize) -> Self {
         let now = Arc::clone(&situation.borrow());
-        let current = RwLock::new(Arc::new(Planner::new(now, server, plans_max)));
-        Self { situation, current, server, plans_max }
+        let current = RwLock::new(Arc::new(Planner::new(now, plans_max)));
+        Self { situation, current, plans_max }
     }
 
     fn current(&self) -> Arc<Planner> {
@@ -90,7 +88,7 @@ impl Planners {
         }
         let mut current = self.current.write().unwrap_or_else(|poison| poison.into_inner());
         if !Arc::ptr_eq(&current.situation, &now) {
-            *current = Arc::new(Planner::new(now, self.server, self.plans_max));
+            *current = Arc::new(Planner::new(now, self.plans_max));
         }
         Arc::clone(&current)
     }

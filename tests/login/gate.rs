@@ -330,7 +330,7 @@ impl Gate {
 fn flow() -> Arc<Flow> {
     let (_, situation) = watch::channel(Arc::new(Situation::transparent()));
     Arc::new(Flow {
-        planners: Planners::new(situation, 15, 64),
+        planners: Planners::new(situation, 64),
         handoff: handoff::channel(1 << 20).0,
         metrics: SessionMetrics::register(&Registry::new()).unwrap(),
         limits: FlowLimits::default(),

@@ -103,7 +103,13 @@ pub async fn set_up(own: &Client, policies: &Policies) -> Situation {
     let catalog = introspect::introspect(own, policies, &naming).await.unwrap();
     let timeline = "SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
     let timeline = own.query_one(timeline, &[]).await.unwrap().get(0);
-    Situation { phase: Phase::DualWrite, epoch: 1, timeline, catalog: Arc::new(catalog) }
+    Situation {
+        phase: Phase::DualWrite,
+        epoch: 1,
+        timeline,
+        catalog: Arc::new(catalog),
+        server: 15,
+    }
 }
 
 fn from_url(port: u16, database: &str) -> FromUrl {
@@ -125,7 +131,7 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
     let (handoff, jobs) = handoff::channel(64 << 20);
     let (situation, published) = watch::channel(situation);
     let flow = Flow {
-        planners: Planners::new(published, 15, 1_000),
+        planners: Planners::new(published, 1_000),
         handoff,
         metrics: SessionMetrics::register(&registry).unwrap(),
         limits: FlowLimits::default(),
