@@ -20,6 +20,8 @@ pub mod handoff;
 
 pub mod session;
 
+pub mod control;
+
 pub mod admin;
 pub mod listener;
 

@@ -9,6 +9,7 @@
 //! and something found, 2 usage or configuration, 3 a database (or the sidecar) was not reached.
 
 mod run;
+mod setup;
 mod status;
 
 use std::io::{self, Write};
@@ -50,6 +51,7 @@ enum Format {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Run),
+    Setup(setup::Setup),
     Status(status::Status),
 }
 
@@ -72,6 +74,9 @@ enum Failure {
     /// A database or the sidecar could not be reached, or refused the login.
     #[error("{0:#}")]
     Unreachable(anyhow::Error),
+    /// A database said no.
+    #[error("{0:#}")]
+    Refused(anyhow::Error),
     #[error("{0}")]
     Output(#[from] io::Error),
 }
@@ -80,7 +85,7 @@ impl Failure {
     /// No `_` arm: a new failure has to choose its code.
     fn code(&self) -> u8 {
         match self {
-            Self::Output(_) => 1,
+            Self::Output(_) | Self::Refused(_) => 1,
             Self::Config(_) | Self::Start { .. } => 2,
             Self::Unreachable(_) => 3,
         }
@@ -111,6 +116,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
     let config = || Config::load(&shared.config);
     match verb {
         Verb::Run(run) => run.run(config()?, &shared.config).await,
+        Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
         Verb::Status(status) => status.run(&config()?, shared.format, out).await,
     }
 }

@@ -14,6 +14,7 @@ pub mod connect;
 pub mod control;
 pub mod error;
 mod execute;
+pub mod facts;
 mod fence;
 mod foreign;
 pub mod prune;

@@ -33,13 +33,14 @@ pub const TRIGGER: &str = "crossfade_capture";
 /// The trigger for TRUNCATE.
 pub const TRUNCATE_TRIGGER: &str = "crossfade_capture_truncate";
 
-/// Creates the schema `crossfade`. Runs in one transaction; running it again changes nothing.
+/// Creates the schema; needs CREATE on the database, also where the schema is there already.
+pub const SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS crossfade";
+
+/// Fills the schema. Runs in one transaction; running it again changes nothing.
 ///
 /// The epoch is a sequence because reading one is not bound to a snapshot. It holds twice the
 /// epoch, plus one while MySQL is the primary, so that phase and epoch cannot disagree.
 pub const DDL: &str = r#"
-CREATE SCHEMA IF NOT EXISTS crossfade;
-
 CREATE SEQUENCE IF NOT EXISTS crossfade.epoch AS bigint MINVALUE 0 START WITH 2 NO CYCLE;
 CREATE SEQUENCE IF NOT EXISTS crossfade.outbox_id AS bigint CACHE 1 NO CYCLE;
 
@@ -129,9 +130,15 @@ $guard$;
 REVOKE ALL ON FUNCTION crossfade.guard(bigint, text), crossfade.trigger_guard() FROM PUBLIC;
 "#;
 
-/// [`DDL`] with the lock's numbers filled in.
+/// [`SCHEMA`] and [`DDL`] with the lock's numbers filled in.
 #[must_use]
 pub fn ddl() -> String {
+    format!("{SCHEMA};\n{}", tables())
+}
+
+/// [`DDL`] with the lock's numbers filled in.
+#[must_use]
+pub fn tables() -> String {
     DDL.replace("LOCK_CLASS", &LOCK_CLASS.to_string()).replace("LOCK_KEY", &LOCK_KEY.to_string())
 }
 
@@ -149,19 +156,32 @@ pub fn grants(role: &str) -> Vec<String> {
     ]
 }
 
-/// The function and triggers that write a table's outbox entries.
+/// Everything that makes a table captured by trigger.
+#[must_use]
+pub fn trigger(table: &Table, id: TableId, always: bool) -> Vec<String> {
+    let mut statements = trigger_function(table, id);
+    statements.extend(triggers(table, id, always));
+    statements
+}
+
+/// The function that writes a table's outbox entries. Replacing it locks no table.
+#[must_use]
+pub fn trigger_function(table: &Table, id: TableId) -> Vec<String> {
+    let revoke = format!("REVOKE ALL ON FUNCTION crossfade.capture_{id}() FROM PUBLIC");
+    vec![function_body(table, id), revoke]
+}
+
+/// The triggers that call it.
 ///
 /// A row trigger on a partitioned table is cloned to its partitions, and the entries bear the root's
 /// number wherever the row was. `always`: changes that logical replication applies are changes too,
 /// and its sessions fire only such triggers; it takes the table's owner. The rest takes no more than
 /// TRIGGER on the table: replacing a trigger, unlike dropping it, is not the owner's privilege.
 #[must_use]
-pub fn trigger(table: &Table, id: TableId, always: bool) -> Vec<String> {
+pub fn triggers(table: &Table, id: TableId, always: bool) -> Vec<String> {
     let name = table.name.quoted();
     let function = format!("crossfade.capture_{id}()");
     let mut statements = vec![
-        function_body(table, id),
-        format!("REVOKE ALL ON FUNCTION {function} FROM PUBLIC"),
         format!(
             "CREATE OR REPLACE TRIGGER {TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON {name} \
              FOR EACH ROW EXECUTE FUNCTION {function}"
@@ -245,6 +265,7 @@ mod tests {
     fn a_trigger_writes_one_entry_for_each_key_that_it_touches() {
         let catalog = Catalog::for_test(&[("auth.users", "tenant:uuid*,id:int4*,x:text")]);
         let table = catalog.by_id(TableId(1)).unwrap();
+        let statements = trigger(table, TableId(1), true);
         expect![[r#"
             CREATE OR REPLACE FUNCTION crossfade.capture_1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
             DECLARE
@@ -274,7 +295,7 @@ mod tests {
             CREATE OR REPLACE TRIGGER crossfade_capture_truncate AFTER TRUNCATE ON "auth"."users" FOR EACH STATEMENT EXECUTE FUNCTION crossfade.capture_1();
             ALTER TABLE "auth"."users" ENABLE ALWAYS TRIGGER crossfade_capture;
             ALTER TABLE "auth"."users" ENABLE ALWAYS TRIGGER crossfade_capture_truncate
-        "#]].assert_eq(&(trigger(table, TableId(1), true).join(";\n") + "\n"));
+        "#]].assert_eq(&(statements.join(";\n") + "\n"));
     }
 
     #[test]

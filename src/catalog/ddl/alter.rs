@@ -9,12 +9,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::catalog::ddl::{Flavor, Statement, column, create, sorted, type_name};
+use crate::catalog::ddl::{Flavor, Statement, column, create_without, sorted, type_name};
 use crate::catalog::{Catalog, Table, TargetType};
 use crate::names::{TableName, quote_mysql};
 
-/// Tables of the secondary by name, with their visible columns: name → `COLUMN_TYPE`.
-pub type Existing = HashMap<String, HashMap<String, String>>;
+/// What the secondary has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Existing {
+    /// Tables by name, with their visible columns: name → `COLUMN_TYPE`.
+    pub tables: HashMap<String, HashMap<String, String>>,
+    /// Names of foreign keys.
+    pub foreign_keys: HashSet<String>,
+}
 
 /// One statement that brings the secondary nearer to the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,19 +35,20 @@ pub struct Change {
 pub fn changes(catalog: &Catalog, existing: &Existing, flavor: Flavor) -> Vec<Change> {
     let missing: HashSet<&TableName> = sorted(catalog)
         .into_iter()
-        .filter(|table| !existing.contains_key(&table.target))
+        .filter(|table| !existing.tables.contains_key(&table.target))
         .map(|table| &table.name)
         .collect();
-    let created = create(catalog, flavor).into_iter();
-    let mut changes: Vec<Change> = created
-        .filter(|statement| missing.contains(&statement.table))
-        .map(|statement| Change { statement, safe: true })
-        .collect();
+    let (created, foreign) = create_without(catalog, flavor, &existing.foreign_keys);
+    let created = created.into_iter().filter(|statement| missing.contains(&statement.table));
+    let safe = |statement| Change { statement, safe: true };
+    let mut changes: Vec<Change> = created.map(safe).collect();
     for table in sorted(catalog) {
-        if let Some(columns) = existing.get(&table.target) {
+        if let Some(columns) = existing.tables.get(&table.target) {
             changes.extend(table_changes(table, columns, flavor));
         }
     }
+    // A setup that was cut short may have left tables without them.
+    changes.extend(foreign.into_iter().map(safe));
     changes
 }
 

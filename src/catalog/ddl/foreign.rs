@@ -6,6 +6,8 @@
 //!
 //! Invariant: a foreign key is added only where both sides have the same type, or MySQL would refuse.
 
+use std::collections::HashSet;
+
 use crate::catalog::ddl::{Flavor, Names, Statement, migrates, type_name};
 use crate::catalog::map::{KEY_BYTES_MAX, index_bytes};
 use crate::catalog::{Action, Catalog, ForeignKey, Table, TargetType};
@@ -17,11 +19,14 @@ pub(super) fn add(
     table: &Table,
     flavor: Flavor,
     names: &mut Names,
+    present: &HashSet<String>,
 ) -> Option<Statement> {
     let (mut parts, mut warnings) = (Vec::new(), Vec::new());
     for key in &table.foreign_keys {
+        let before = warnings.len();
         match constraint(catalog, table, key, flavor, names, &mut warnings) {
-            Ok(part) => parts.push(part),
+            Ok((name, _)) if present.contains(&name) => warnings.truncate(before),
+            Ok((_, part)) => parts.push(part),
             Err(reason) => {
                 warnings.push(format!("foreign key \"{}\" is left out: {reason}", key.name));
             }
@@ -45,7 +50,7 @@ fn constraint(
     flavor: Flavor,
     names: &mut Names,
     warnings: &mut Vec<String>,
-) -> Result<String, &'static str> {
+) -> Result<(String, String), &'static str> {
     let parent = catalog.table(key.references).filter(|parent| migrates(parent));
     let parent = parent.ok_or("the table that it references is not migrated")?;
     let mut bytes = 0;
@@ -72,15 +77,17 @@ fn constraint(
     };
     let own = key.columns.iter().map(|at| table.columns[*at].name.as_str()).collect();
     let theirs = key.referenced.iter().map(String::as_str).collect();
-    Ok(format!(
+    let name = names.take(table, &key.name);
+    let part = format!(
         "ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
-        quote_mysql(&names.take(table, &key.name)),
+        quote_mysql(&name),
         quoted(own),
         quote_mysql(&parent.target),
         quoted(theirs),
         action(table, key, key.on_delete, warnings),
         action(table, key, key.on_update, warnings),
-    ))
+    );
+    Ok((name, part))
 }
 
 /// Lengths of text may differ between the two sides, everything else may not.

@@ -23,14 +23,8 @@ use crate::catalog::naming::shorten;
 use crate::catalog::{Capture, Catalog, Table, TargetType};
 use crate::names::{TableName, quote_mysql};
 
+pub use crate::value::Flavor;
 pub use column::type_name;
-
-/// The two products that speak MySQL's protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavor {
-    MySql,
-    MariaDb,
-}
 
 /// A statement for the secondary, and what it could not carry over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,13 +53,25 @@ pub fn migrates(table: &Table) -> bool {
 /// All statements for an empty database.
 #[must_use]
 pub fn create(catalog: &Catalog, flavor: Flavor) -> Vec<Statement> {
+    let (mut tables, foreign) = create_without(catalog, flavor, &HashSet::new());
+    tables.extend(foreign);
+    tables
+}
+
+/// Statements that create the tables, and those that add the foreign keys that are not `present`.
+fn create_without(
+    catalog: &Catalog,
+    flavor: Flavor,
+    present: &HashSet<String>,
+) -> (Vec<Statement>, Vec<Statement>) {
     let mut names = Names::default();
     let tables = sorted(catalog);
-    let mut statements: Vec<Statement> =
-        tables.iter().map(|table| create_table(table, flavor, &mut names)).collect();
-    statements
-        .extend(tables.iter().filter_map(|table| foreign::add(catalog, table, flavor, &mut names)));
-    statements
+    let created = tables.iter().map(|table| create_table(table, flavor, &mut names)).collect();
+    let foreign = tables
+        .iter()
+        .filter_map(|table| foreign::add(catalog, table, flavor, &mut names, present))
+        .collect();
+    (created, foreign)
 }
 
 /// Tables that migrate, by name.

@@ -221,7 +221,8 @@ fn what_exists_is_altered_and_never_dropped_unasked() {
     let catalog = Catalog::for_test(&[("t", "id:int4*,name:text,age:int4?,at:timestamptz")]);
     let columns = [("id", "int(11)"), ("name", "varchar(20)"), ("old", "int")];
     let columns = columns.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
-    let existing = [("t".to_owned(), columns.into_iter().collect())].into_iter().collect();
+    let tables = [("t".to_owned(), columns.into_iter().collect())].into_iter().collect();
+    let existing = alter::Existing { tables, ..alter::Existing::default() };
     let changes = alter::changes(&catalog, &existing, Flavor::MariaDb);
     let lines = changes.iter().map(|c| format!("{} {}\n", c.safe, c.statement.sql));
     expect![[r#"
