@@ -173,11 +173,15 @@ async fn set_mode(
 }
 
 impl Published {
-    fn gather(&self) -> Vec<MetricFamily> {
+    /// Every metric, as of now.
+    #[must_use]
+    pub fn gather(&self) -> Vec<MetricFamily> {
         self.registries.iter().flat_map(Registry::gather).collect()
     }
 
-    fn report(&self) -> Report {
+    /// What `/migration-status` says.
+    #[must_use]
+    pub fn report(&self) -> Report {
         let situation = Arc::clone(&self.situation.borrow());
         let ledger = Arc::clone(&self.ledger.borrow());
         Report::new(&situation, &ledger, &self.gather())
