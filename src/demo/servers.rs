@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+pub use place::cache;
 pub use product::Product;
 
 /// The password of every throwaway server's administrator. They listen on loopback only.

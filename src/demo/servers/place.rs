@@ -17,7 +17,7 @@ const MEMORY_MIN: u64 = 1 << 30;
 
 /// What is made once and kept: `$CROSSFADE_CACHE`, else a place of root's, else one of the user's.
 #[must_use]
-pub(crate) fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     if let Some(cache) = env::var_os("CROSSFADE_CACHE") {
         return cache.into();
     }
