@@ -151,6 +151,12 @@ impl Jobs {
 pub struct Releaser(Arc<Level>);
 
 impl Releaser {
+    /// Bytes of images under way.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
     pub fn release(&self, bytes: usize) {
         self.0.bytes.fetch_sub(bytes, Ordering::AcqRel);
     }

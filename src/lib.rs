@@ -17,7 +17,9 @@ pub mod capture;
 
 pub mod backend;
 pub mod handoff;
+pub mod outbox;
 
+pub mod apply;
 pub mod session;
 
 pub mod control;

@@ -15,7 +15,8 @@ use crate::names::{Oid, quote_mysql};
 use crate::value::{Flavor, Value};
 
 /// A number per table: a parent's is lower than its children's.
-pub(super) fn ranks<'a>(tables: impl Iterator<Item = &'a Table>) -> HashMap<Oid, usize> {
+#[must_use]
+pub fn ranks<'a>(tables: impl Iterator<Item = &'a Table>) -> HashMap<Oid, usize> {
     let tables: HashMap<Oid, &Table> = tables.map(|table| (table.oid, table)).collect();
     let mut ranks: HashMap<Oid, usize> = tables.keys().map(|oid| (*oid, 0)).collect();
     // The longest path has fewer steps than there are tables; a circle just stops rising there.

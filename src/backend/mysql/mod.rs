@@ -25,4 +25,5 @@ pub mod write;
 
 pub use connect::{Link, ToUrl};
 pub use error::{Reaction, WriteError};
+pub use foreign::ranks;
 pub use write::{Outcome, Refused, Writer};

@@ -1,0 +1,96 @@
+//! The circuit breaker: while the secondary is away nobody waits for it.
+//!
+//! ```text
+//! closed ──failures in a row──▶ open ──probe reaches the secondary──▶ closed, and a drain begins
+//! ```
+//!
+//! Invariant: while it is open, jobs are answered `Deferred` at once and their images dropped; only
+//! the probe talks to the secondary.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::metrics::ApplyMetrics;
+use super::{Shared, stopping};
+use crate::backend::mysql::{Link, WriteError, control};
+
+/// Failures in a row that open the breaker.
+const FAILURES_MAX: u32 = 3;
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+
+pub(super) struct Breaker {
+    failures: AtomicU32,
+    open: watch::Sender<bool>,
+    metrics: ApplyMetrics,
+}
+
+impl Breaker {
+    pub(super) fn new(metrics: ApplyMetrics) -> Self {
+        Self { failures: AtomicU32::new(0), open: watch::Sender::new(false), metrics }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
+    /// A connection failed, broke, or did not answer in time.
+    pub(super) fn failed(&self) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= FAILURES_MAX && !self.open.send_replace(true) {
+            self.metrics.breaker_open.set(1);
+            warn!(failures, "secondary is away, writes are left to the outbox");
+        }
+    }
+
+    pub(super) fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
+    fn close(&self) {
+        self.succeeded();
+        self.metrics.breaker_open.set(0);
+        self.open.send_replace(false);
+        info!("secondary is back");
+    }
+
+    async fn opened(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+/// Looks for a secondary that is away, with growing pauses.
+pub(super) async fn probe(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let mut pause = BACKOFF_MIN;
+    loop {
+        let look = async {
+            shared.breaker.opened().await;
+            tokio::time::sleep(pause).await;
+            reach(&shared).await
+        };
+        let reached = tokio::select! {
+            reached = look => reached,
+            () = stopping(&mut stopped) => return,
+        };
+        if reached.is_ok() {
+            pause = BACKOFF_MIN;
+            shared.breaker.close();
+            shared.bell.ring(None);
+        } else {
+            pause = (pause * 2).min(shared.limits.backoff_max);
+        }
+    }
+}
+
+/// Reaches the secondary as a write would: login, settings, our own tables.
+async fn reach(shared: &Shared) -> Result<(), WriteError> {
+    let mut link = Link::connect(&shared.secondary, &shared.limits.link).await?;
+    let read = control::epoch(link.conn());
+    match tokio::time::timeout(shared.limits.link.connect_timeout, read).await {
+        Ok(epoch) => epoch.map(drop),
+        Err(_) => Err(WriteError::TimedOut),
+    }
+}

@@ -1,0 +1,500 @@
+//! Carries what the outbox holds: after a crash, an outage, a full queue, for tables captured by
+//! trigger, and whatever the workers gave up.
+//!
+//! ```text
+//! claim ──▶ gather ──▶ read again (row lock, LSN) ──▶ log flushed ──▶ secondary ──▶ settle | fail
+//!                         └─ absent: note v, wait out what runs, still absent ─▶ tombstone at v
+//! ```
+//!
+//! Invariant: no row lock of the primary is held while the secondary is talked to, and no version is
+//! used before the primary's log has it. What fails stays, with attempts and the reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::gather::{self, Gathered, Need, Task};
+use super::metrics::Written;
+use super::{Shared, Signal, stopping};
+use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError, Writer};
+use crate::change::{Change, Effect, Key, Operation, Version};
+use crate::handoff::Settled;
+use crate::outbox::{Outbox, Reader, Reading};
+use crate::phase::Situation;
+
+/// Entries claimed at once.
+const CLAIM_MAX: usize = 1000;
+/// Rows read at once over one connection.
+const READS_AT_ONCE: usize = 200;
+/// How long a pass waits for the transactions that ran when a row was found absent.
+const ABSENT_WAIT: Duration = Duration::from_millis(300);
+const ABSENT_LOOK: Duration = Duration::from_millis(10);
+/// What only has to wait is tried again after this.
+const LATER: Duration = Duration::from_millis(500);
+/// Most rows that are applied as one set because their unique values clash.
+const SET_MAX: usize = 200;
+
+/// A change that waits to be written, and the entries it stands for.
+struct Unit {
+    change: Change,
+    ids: Vec<i64>,
+}
+
+/// Why a pass ended early.
+enum Stop {
+    Primary(String),
+    Secondary,
+}
+
+impl From<tokio_postgres::Error> for Stop {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let code = error.code().map(|code| code.code().to_owned());
+        Self::Primary(code.unwrap_or_else(|| error.to_string()))
+    }
+}
+
+struct Drain {
+    shared: Arc<Shared>,
+    primary: Option<(Outbox, Reader)>,
+    writer: Option<Writer>,
+}
+
+/// Runs until told to stop.
+pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let mut drain = Drain { shared: Arc::clone(&shared), primary: None, writer: None };
+    loop {
+        tokio::select! {
+            () = shared.bell.rung() => {}
+            () = tokio::time::sleep(shared.limits.poll) => {}
+            () = stopping(&mut stopped) => return,
+        }
+        let asked = shared.bell.take();
+        let settled = tokio::select! {
+            settled = drain.passes(asked.now) => settled,
+            () = stopping(&mut stopped) => return,
+        };
+        asked.answer(settled);
+    }
+}
+
+impl Drain {
+    /// Claims and carries until nothing is left that may be claimed.
+    async fn passes(&mut self, now: bool) -> Settled {
+        if !self.shared.follows() || self.shared.breaker.is_open() {
+            return Settled::Deferred;
+        }
+        let grace = if now { Duration::ZERO } else { self.shared.limits.grace };
+        let mut settled = Settled::Applied;
+        loop {
+            match self.pass(grace).await {
+                Ok(Some(all)) => {
+                    if !all {
+                        settled = Settled::Deferred;
+                    }
+                }
+                Ok(None) => return settled,
+                Err(stop) => {
+                    self.stopped(stop);
+                    return Settled::Deferred;
+                }
+            }
+        }
+    }
+
+    fn stopped(&mut self, stop: Stop) {
+        match stop {
+            Stop::Primary(error) => {
+                self.primary = None;
+                warn!(error, "outbox could not be drained, will retry");
+            }
+            Stop::Secondary => self.writer = None,
+        }
+    }
+
+    /// One claim's worth; `None` if there was nothing, else whether all of it was carried.
+    async fn pass(&mut self, grace: Duration) -> Result<Option<bool>, Stop> {
+        let situation = self.shared.situation();
+        let under_way = self.shared.under_way.ids();
+        let (outbox, _) = self.primary().await?;
+        let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
+        let entries = outbox.claim(limit, grace, &under_way).await?;
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let claimed = entries.len();
+        let Gathered { tasks, unknown } =
+            gather::gather(entries, &situation.catalog, situation.epoch);
+        if !unknown.is_empty() {
+            outbox.fail(&unknown, "unknown_table_or_key").await?;
+        }
+        let mut all = unknown.is_empty();
+        let mut units = self.units(tasks, &situation, &mut all).await?;
+        sort(&mut units);
+        let again = self.write(units, &situation, &mut all).await?;
+        if !again.is_empty() {
+            let mut units = self.units(again, &situation, &mut all).await?;
+            sort(&mut units);
+            all &= self.write(units, &situation, &mut all).await?.is_empty();
+        }
+        debug!(claimed, all, "outbox drained");
+        Ok(Some(all))
+    }
+
+    async fn primary(&mut self) -> Result<&mut (Outbox, Reader), Stop> {
+        let open = self.primary.take().filter(|(o, r)| !o.is_closed() && !r.is_closed());
+        let pair = match open {
+            Some(pair) => pair,
+            None => {
+                let unreachable = |error: crate::backend::postgres::connect::ConnectError| {
+                    Stop::Primary(error.to_string())
+                };
+                let outbox = self.shared.primary.connect().await.map_err(unreachable)?;
+                let reader = self.shared.primary.connect().await.map_err(unreachable)?;
+                (Outbox::open(outbox).await?, Reader::open(reader).await?)
+            }
+        };
+        Ok(self.primary.insert(pair))
+    }
+
+    /// Reads what has to be read; afterwards every version is in the primary's flushed log.
+    async fn units(
+        &mut self,
+        tasks: Vec<Task>,
+        situation: &Situation,
+        all: &mut bool,
+    ) -> Result<Vec<Unit>, Stop> {
+        let (mut units, mut reads) = (Vec::with_capacity(tasks.len()), Vec::new());
+        for task in tasks {
+            match &task.need {
+                Need::Read { .. } => reads.push(task),
+                Need::Gone { key, version } => {
+                    let change = task.gone(key.clone(), *version);
+                    units.push(Unit { change, ids: task.ids });
+                }
+                Need::Empty { version } => {
+                    let change = task.change(*version, Operation::Truncate, Effect::Empty);
+                    units.push(Unit { change, ids: task.ids });
+                }
+            }
+        }
+        let absent = self.read(reads, situation, &mut units, all).await?;
+        self.absent(absent, situation, &mut units, all).await?;
+        let (outbox, _) = self.primary().await?;
+        outbox.flush().await?;
+        Ok(units)
+    }
+
+    /// Reads rows; answers with those that are gone without a delete to go by.
+    async fn read(
+        &mut self,
+        tasks: Vec<Task>,
+        situation: &Situation,
+        units: &mut Vec<Unit>,
+        all: &mut bool,
+    ) -> Result<Vec<Task>, Stop> {
+        let (mut absent, mut busy, mut stale) = (Vec::new(), Vec::new(), Vec::new());
+        let mut tasks = tasks.into_iter().peekable();
+        while tasks.peek().is_some() {
+            let part: Vec<Task> = tasks.by_ref().take(READS_AT_ONCE).collect();
+            let keys: Vec<_> = part
+                .iter()
+                .filter_map(|task| Some((Arc::clone(&task.table), task.key()?.clone())))
+                .collect();
+            let (_, reader) = self.primary().await?;
+            let readings = reader.read(&keys, situation.catalog.version).await?;
+            for ((task, reading), (_, key)) in part.into_iter().zip(readings).zip(keys) {
+                match (reading, task.gone_at()) {
+                    (Reading::Present { image, lsn }, _) => {
+                        let version = Version { epoch: situation.epoch, counter: lsn, n: 0 };
+                        let operation = match task.operation {
+                            Operation::Insert => Operation::Insert,
+                            _ => Operation::Update,
+                        };
+                        let change = task.change(version, operation, Effect::Put { key, image });
+                        units.push(Unit { change, ids: task.ids });
+                    }
+                    (Reading::Absent, Some(version)) => {
+                        let change = task.gone(key, version);
+                        units.push(Unit { change, ids: task.ids });
+                    }
+                    (Reading::Absent, None) => absent.push(task),
+                    (Reading::Busy, _) => busy.extend(task.ids),
+                    (Reading::Stale, _) => stale.extend(task.ids),
+                }
+            }
+        }
+        *all &= busy.is_empty() && stale.is_empty();
+        let (outbox, _) = self.primary().await?;
+        if !busy.is_empty() {
+            outbox.release(&busy, LATER).await?;
+        }
+        if !stale.is_empty() {
+            outbox.fail(&stale, "stale_catalogue").await?;
+            // Without control the entries wait for the next start.
+            let _ = self.shared.signals.send(Signal::Reload);
+        }
+        Ok(absent)
+    }
+
+    /// Rows that are not there, and nothing says since when: note the log's position, wait until
+    /// what runs now has ended, look again.
+    async fn absent(
+        &mut self,
+        tasks: Vec<Task>,
+        situation: &Situation,
+        units: &mut Vec<Unit>,
+        all: &mut bool,
+    ) -> Result<(), Stop> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let (outbox, _) = self.primary().await?;
+        let moment = outbox.note().await?;
+        let deadline = tokio::time::Instant::now() + ABSENT_WAIT;
+        while !outbox.ended(moment).await? {
+            if tokio::time::Instant::now() >= deadline {
+                let ids: Vec<i64> = tasks.into_iter().flat_map(|task| task.ids).collect();
+                outbox.release(&ids, LATER).await?;
+                *all = false;
+                return Ok(());
+            }
+            tokio::time::sleep(ABSENT_LOOK).await;
+        }
+        let version = Version { epoch: situation.epoch, counter: moment.lsn, n: 0 };
+        let tasks = tasks.into_iter().map(|task| task.gone_by(version)).collect();
+        let left = Box::pin(self.read(tasks, situation, units, all)).await?;
+        debug_assert!(left.is_empty(), "every task has a version to be gone at");
+        Ok(())
+    }
+
+    /// Writes units in order and settles their entries; answers with those to be read (again).
+    async fn write(
+        &mut self,
+        units: Vec<Unit>,
+        situation: &Situation,
+        all: &mut bool,
+    ) -> Result<Vec<Task>, Stop> {
+        let (mut again, mut clashes) = (Vec::new(), Vec::new());
+        let mut parts: Vec<Vec<Unit>> = chunks(units, self.shared.limits.batch_rows);
+        parts.reverse();
+        while let Some(mut part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let batch: Vec<&[Change]> =
+                part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
+            match self.attempt(&batch, situation).await {
+                Ok(outcomes) => self.written(part, &outcomes, &mut again).await?,
+                Err(refused) if ends_pass(&refused.error) => {
+                    let left = parts.into_iter().chain(clashes.into_iter().map(|(part, _)| part));
+                    let left = std::iter::once(part).chain(left).flatten().collect();
+                    return Err(self.give_back(left, &refused.error).await?);
+                }
+                Err(refused) if part.len() > 1 => {
+                    let after = part.split_off(refused.at + 1);
+                    let alone = part.split_off(refused.at);
+                    parts.extend([after, alone, part]);
+                }
+                Err(refused) if refused.error.reaction() == Reaction::Soon => {
+                    clashes.push((part, refused));
+                }
+                Err(refused) => {
+                    *all = false;
+                    for unit in part {
+                        self.fail(&unit, &refused).await?;
+                    }
+                }
+            }
+        }
+        self.clashing(clashes, situation, &mut again, all).await?;
+        Ok(again)
+    }
+
+    /// Nothing more can be written now: the entries may be claimed again soon.
+    async fn give_back(&mut self, units: Vec<Unit>, error: &WriteError) -> Result<Stop, Stop> {
+        let ids: Vec<i64> = units.into_iter().flat_map(|unit| unit.ids).collect();
+        if error.breaks_connection() {
+            self.shared.breaker.failed();
+        }
+        let (outbox, _) = self.primary().await?;
+        outbox.release(&ids, LATER).await?;
+        Ok(Stop::Secondary)
+    }
+
+    async fn fail(&mut self, unit: &Unit, refused: &Refused) -> Result<(), Stop> {
+        self.shared.metrics.refused(&unit.change, &refused.error);
+        self.shared.metrics.wrote(&unit.change, Written::Failed);
+        let text = reason(refused);
+        warn!(table = %unit.change.table.name, reason = text, "change stays in the outbox");
+        let (outbox, _) = self.primary().await?;
+        outbox.fail(&unit.ids, &text).await?;
+        Ok(())
+    }
+
+    /// Units that clashed: once more now that the others are through; then all as one set.
+    async fn clashing(
+        &mut self,
+        clashes: Vec<(Vec<Unit>, Refused)>,
+        situation: &Situation,
+        again: &mut Vec<Task>,
+        all: &mut bool,
+    ) -> Result<(), Stop> {
+        let mut left = Vec::new();
+        for (part, _) in clashes {
+            let batch: Vec<&[Change]> =
+                part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
+            match self.attempt(&batch, situation).await {
+                Ok(outcomes) => self.written(part, &outcomes, again).await?,
+                Err(refused) => left.push((part, refused)),
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        if left.len() > 1 && left.len() <= SET_MAX {
+            let set: Vec<Change> = left
+                .iter()
+                .flat_map(|(part, _)| part)
+                .map(|unit| same_statement(&unit.change))
+                .collect();
+            if let Ok(outcomes) = self.attempt(&[&set], situation).await {
+                let units = left.into_iter().flat_map(|(part, _)| part).collect();
+                return self.written(units, &outcomes, again).await;
+            }
+        }
+        *all = false;
+        for (part, refused) in left {
+            for unit in part {
+                self.fail(&unit, &refused).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn attempt(
+        &mut self,
+        batch: &[&[Change]],
+        situation: &Situation,
+    ) -> Result<Vec<Outcome>, Refused> {
+        let none = |error| Refused { at: 0, column: None, error };
+        if self.writer.is_none() {
+            self.writer = Some(self.shared.connect().await.map_err(none)?);
+        }
+        let Some(writer) = &mut self.writer else { return Err(none(WriteError::Disconnected)) };
+        let write = writer.write(batch, situation.epoch, &situation.catalog);
+        let result = tokio::time::timeout(self.shared.limits.write_timeout, write).await;
+        let result = result.unwrap_or_else(|_| Err(none(WriteError::TimedOut)));
+        match &result {
+            Ok(_) => self.shared.breaker.succeeded(),
+            Err(refused) if refused.error.breaks_connection() => self.writer = None,
+            Err(_) => {}
+        }
+        result
+    }
+
+    async fn written(
+        &mut self,
+        part: Vec<Unit>,
+        outcomes: &[Outcome],
+        again: &mut Vec<Task>,
+    ) -> Result<(), Stop> {
+        let mut ids = Vec::with_capacity(part.len());
+        for (unit, outcome) in part.into_iter().zip(outcomes) {
+            self.shared.metrics.wrote(&unit.change, (*outcome).into());
+            match outcome {
+                Outcome::Applied | Outcome::Superseded => ids.extend(unit.ids),
+                Outcome::ReadAgain => again.extend(unit.read_again()),
+            }
+        }
+        let (outbox, _) = self.primary().await?;
+        outbox.settle(&ids).await?;
+        Ok(())
+    }
+}
+
+impl Unit {
+    fn read_again(self) -> Option<Task> {
+        let (Effect::Put { key, .. } | Effect::Gone { key } | Effect::Move { new: key, .. }) =
+            self.change.effect
+        else {
+            return None;
+        };
+        let need = Need::Read { key, gone_at: None };
+        let (table, operation) = (self.change.table, self.change.operation);
+        Some(Task { table, operation, ids: self.ids, need })
+    }
+}
+
+impl Task {
+    fn key(&self) -> Option<&Key> {
+        match &self.need {
+            Need::Read { key, .. } | Need::Gone { key, .. } => Some(key),
+            Need::Empty { .. } => None,
+        }
+    }
+
+    fn gone_at(&self) -> Option<Version> {
+        match &self.need {
+            Need::Read { gone_at, .. } => *gone_at,
+            Need::Gone { version, .. } | Need::Empty { version } => Some(*version),
+        }
+    }
+
+    /// If it is absent still, it is gone as of this version.
+    fn gone_by(self, version: Version) -> Self {
+        let need = match self.need {
+            Need::Read { key, .. } => Need::Read { key, gone_at: Some(version) },
+            other => other,
+        };
+        Self { need, ..self }
+    }
+}
+
+/// The secondary is away, or at another epoch: nothing else of this pass can be written.
+fn ends_pass(error: &WriteError) -> bool {
+    matches!(error.reaction(), Reaction::Down | Reaction::ReadAgain)
+        || *error == WriteError::NotSetUp
+}
+
+/// In one statement the order of keys does not count, so that a set may be taken apart.
+fn same_statement(change: &Change) -> Change {
+    let mut change = change.clone();
+    change.version.n = 0;
+    change
+}
+
+/// A code and a column's name, never a value.
+fn reason(refused: &Refused) -> String {
+    let code = refused.error.code();
+    match (&refused.error, &refused.column) {
+        (WriteError::Unrepresentable { column, cause, .. }, _) => {
+            format!("{code} column \"{column}\": {}", cause.reason)
+        }
+        (_, Some(column)) => format!("{code} column \"{column}\""),
+        (_, None) => code,
+    }
+}
+
+/// TRUNCATE first, then deletes (children before parents), then rows (parents before children).
+fn sort(units: &mut [Unit]) {
+    let depth = crate::backend::mysql::ranks(units.iter().map(|unit| &*unit.change.table));
+    units.sort_by_key(|unit| {
+        let depth = depth.get(&unit.change.table.oid).copied().unwrap_or(0);
+        match unit.change.effect {
+            Effect::Empty => (0, 0, unit.change.version),
+            Effect::Gone { .. } => (1, usize::MAX - depth, unit.change.version),
+            Effect::Put { .. } | Effect::Move { .. } => (2, depth, unit.change.version),
+        }
+    });
+}
+
+fn chunks(units: Vec<Unit>, size: usize) -> Vec<Vec<Unit>> {
+    let mut parts = Vec::new();
+    let mut units = units.into_iter().peekable();
+    while units.peek().is_some() {
+        parts.push(units.by_ref().take(size.max(1)).collect());
+    }
+    parts
+}

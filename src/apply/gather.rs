@@ -1,0 +1,195 @@
+//! From claimed entries to what has to be done about each key, once.
+//!
+//! ```text
+//! entries ──by key──▶ Task::Read    an insert or update among them, or an epoch of before
+//!                     Task::Gone    deletes alone: the tombstone has the entry's own version
+//!                     Task::Empty   TRUNCATE
+//! ```
+//!
+//! Invariant: every entry is in exactly one task, or among the unknown.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::catalog::{Capture, Catalog, Table};
+use crate::change::{Change, Effect, Key, KeyHash, Operation, Version};
+use crate::names::TableId;
+use crate::outbox::Entry;
+
+/// What to do, and for which entries.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) table: Arc<Table>,
+    /// Of the newest entry.
+    pub(super) operation: Operation,
+    pub(super) ids: Vec<i64>,
+    pub(super) need: Need,
+}
+
+#[derive(Debug)]
+pub(super) enum Need {
+    /// Read the row; if it is gone and the newest entry is a delete, that is its version.
+    Read {
+        key: Key,
+        gone_at: Option<Version>,
+    },
+    Gone {
+        key: Key,
+        version: Version,
+    },
+    Empty {
+        version: Version,
+    },
+}
+
+/// Claimed entries, sorted out.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) tasks: Vec<Task>,
+    /// Entries of tables that are not captured (any more), or that cannot be read.
+    pub(super) unknown: Vec<i64>,
+}
+
+/// One key's entries, while they are collected.
+struct Collected {
+    table: Arc<Table>,
+    key: Key,
+    ids: Vec<i64>,
+    newest: (Version, Operation),
+    deletes_only: bool,
+    foreign_epoch: bool,
+}
+
+pub(super) fn gather(entries: Vec<Entry>, catalog: &Catalog, epoch: u64) -> Gathered {
+    let mut gathered = Gathered::default();
+    let mut keys: HashMap<(TableId, KeyHash), Collected> = HashMap::new();
+    for entry in entries {
+        let Some(table) = captured(catalog, entry.table) else {
+            gathered.unknown.push(entry.id.0);
+            continue;
+        };
+        let Some(raw) = entry.key else {
+            let need = Need::Empty { version: entry.version };
+            let (operation, ids) = (Operation::Truncate, vec![entry.id.0]);
+            gathered.tasks.push(Task { table: Arc::clone(table), operation, ids, need });
+            continue;
+        };
+        let Ok(key) = Key::decode(raw, table) else {
+            gathered.unknown.push(entry.id.0);
+            continue;
+        };
+        let newest = (entry.version, entry.operation);
+        let collected = keys.entry((entry.table, key.hash)).or_insert_with(|| Collected {
+            table: Arc::clone(table),
+            key,
+            ids: Vec::new(),
+            newest,
+            deletes_only: true,
+            foreign_epoch: false,
+        });
+        collected.ids.push(entry.id.0);
+        if collected.newest.0 <= entry.version {
+            collected.newest = newest;
+        }
+        collected.deletes_only &= entry.operation == Operation::Delete;
+        collected.foreign_epoch |= entry.version.epoch != epoch;
+    }
+    gathered.tasks.extend(keys.into_values().map(Collected::task));
+    gathered
+}
+
+impl Collected {
+    fn task(self) -> Task {
+        let (version, operation) = self.newest;
+        let gone_at = (operation == Operation::Delete && !self.foreign_epoch).then_some(version);
+        let need = match gone_at {
+            Some(version) if self.deletes_only => Need::Gone { key: self.key, version },
+            gone_at => Need::Read { key: self.key, gone_at },
+        };
+        Task { table: self.table, operation, ids: self.ids, need }
+    }
+}
+
+fn captured(catalog: &Catalog, id: TableId) -> Option<&Arc<Table>> {
+    let table = catalog.by_id(id)?;
+    let carried = matches!(table.capture, Capture::Returning | Capture::Trigger);
+    (carried && !table.key.is_empty()).then_some(table)
+}
+
+impl Task {
+    /// The change that makes a row be gone.
+    pub(super) fn gone(&self, key: Key, version: Version) -> Change {
+        self.change(version, Operation::Delete, Effect::Gone { key })
+    }
+
+    pub(super) fn change(&self, version: Version, operation: Operation, effect: Effect) -> Change {
+        let table = Arc::clone(&self.table);
+        Change { table, operation, version, entry: None, effect }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::EntryId;
+    use bytes::Bytes;
+
+    /// `record_send(ROW(id::int4))`.
+    fn raw(id: i32) -> Bytes {
+        let id = id.to_be_bytes();
+        Bytes::from([&[0, 0, 0, 1, 0, 0, 0, 23, 0, 0, 0, 4][..], &id].concat())
+    }
+
+    fn entry(id: i64, key: i32, operation: Operation, epoch: u64) -> Entry {
+        let version = Version { epoch, counter: id.unsigned_abs(), n: 0 };
+        Entry { id: EntryId(id), table: TableId(1), operation, key: Some(raw(key)), version }
+    }
+
+    fn check(entries: Vec<Entry>, expected: &str) {
+        let catalog = Catalog::for_test(&[("t", "id:int4*")]);
+        let gathered = gather(entries, &catalog, 1);
+        let mut lines: Vec<String> = gathered
+            .tasks
+            .into_iter()
+            .map(|task| {
+                let need = match task.need {
+                    Need::Read { gone_at, .. } => {
+                        format!("read, gone at {:?}", gone_at.map(|version| version.counter))
+                    }
+                    Need::Gone { version, .. } => format!("gone at {}", version.counter),
+                    Need::Empty { .. } => "empty".to_owned(),
+                };
+                format!("{:?}: {need}", task.ids)
+            })
+            .collect();
+        lines.sort();
+        lines.extend(gathered.unknown.iter().map(|id| format!("unknown {id}")));
+        assert_eq!(lines.join("; "), expected);
+    }
+
+    #[test]
+    fn many_entries_of_a_key_are_one_task() {
+        use Operation::{Delete, Insert, Update};
+        check(vec![entry(1, 7, Insert, 1), entry(2, 7, Update, 1)], "[1, 2]: read, gone at None");
+        check(vec![entry(1, 7, Delete, 1)], "[1]: gone at 1");
+        check(
+            vec![entry(1, 7, Insert, 1), entry(2, 7, Delete, 1)],
+            "[1, 2]: read, gone at Some(2)",
+        );
+        check(vec![entry(1, 7, Delete, 1), entry(2, 7, Insert, 1)], "[1, 2]: read, gone at None");
+    }
+
+    #[test]
+    fn a_delete_of_another_epoch_has_no_version_to_go_by() {
+        check(vec![entry(1, 7, Operation::Delete, 0)], "[1]: read, gone at None");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_not_dropped() {
+        let mut stray = entry(1, 7, Operation::Update, 1);
+        stray.table = TableId(99);
+        let mut cut = entry(2, 7, Operation::Update, 1);
+        cut.key = Some(raw(7).slice(..9));
+        check(vec![stray, cut], "; unknown 1; unknown 2".trim_start_matches("; "));
+    }
+}

@@ -1,0 +1,196 @@
+//! Applies what the primary has committed to the secondary.
+//!
+//! ```text
+//!                      ┌─[`dispatch`]──by conflict──▶ [`worker`] × N ──one transaction for many──┐
+//! handoff ──Job──▶─────┼─[`strict`]    held open until the primary has committed                 ├─▶ secondary
+//!                      └─[`drain`]     claimed entries, rows read again ──────────────────────────┘
+//!                                          ▲                                  │ applied
+//!                     crossfade.outbox ────┴───────────────[`settle`]◀────────┘
+//!
+//! [`breaker`]: open while the secondary is away; everything is then left to the outbox
+//! [`upkeep`]:  backlog, fence entries; prunes the fence
+//! ```
+//!
+//! Invariant: an outbox entry outlives its change. A crash between the secondary's commit and the
+//! settling repeats one transaction; the fence makes repeating it harmless. Whatever goes wrong
+//! here, the entry is still there, and the drain reads the row again.
+//!
+//! Not here: what to capture (`capture`), how a row is written (`backend::mysql`), when to stop
+//! (`control`).
+
+mod bell;
+mod breaker;
+mod conflict;
+mod dispatch;
+mod drain;
+mod gather;
+mod metrics;
+mod settle;
+mod strict;
+mod under_way;
+mod upkeep;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::mysql::{Link, ToUrl, WriteError, Writer};
+use crate::backend::postgres::connect::Connector;
+use crate::handoff::Jobs;
+use crate::names::TableName;
+use crate::phase::{Phase, Situation};
+
+use bell::Bell;
+use breaker::Breaker;
+use under_way::UnderWay;
+
+pub use metrics::ApplyMetrics;
+
+/// What the applier may use.
+#[derive(Clone, Debug)]
+pub struct ApplyLimits {
+    /// Connections to the secondary that apply at the same time.
+    pub workers: usize,
+    /// Changes sent to the secondary in one transaction.
+    pub batch_rows: usize,
+    /// Strict transactions held open on the secondary at the same time.
+    pub strict: usize,
+    /// An outbox entry this old belongs to whoever claims it.
+    pub grace: Duration,
+    /// Longest time for one transaction on the secondary.
+    pub write_timeout: Duration,
+    /// Longest pause between two looks for a secondary that is away; doubles from 50 ms.
+    pub backoff_max: Duration,
+    /// How often the outbox is looked at without being asked, and the backlog measured.
+    pub poll: Duration,
+    /// Fence entries are kept at least this long.
+    pub fence_keep: Duration,
+    pub link: LinkLimits,
+}
+
+impl Default for ApplyLimits {
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            batch_rows: 500,
+            strict: 16,
+            grace: Duration::from_secs(2),
+            write_timeout: Duration::from_secs(15),
+            backoff_max: Duration::from_secs(5),
+            poll: Duration::from_secs(1),
+            fence_keep: Duration::from_secs(600),
+            link: LinkLimits::default(),
+        }
+    }
+}
+
+/// What the applier hears and only `control` can act on.
+#[derive(Debug)]
+pub enum Signal {
+    /// Mark the tables as possibly different; answer once that is durable.
+    Dirty { tables: Vec<TableName>, reason: &'static str, done: oneshot::Sender<()> },
+    /// Read the catalogue again.
+    Reload,
+}
+
+/// The running tasks.
+#[derive(Debug)]
+pub struct Applier {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// Starts everything. The signals' number is bounded by the sessions: each waits for its answer.
+#[must_use]
+pub fn start(
+    primary: Connector,
+    secondary: ToUrl,
+    limits: ApplyLimits,
+    situation: watch::Receiver<Arc<Situation>>,
+    jobs: Jobs,
+    metrics: ApplyMetrics,
+) -> (Applier, mpsc::UnboundedReceiver<Signal>) {
+    let (signals, heard) = mpsc::unbounded_channel();
+    let (stop, stopped) = watch::channel(false);
+    let (settler, settled) = settle::channel();
+    let shared = Arc::new(Shared {
+        primary,
+        secondary,
+        breaker: Breaker::new(metrics.clone()),
+        bell: Bell::default(),
+        under_way: UnderWay::default(),
+        releaser: jobs.releaser(),
+        settler,
+        limits,
+        situation,
+        signals,
+        metrics,
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(dispatch::run(Arc::clone(&shared), jobs, stopped.clone()));
+    tasks.spawn(settle::run(Arc::clone(&shared), settled, stopped.clone()));
+    tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
+    tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
+    tasks.spawn(upkeep::run(shared, stopped));
+    (Applier { tasks, stop }, heard)
+}
+
+impl Applier {
+    /// Applies what was handed over so far, then ends; gives up after `patience`, since the outbox
+    /// has everything. Call it after the last [`crate::handoff::Handoff`] is gone or quiet.
+    pub async fn finish(mut self, patience: Duration) {
+        // Every task holds a receiver until it ends.
+        let _ = self.stop.send(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            self.tasks.abort_all();
+        }
+    }
+}
+
+/// What all tasks of the applier use.
+struct Shared {
+    primary: Connector,
+    secondary: ToUrl,
+    limits: ApplyLimits,
+    situation: watch::Receiver<Arc<Situation>>,
+    breaker: Breaker,
+    bell: Bell,
+    under_way: UnderWay,
+    releaser: crate::handoff::Releaser,
+    settler: settle::Settler,
+    signals: mpsc::UnboundedSender<Signal>,
+    metrics: ApplyMetrics,
+}
+
+impl Shared {
+    fn situation(&self) -> Arc<Situation> {
+        Arc::clone(&self.situation.borrow())
+    }
+
+    /// Whether PostgreSQL leads and MySQL follows: only then is anything applied.
+    fn follows(&self) -> bool {
+        self.situation.borrow().phase == Phase::DualWrite
+    }
+
+    /// A new connection; the breaker hears how it went.
+    async fn connect(&self) -> Result<Writer, WriteError> {
+        match Link::connect(&self.secondary, &self.limits.link).await {
+            Ok(link) => Ok(Writer::new(link)),
+            Err(error) => {
+                self.breaker.failed();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Resolves once the applier is to end.
+async fn stopping(stopped: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}

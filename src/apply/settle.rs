@@ -1,0 +1,105 @@
+//! Deletes outbox entries whose changes the secondary has, many at a time.
+//!
+//! Invariant: losing one here is harmless: the entry grows old, a drain reads its row again, and the
+//! fence knows it. Hence the queue is bounded and whatever does not fit is forgotten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use super::under_way::UnderWay;
+use super::{Shared, stopping};
+use crate::outbox::Outbox;
+
+/// Transactions whose entries wait to be deleted.
+const QUEUE_MAX: usize = 20_000;
+/// Entries deleted by one statement, about.
+const ENTRIES_AT_ONCE: usize = 1000;
+/// Attempts at one statement.
+const ATTEMPTS_MAX: u32 = 3;
+/// Waits for more entries: a delete of a thousand costs little more than one of ten.
+const LINGER: Duration = Duration::from_millis(5);
+
+pub(super) struct Settler(mpsc::Sender<Vec<i64>>);
+
+pub(super) fn channel() -> (Settler, mpsc::Receiver<Vec<i64>>) {
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+    (Settler(sender), receiver)
+}
+
+impl Settler {
+    /// Takes the entries of an applied transaction. They count as under way until they are gone.
+    pub(super) fn settle(&self, under_way: &UnderWay, ids: Vec<i64>) {
+        if ids.is_empty() {
+            return;
+        }
+        if let Err(error) = self.0.try_send(ids) {
+            under_way.remove(error.into_inner().into_iter());
+        }
+    }
+}
+
+/// Runs until told to stop; then deletes what it still has.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut queue: mpsc::Receiver<Vec<i64>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut outbox = None;
+    let mut lists = Vec::new();
+    loop {
+        tokio::select! {
+            count = queue.recv_many(&mut lists, ENTRIES_AT_ONCE) => if count == 0 { return },
+            // The workers end first; what they still send is left to a drain.
+            () = stopping(&mut stopped) => {
+                while let Ok(list) = queue.try_recv() {
+                    lists.push(list);
+                }
+                delete(&shared, &mut outbox, lists.concat()).await;
+                return;
+            }
+        }
+        if lists.len() < ENTRIES_AT_ONCE / 10 {
+            tokio::time::sleep(LINGER).await;
+            while let Ok(list) = queue.try_recv() {
+                lists.push(list);
+            }
+        }
+        delete(&shared, &mut outbox, lists.concat()).await;
+        lists.clear();
+    }
+}
+
+async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, ids: Vec<i64>) {
+    for attempt in 1..=ATTEMPTS_MAX {
+        if ids.is_empty() {
+            break;
+        }
+        let result = match open(shared, outbox).await {
+            Ok(outbox) => outbox.settle(&ids).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(_) => break,
+            Err(error) => {
+                *outbox = None;
+                if attempt == ATTEMPTS_MAX {
+                    warn!(entries = ids.len(), error, "applied entries stay in the outbox for now");
+                } else {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+    shared.under_way.remove(ids.into_iter());
+}
+
+async fn open<'a>(shared: &Shared, outbox: &'a mut Option<Outbox>) -> Result<&'a Outbox, String> {
+    if outbox.as_ref().is_none_or(Outbox::is_closed) {
+        let client = shared.primary.connect().await.map_err(|error| error.to_string())?;
+        *outbox = Some(Outbox::open(client).await.map_err(|error| error.to_string())?);
+    }
+    outbox.as_ref().ok_or_else(String::new)
+}

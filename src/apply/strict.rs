@@ -1,0 +1,211 @@
+//! `strict`: held open on the secondary until the primary has committed.
+//!
+//! ```text
+//! StrictJob ──▶ prepare (transaction open) ──prepared──▶ session commits ──decision──▶ COMMIT
+//!                     └─refused, or too slow──▶ session rolls back
+//! ```
+//!
+//! Invariant: without a decision to commit nothing is kept: a session that went away, and a sidecar
+//! that died, end in the secondary's ROLLBACK. If the last COMMIT fails the outbox has the change.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::metrics::Written;
+use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError, Writer};
+use crate::change::Change;
+use crate::handoff::{Decision, Failure, Settled, StrictJob};
+
+/// Between attempts at a transaction that clashes with one on its way.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Strict transactions under way, each with a connection of its own.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    permits: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<(Writer, Instant)>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Pool {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let permits = Arc::new(Semaphore::new(shared.limits.strict.max(1)));
+        Self { shared, permits, idle: Arc::default(), tasks: JoinSet::new() }
+    }
+
+    /// Begins at once, or when one of the others has ended.
+    pub(super) fn start(&mut self, job: StrictJob) {
+        while self.tasks.try_join_next().is_some() {}
+        let one = One { shared: Arc::clone(&self.shared), idle: Arc::clone(&self.idle) };
+        let permits = Arc::clone(&self.permits);
+        self.tasks.spawn(async move {
+            let timeout = job.transaction.timeout;
+            match tokio::time::timeout(timeout, permits.acquire_owned()).await {
+                Ok(Ok(_permit)) => one.run(job).await,
+                _ => {
+                    let _ = job.prepared.send(Err(failure(&WriteError::TimedOut)));
+                }
+            }
+        });
+    }
+
+    pub(super) async fn finish(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+struct One {
+    shared: Arc<Shared>,
+    idle: Arc<Mutex<Vec<(Writer, Instant)>>>,
+}
+
+impl One {
+    async fn run(&self, job: StrictJob) {
+        let StrictJob { transaction, prepared, decision, done } = job;
+        let deadline = tokio::time::Instant::now() + transaction.timeout;
+        let changes = &transaction.changes;
+        let prepare = self.prepare(changes);
+        let result = match tokio::time::timeout_at(deadline, prepare).await {
+            Ok(result) => result,
+            Err(_) => Err(Refused { at: 0, column: None, error: WriteError::TimedOut }),
+        };
+        let (writer, outcomes) = match result {
+            Ok(held) => held,
+            Err(refused) => {
+                if let Some(change) = changes.get(refused.at) {
+                    self.shared.metrics.refused(change, &refused.error);
+                }
+                self.count(changes, Written::Failed);
+                // The session may have had enough of waiting; then nothing is committed either.
+                let _ = prepared.send(Err(failure(&refused.error)));
+                return;
+            }
+        };
+        self.shared.under_way.add(changes);
+        let settled = match prepared.send(Ok(())) {
+            Ok(()) => self.decide(writer, decision.await, changes, &outcomes).await,
+            Err(_) => self.decide(writer, Ok(Decision::Rollback), changes, &outcomes).await,
+        };
+        if settled == Settled::Deferred {
+            self.shared.under_way.remove(entries(changes).into_iter());
+        }
+        let _ = done.send(settled);
+    }
+
+    /// Applies in an open transaction; clashes are tried again until the session's timeout.
+    async fn prepare(&self, changes: &[Change]) -> Result<(Writer, Vec<Outcome>), Refused> {
+        let started = Instant::now();
+        loop {
+            let refused = match self.attempt(changes).await {
+                Ok((mut writer, outcomes)) => {
+                    if !outcomes.contains(&Outcome::ReadAgain) {
+                        self.count_latency(changes, started);
+                        return Ok((writer, outcomes));
+                    }
+                    let _ = writer.rollback().await;
+                    Refused { at: 0, column: None, error: WriteError::Race }
+                }
+                Err(refused) => refused,
+            };
+            match refused.error.reaction() {
+                Reaction::Now | Reaction::Soon => tokio::time::sleep(PAUSE).await,
+                Reaction::ReadAgain | Reaction::Stuck | Reaction::Down => return Err(refused),
+            }
+        }
+    }
+
+    async fn attempt(&self, changes: &[Change]) -> Result<(Writer, Vec<Outcome>), Refused> {
+        let none = |error| Refused { at: 0, column: None, error };
+        if self.shared.breaker.is_open() {
+            return Err(none(WriteError::Disconnected));
+        }
+        let situation = self.shared.situation();
+        let mut writer = self.writer().await.map_err(none)?;
+        let result = writer.prepare(&[changes], situation.epoch, &situation.catalog).await;
+        match result {
+            Ok(outcomes) => {
+                self.shared.breaker.succeeded();
+                Ok((writer, outcomes))
+            }
+            Err(refused) => {
+                if refused.error.breaks_connection() {
+                    self.shared.breaker.failed();
+                } else {
+                    self.put_back(writer);
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    async fn decide(
+        &self,
+        mut writer: Writer,
+        decision: Result<Decision, tokio::sync::oneshot::error::RecvError>,
+        changes: &[Change],
+        outcomes: &[Outcome],
+    ) -> Settled {
+        if decision != Ok(Decision::Commit) {
+            self.count(changes, Written::Failed);
+            if writer.rollback().await.is_ok() {
+                self.put_back(writer);
+            }
+            return Settled::Deferred;
+        }
+        let commit = tokio::time::timeout(self.shared.limits.write_timeout, writer.commit()).await;
+        if !matches!(commit, Ok(Ok(()))) {
+            self.shared.breaker.failed();
+            self.count(changes, Written::Deferred);
+            return Settled::Deferred;
+        }
+        for (change, outcome) in changes.iter().zip(outcomes) {
+            self.shared.metrics.wrote(change, (*outcome).into());
+        }
+        self.shared.settler.settle(&self.shared.under_way, entries(changes));
+        self.put_back(writer);
+        Settled::Applied
+    }
+
+    async fn writer(&self) -> Result<Writer, WriteError> {
+        let idle_max = self.shared.limits.link.idle / 2;
+        let idle = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|(_, used)| used.elapsed() < idle_max);
+            idle.pop()
+        };
+        match idle {
+            Some((writer, _)) => Ok(writer),
+            None => self.shared.connect().await,
+        }
+    }
+
+    fn put_back(&self, writer: Writer) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push((writer, Instant::now()));
+    }
+
+    fn count(&self, changes: &[Change], written: Written) {
+        for change in changes {
+            self.shared.metrics.wrote(change, written);
+        }
+    }
+
+    fn count_latency(&self, changes: &[Change], started: Instant) {
+        let seconds = started.elapsed().as_secs_f64();
+        for change in changes {
+            self.shared.metrics.took(change, seconds);
+        }
+    }
+}
+
+fn entries(changes: &[Change]) -> Vec<i64> {
+    changes.iter().filter_map(|change| change.entry).map(|entry| entry.0).collect()
+}
+
+fn failure(error: &WriteError) -> Failure {
+    Failure { code: error.sqlstate(), message: error.to_string() }
+}

@@ -1,0 +1,136 @@
+//! Measures what is left to do, and forgets fence entries that nothing can still be older than.
+//!
+//! Invariant: a fence entry goes only if it is older than every open outbox entry, and than a position
+//! of the primary's log noted at least [`super::ApplyLimits::fence_keep`] ago. An image that is older
+//! still meets the floor, and is read again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::{Shared, stopping};
+use crate::backend::mysql::{Link, WriteError, prune};
+use crate::change::{KeyHash, Version};
+use crate::outbox::{Backlog, Outbox};
+
+/// Batches of fence entries looked at in one round; the next round goes on behind them.
+const BATCHES_MAX: usize = 50;
+/// Between two batches, so that writers that wait for the floor get in.
+const PAUSE: Duration = Duration::from_millis(20);
+
+struct Upkeep {
+    shared: Arc<Shared>,
+    outbox: Option<Outbox>,
+    /// A position of the log, and when it was noted.
+    noted: Option<(Version, Instant)>,
+    counted: Option<Instant>,
+}
+
+pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let mut upkeep =
+        Upkeep { shared: Arc::clone(&shared), outbox: None, noted: None, counted: None };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(shared.limits.poll) => {}
+            () = stopping(&mut stopped) => return,
+        }
+        let bytes = i64::try_from(shared.releaser.bytes()).unwrap_or(i64::MAX);
+        shared.metrics.queue_bytes.set(bytes);
+        if !shared.follows() {
+            continue;
+        }
+        tokio::select! {
+            () = upkeep.round() => {}
+            () = stopping(&mut stopped) => return,
+        }
+    }
+}
+
+impl Upkeep {
+    async fn round(&mut self) {
+        let backlog = match self.backlog().await {
+            Ok(backlog) => backlog,
+            Err(error) => {
+                debug!(error, "backlog could not be measured");
+                self.outbox = None;
+                return;
+            }
+        };
+        self.shared.metrics.backlog(&backlog);
+        if !self.shared.breaker.is_open()
+            && let Err(error) = self.fence(&backlog).await
+        {
+            debug!(code = error.code(), "fence could not be pruned");
+        }
+    }
+
+    async fn backlog(&mut self) -> Result<Backlog, String> {
+        if self.outbox.as_ref().is_none_or(Outbox::is_closed) {
+            let client = self.shared.primary.connect().await.map_err(|error| error.to_string())?;
+            let opened = Outbox::open(client).await;
+            self.outbox = Some(opened.map_err(|error| {
+                let code = error.code().map(|code| code.code().to_owned());
+                warn!(code, "outbox cannot be used");
+                error.to_string()
+            })?);
+        }
+        let Some(outbox) = &self.outbox else { return Err(String::new()) };
+        outbox.backlog().await.map_err(|error| error.to_string())
+    }
+
+    /// Counts the fence, and prunes it when the noted position is old enough.
+    async fn fence(&mut self, backlog: &Backlog) -> Result<(), WriteError> {
+        let keep = self.shared.limits.fence_keep;
+        let epoch = self.shared.situation().epoch;
+        let due = match self.noted {
+            Some((version, at)) if at.elapsed() >= keep => Some(version),
+            _ => None,
+        };
+        let count_due = self.counted.is_none_or(|at| at.elapsed() >= keep.min(COUNT_EVERY));
+        if due.is_none() && !count_due && self.noted.is_some() {
+            return Ok(());
+        }
+        let mut link = Link::connect(&self.shared.secondary, &self.shared.limits.link).await?;
+        if let Some(noted) = due {
+            let bound = backlog.lowest.map_or(noted, |lowest| lowest.min(noted));
+            self.prune(&mut link, bound).await?;
+            self.noted = None;
+        }
+        if self.noted.is_none() {
+            self.note(epoch).await;
+        }
+        let count = prune::count(&mut link).await?;
+        self.shared.metrics.fence_entries.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.counted = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn note(&mut self, epoch: u64) {
+        let Some(outbox) = &self.outbox else { return };
+        if let Ok(moment) = outbox.note().await {
+            let version = Version { epoch, counter: moment.lsn, n: 0 };
+            self.noted = Some((version, Instant::now()));
+        }
+    }
+
+    async fn prune(&self, link: &mut Link, bound: Version) -> Result<(), WriteError> {
+        let situation = self.shared.situation();
+        for table in situation.catalog.captured().filter_map(|table| table.id) {
+            let mut from = KeyHash::TABLE;
+            for _ in 0..BATCHES_MAX {
+                let pruned = prune::prune(link, table, bound, from).await?;
+                match pruned.next {
+                    Some(next) => from = next,
+                    None => break,
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counting reads the whole fence.
+const COUNT_EVERY: Duration = Duration::from_secs(15);

@@ -1,0 +1,208 @@
+//! The primary's outbox, as PostgreSQL keeps it: claim, read again, settle.
+//!
+//! ```text
+//! client's transaction ──entry──▶ crossfade.outbox ──[`Outbox::claim`]──▶ Entry
+//!                                       ▲                                   │ [`reader`]: row under
+//!                                       └──settle, fail── apply ◀── image ──┘ lock, with its LSN
+//! ```
+//!
+//! How order is known: the LSN that versions an image is read while the row's lock is held and
+//! after the row's own change is in the log. Whoever changes the row next has waited for that lock,
+//! and writes more log first; so for one row a later change has a larger LSN, whoever reads it.
+//!
+//! Invariant: an entry is deleted only once the secondary has its change, or a newer one.
+//!
+//! A claim is a lease: the entry is left alone until `next_try`, so any number of sidecars can drain
+//! at once; one that dies gives its claims back by doing nothing.
+//!
+//! Not here: who drains, how often, and what the secondary is told (`apply`).
+
+pub mod reader;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use crate::change::{Operation, Version};
+use crate::names::{EntryId, TableId};
+
+pub use reader::{Reader, Reading};
+
+/// A claimed entry is another sidecar's again after this long.
+const LEASE: Duration = Duration::from_secs(30);
+/// Longest pause after a failure; pauses double from a second.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// An entry that failed this often is shown as stuck.
+pub const STUCK_ATTEMPTS: i32 = 3;
+
+const CLAIM: &str = "UPDATE crossfade.outbox o \
+     SET next_try = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2) \
+     FROM (SELECT id FROM crossfade.outbox \
+           WHERE (CASE WHEN next_try IS NULL \
+                  THEN at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3) \
+                  ELSE next_try <= pg_catalog.clock_timestamp() END) AND id <> ALL ($4::bigint[]) \
+           ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) c \
+     WHERE o.id = c.id \
+     RETURNING o.id, o.table_id, o.op::text, o.key, o.epoch, o.counter, o.n";
+const SETTLE: &str = "DELETE FROM crossfade.outbox WHERE id = ANY ($1)";
+const FAIL: &str = "UPDATE crossfade.outbox SET attempts = attempts + 1, last_error = $2, \
+     next_try = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => \
+     LEAST($3, pg_catalog.power(2, LEAST(attempts, 20)))) WHERE id = ANY ($1)";
+const RELEASE: &str = "UPDATE crossfade.outbox \
+     SET next_try = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2) \
+     WHERE id = ANY ($1)";
+/// A record that is flushed takes all the log before it along.
+const FLUSH: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'crossfade', '')";
+const NOTE: &str = "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), \
+     '0/0')::bigint, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint";
+const ENDED: &str =
+    "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint >= $1";
+const BACKLOG: &str = "SELECT pg_catalog.count(*) FILTER (WHERE attempts < $1), \
+     pg_catalog.count(*) FILTER (WHERE attempts >= $1), \
+     COALESCE(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(at)), 0)::float8, \
+     pg_catalog.min(epoch), pg_catalog.min(counter) FROM crossfade.outbox";
+
+/// One claimed entry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub id: EntryId,
+    pub table: TableId,
+    pub operation: Operation,
+    /// `record_send(ROW(key columns))`; `None` for TRUNCATE.
+    pub key: Option<Bytes>,
+    pub version: Version,
+}
+
+/// What is still in the outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Backlog {
+    pub pending: i64,
+    /// Entries that failed [`STUCK_ATTEMPTS`] times or more.
+    pub stuck: i64,
+    /// Age of the oldest entry; 0 if there is none.
+    pub oldest_seconds: f64,
+    /// No open entry is below this; `None` if there is none.
+    pub lowest: Option<Version>,
+}
+
+/// A moment of the primary: everything that runs then has ended once [`Outbox::ended`] says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub lsn: u64,
+    next_transaction: i64,
+}
+
+/// The outbox, over one connection of Crossfade's own, which commits synchronously.
+pub struct Outbox {
+    client: Client,
+    claim: Statement,
+    settle: Statement,
+    fail: Statement,
+    release: Statement,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outbox")
+    }
+}
+
+impl Outbox {
+    /// Fails where the outbox is not there, or Crossfade's role may not use it.
+    pub async fn open(client: Client) -> Result<Self, Error> {
+        let claim = client.prepare(CLAIM).await?;
+        let settle = client.prepare(SETTLE).await?;
+        let fail = client.prepare(FAIL).await?;
+        let release = client.prepare(RELEASE).await?;
+        Ok(Self { client, claim, settle, fail, release })
+    }
+
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Leases up to `limit` entries that are older than `grace` or whose next try has come, the
+    /// oldest first; `except` are those whose images are still under way here.
+    pub async fn claim(
+        &self,
+        limit: i64,
+        grace: Duration,
+        except: &[i64],
+    ) -> Result<Vec<Entry>, Error> {
+        let (lease, grace) = (LEASE.as_secs_f64(), grace.as_secs_f64());
+        let rows = self.client.query(&self.claim, &[&limit, &lease, &grace, &except]).await?;
+        let mut entries: Vec<Entry> = rows.iter().filter_map(entry).collect();
+        entries.sort_unstable_by_key(|entry| entry.id);
+        Ok(entries)
+    }
+
+    /// Deletes entries whose changes the secondary has.
+    pub async fn settle(&self, ids: &[i64]) -> Result<u64, Error> {
+        self.client.execute(&self.settle, &[&ids]).await
+    }
+
+    /// Notes a failure: `error` is a code and a column's name, never a value.
+    pub async fn fail(&self, ids: &[i64], error: &str) -> Result<u64, Error> {
+        let pause_max = PAUSE_MAX.as_secs_f64();
+        self.client.execute(&self.fail, &[&ids, &error, &pause_max]).await
+    }
+
+    /// Gives entries back that were not tried, or that only have to wait.
+    pub async fn release(&self, ids: &[i64], pause: Duration) -> Result<u64, Error> {
+        self.client.execute(&self.release, &[&ids, &pause.as_secs_f64()]).await
+    }
+
+    /// Returns once all that the primary has logged so far would survive its crash. No version is
+    /// used on the secondary before.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.client.query(FLUSH, &[]).await.map(drop)
+    }
+
+    pub async fn note(&self) -> Result<Moment, Error> {
+        let row = self.client.query_one(NOTE, &[]).await?;
+        let lsn: i64 = row.try_get(0)?;
+        Ok(Moment { lsn: lsn.unsigned_abs(), next_transaction: row.try_get(1)? })
+    }
+
+    /// Whether every transaction that ran at `moment` has ended.
+    pub async fn ended(&self, moment: Moment) -> Result<bool, Error> {
+        self.client.query_one(ENDED, &[&moment.next_transaction]).await?.try_get(0)
+    }
+
+    pub async fn backlog(&self) -> Result<Backlog, Error> {
+        let row = self.client.query_one(BACKLOG, &[&STUCK_ATTEMPTS]).await?;
+        let (epoch, counter): (Option<i64>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
+        let lowest = epoch.zip(counter).map(|(epoch, counter)| Version {
+            epoch: epoch.unsigned_abs(),
+            counter: counter.unsigned_abs(),
+            n: 0,
+        });
+        Ok(Backlog {
+            pending: row.try_get(0)?,
+            stuck: row.try_get(1)?,
+            oldest_seconds: row.try_get(2)?,
+            lowest,
+        })
+    }
+}
+
+/// An entry that is none of ours (forged: any application role may insert) is not looked at.
+fn entry(row: &Row) -> Option<Entry> {
+    let operation: String = row.try_get(2).ok()?;
+    let key: Option<Vec<u8>> = row.try_get(3).ok()?;
+    let (epoch, counter, n): (i64, i64, i32) =
+        (row.try_get(4).ok()?, row.try_get(5).ok()?, row.try_get(6).ok()?);
+    Some(Entry {
+        id: EntryId(row.try_get(0).ok()?),
+        table: TableId(row.try_get(1).ok()?),
+        operation: Operation::from_letter(operation.chars().next()?)?,
+        key: key.map(Bytes::from),
+        version: Version {
+            epoch: u64::try_from(epoch).ok()?,
+            counter: u64::try_from(counter).ok()?,
+            n: u32::try_from(n).ok()?,
+        },
+    })
+}

@@ -1,0 +1,178 @@
+//! Reads rows again on the primary, each under its lock and with the LSN that versions it.
+//!
+//! ```text
+//! SELECT lsn, record_send(ROW(s.*)) FROM (SELECT * FROM t WHERE key FOR SHARE) s
+//!        └── evaluated in the outer query: after the lock is taken
+//! ```
+//!
+//! Invariant: one row a transaction, and it ends before anyone talks to the secondary; an
+//! application never waits for a lock of ours longer than one round trip here.
+//!
+//! The reading commits without waiting for the log; [`super::Outbox::flush`] does that once for many.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Error, Statement};
+
+use crate::catalog::{Column, Table};
+use crate::change::{Key, RowImage};
+use crate::names::{Oid, quote_pg};
+use crate::value::{DecodeError, PgType, decode_record};
+
+/// A row lock that takes longer is left for later; so is a deadlock.
+const SETTINGS: &str = "SET lock_timeout = '1s'; SET synchronous_commit = off";
+/// `lock_not_available`, `serialization_failure`, `deadlock_detected`.
+const LATER: [&str; 3] = ["55P03", "40001", "40P01"];
+/// The schema of a type's equality; `search_path` is empty, and an extension's operators are elsewhere.
+const EQUALITY: &str = "SELECT n.nspname FROM pg_catalog.pg_operator o \
+     JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
+     WHERE o.oprname = '=' AND o.oprleft = $1 AND o.oprright = $1 LIMIT 1";
+
+/// What reading one key brought.
+#[derive(Debug)]
+pub enum Reading {
+    /// The row, at this LSN.
+    Present { image: RowImage, lsn: u64 },
+    /// No row that this transaction can see.
+    Absent,
+    /// Somebody holds the row's lock.
+    Busy,
+    /// The table is not as the catalogue has it.
+    Stale,
+}
+
+/// Reads keys over one connection of Crossfade's own; many at once, pipelined.
+pub struct Reader {
+    client: Client,
+    /// By table; valid for the catalogue they were prepared under.
+    statements: HashMap<Oid, Statement>,
+    version: u64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl Reader {
+    pub async fn open(client: Client) -> Result<Self, Error> {
+        client.batch_execute(SETTINGS).await?;
+        Ok(Self { client, statements: HashMap::new(), version: 0 })
+    }
+
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Reads each key in a transaction of its own. `version` is the catalogue's.
+    pub async fn read(
+        &mut self,
+        keys: &[(Arc<Table>, Key)],
+        version: u64,
+    ) -> Result<Vec<Reading>, Error> {
+        if self.version != version {
+            self.statements.clear();
+            self.version = version;
+        }
+        for (table, _) in keys {
+            if !self.statements.contains_key(&table.oid) {
+                match self.prepare(table).await {
+                    Ok(statement) => drop(self.statements.insert(table.oid, statement)),
+                    // Below, the table's keys are answered as stale.
+                    Err(error) if error.as_db_error().is_some() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let readings = join_all(keys.iter().map(|(table, key)| self.read_one(table, key))).await;
+        readings.into_iter().collect()
+    }
+
+    async fn read_one(&self, table: &Table, key: &Key) -> Result<Reading, Error> {
+        let Some(statement) = self.statements.get(&table.oid) else { return Ok(Reading::Stale) };
+        let Ok(fields) = decode_record(&key.raw) else { return Ok(Reading::Stale) };
+        let parts: Vec<Raw> = fields.into_iter().filter_map(|(_, bytes)| bytes.map(Raw)).collect();
+        if parts.len() != table.key.len() {
+            return Ok(Reading::Stale);
+        }
+        let params: Vec<&(dyn ToSql + Sync)> = parts.iter().map(|part| part as _).collect();
+        let row = match self.client.query_opt(statement, &params).await {
+            Ok(row) => row,
+            Err(error) => return later(error),
+        };
+        let Some(row) = row else { return Ok(Reading::Absent) };
+        let (lsn, record): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        match RowImage::decode(&Bytes::from(record), table) {
+            Ok(image) => Ok(Reading::Present { image, lsn: lsn.unsigned_abs() }),
+            Err(DecodeError::Stale | DecodeError::Malformed(_)) => Ok(Reading::Stale),
+        }
+    }
+
+    async fn prepare(&self, table: &Table) -> Result<Statement, Error> {
+        let mut conditions = Vec::new();
+        for (at, column) in (1..).zip(table.key_columns()) {
+            let equals = self.equality(column).await?;
+            conditions.push(format!("t.{} {equals} ${at}", quote_pg(&column.name)));
+        }
+        let sql = format!(
+            "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), \
+             '0/0')::bigint, pg_catalog.record_send(ROW(s.*)) \
+             FROM (SELECT t.* FROM {} t WHERE {} FOR SHARE) s",
+            table.name.quoted(),
+            conditions.join(" AND ")
+        );
+        self.client.prepare(&sql).await
+    }
+
+    /// `=`, or the operator of an extension's type with its schema.
+    async fn equality(&self, column: &Column) -> Result<String, Error> {
+        if column.type_ref.pg_type != PgType::Citext {
+            return Ok("=".to_owned());
+        }
+        let row = self.client.query_opt(EQUALITY, &[&column.type_ref.base_oid]).await?;
+        match row {
+            Some(row) => {
+                let schema: String = row.try_get(0)?;
+                Ok(format!("OPERATOR({}.=)", quote_pg(&schema)))
+            }
+            None => Ok("=".to_owned()),
+        }
+    }
+}
+
+/// Locks and deadlocks are "later"; what else the server says of one row concerns its table.
+fn later(error: Error) -> Result<Reading, Error> {
+    match error.code().map(tokio_postgres::error::SqlState::code) {
+        Some(code) if LATER.contains(&code) => Ok(Reading::Busy),
+        Some(code) if !code.starts_with("57") && !code.starts_with("08") => Ok(Reading::Stale),
+        _ => Err(error),
+    }
+}
+
+/// A field as `record_send` wrote it: what the type's `recv` reads.
+#[derive(Debug)]
+struct Raw(Bytes);
+
+impl ToSql for Raw {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
