@@ -9,6 +9,7 @@
 //! of sidecars agree, and one that restarts knows what it knew.
 
 pub mod setup;
+pub mod store;
 
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::{ToUrl, WriteError};

@@ -108,13 +108,15 @@ impl Connector {
 pub struct Link {
     connector: Connector,
     client: Option<Client>,
+    /// How many connections there were; statements prepared on an earlier one are gone.
+    generation: u64,
     pause: Duration,
 }
 
 impl Link {
     #[must_use]
     pub fn new(connector: Connector) -> Self {
-        Self { connector, client: None, pause: BACKOFF_MIN }
+        Self { connector, client: None, generation: 0, pause: BACKOFF_MIN }
     }
 
     /// The open connection, or one attempt to open it.
@@ -122,10 +124,20 @@ impl Link {
         let open = self.client.take().filter(|client| !client.is_closed());
         let client = match open {
             Some(client) => client,
-            None => self.connector.connect().await?,
+            None => {
+                let client = self.connector.connect().await?;
+                self.generation += 1;
+                client
+            }
         };
         self.pause = BACKOFF_MIN;
         Ok(self.client.insert(client))
+    }
+
+    /// Numbers the connection that [`Self::get`] gave last.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Gives the connection up, for instance because a transaction in it was left half done.

@@ -1,0 +1,144 @@
+//! One cheap look at the primary: has anything changed that a sidecar must know?
+//!
+//! Invariant: a look changes nothing, and costs two statements that were prepared once a connection.
+
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use crate::backend::postgres::introspect;
+
+/// Where things stand, without the catalogue itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Changes whenever the schema may have.
+    pub(super) digest: String,
+    /// Major version of the server.
+    pub(super) server: u32,
+    pub(super) state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// A standby: not the primary that we were sent to.
+    Standby,
+    NotSetUp,
+    SetUp(SetUp),
+}
+
+/// What `setup` has made, as of now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SetUp {
+    pub(super) epoch: u64,
+    pub(super) mysql_is_primary: bool,
+    pub(super) timeline: String,
+    /// Timeline and system are those that the epoch was set for.
+    pub(super) same_primary: bool,
+    /// Changes whenever `crossfade.tables` registers something else.
+    pub(super) registry: String,
+    pub(super) dirty: i64,
+    pub(super) sidecars: i64,
+}
+
+impl Seen {
+    /// True where a catalogue read for one still holds for the other.
+    pub(super) fn same_catalogue(&self, other: &Self) -> bool {
+        self.digest == other.digest
+            && self.server == other.server
+            && self.state.registry() == other.state.registry()
+    }
+}
+
+impl State {
+    fn registry(&self) -> Option<&str> {
+        match self {
+            Self::SetUp(state) => Some(&state.registry),
+            Self::NotSetUp | Self::Standby => None,
+        }
+    }
+
+    /// What a situation says beside its catalogue.
+    pub(super) fn turn(&self) -> Option<(u64, bool, &str)> {
+        match self {
+            Self::SetUp(state) => Some((state.epoch, state.mysql_is_primary, &state.timeline)),
+            Self::NotSetUp | Self::Standby => None,
+        }
+    }
+}
+
+/// The statements of one connection.
+pub(super) struct Looker {
+    generation: u64,
+    present: Statement,
+    state: Option<Statement>,
+}
+
+const PRESENT: &str = "SELECT pg_catalog.to_regclass('crossfade.outbox') IS NOT NULL \
+       AND pg_catalog.to_regclass('crossfade.tables') IS NOT NULL \
+       AND pg_catalog.to_regclass('crossfade.epoch') IS NOT NULL, \
+     pg_catalog.pg_is_in_recovery(), \
+     pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000";
+
+/// `last_value` is read from the sequence itself: that is bound to no snapshot.
+const STATE: &str = "SELECT e.last_value, now.timeline, \
+       coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'timeline') = now.timeline, true) \
+         AND coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'system_identifier') \
+           = now.system, true), \
+       (SELECT pg_catalog.count(*)::text || ':' || coalesce(pg_catalog.sum( \
+           pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', t.id, t.schema, t.name, t.capture, t.target), 0)), 0)::text \
+         FROM crossfade.tables t), \
+       (SELECT pg_catalog.count(*) FROM crossfade.tables t WHERE t.dirty_reason IS NOT NULL), \
+       (SELECT pg_catalog.count(*) FROM crossfade.sidecars s WHERE pg_catalog.now() < s.lease_until) \
+     FROM crossfade.epoch e CROSS JOIN (SELECT \
+       pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) AS timeline, \
+       (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() c) AS system) now";
+
+impl Looker {
+    pub(super) async fn new(client: &Client, generation: u64) -> Result<Self, Error> {
+        Ok(Self { generation, present: client.prepare(PRESENT).await?, state: None })
+    }
+
+    /// Whether it still belongs to the connection of that number.
+    pub(super) fn fits(&self, generation: u64) -> bool {
+        self.generation == generation
+    }
+
+    pub(super) async fn look(&mut self, client: &Client) -> Result<Seen, Error> {
+        let row = client.query_one(&self.present, &[]).await?;
+        let (set_up, standby): (bool, bool) = (row.get(0), row.get(1));
+        let server = u32::try_from(row.get::<_, i32>(2)).unwrap_or(0);
+        let state = match (standby, set_up) {
+            (true, _) => State::Standby,
+            (false, false) => {
+                self.state = None;
+                State::NotSetUp
+            }
+            (false, true) => State::SetUp(self.state(client).await?),
+        };
+        Ok(Seen { digest: introspect::digest(client).await?, server, state })
+    }
+
+    async fn state(&mut self, client: &Client) -> Result<SetUp, Error> {
+        let statement = match &self.state {
+            Some(statement) => statement.clone(),
+            None => self.state.insert(client.prepare(STATE).await?).clone(),
+        };
+        let row = client.query_one(&statement, &[]).await;
+        // Abandoned and set up again, its statements speak of tables that are gone.
+        let row = row.inspect_err(|_| self.state = None)?;
+        Ok(SetUp::read(&row))
+    }
+}
+
+impl SetUp {
+    fn read(row: &Row) -> Self {
+        let turn: i64 = row.get(0);
+        Self {
+            epoch: u64::try_from(turn / 2).unwrap_or(0),
+            mysql_is_primary: turn % 2 == 1,
+            timeline: row.get(1),
+            same_primary: row.get(2),
+            registry: row.get(3),
+            dirty: row.get(4),
+            sidecars: row.get(5),
+        }
+    }
+}
