@@ -11,4 +11,5 @@ mod admin;
 mod capture;
 mod login;
 mod tidy;
+mod wire;
 mod writer;

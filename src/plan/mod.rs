@@ -29,7 +29,7 @@ use std::sync::Arc;
 use crate::catalog::{Capture as Means, Table};
 use crate::change::Operation;
 use crate::names::TableName;
-use crate::phase::Situation;
+use crate::phase::{Phase, Situation};
 use crate::sql::lexer::{Lexer, split};
 
 pub use edit::Applied;
@@ -182,6 +182,19 @@ impl Plan {
         Self { statements: statements.collect(), edits: Vec::new() }
     }
 
+    /// The plan for a text that cannot be read to its end: it may write any table.
+    #[must_use]
+    pub fn unread(situation: &Situation, reason: &'static str) -> Self {
+        let captured = situation.catalog.captured();
+        let returning = captured.filter(|table| table.capture == Means::Returning);
+        let tables: Vec<_> = returning.map(|table| table.name.clone()).collect();
+        let step = match situation.phase {
+            Phase::Setup => Step::Unmigrated,
+            _ => Step::Uncaptured { tables, reason },
+        };
+        Self { statements: vec![Planned { step, tokens: 0..0 }], edits: Vec::new() }
+    }
+
     /// The only statement's step; `None` for an empty string or several statements.
     #[must_use]
     pub fn single(&self) -> Option<&Step> {
@@ -197,7 +210,7 @@ impl Plan {
 pub fn plan(sql: &str, situation: &Situation, path: &SearchPath) -> Plan {
     let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
     let mut plan = Plan::default();
-    for range in split(&tokens) {
+    for range in split(sql.as_bytes(), &tokens) {
         let statement = classify::Input {
             sql,
             tokens: &tokens[range.clone()],

@@ -23,6 +23,10 @@ use crate::wire::{Body, Header, write};
 
 /// Expectations at which the client is made to wait: it has pipelined this far ahead.
 const PENDING_MAX: usize = 65_536;
+/// Largest message that holds no more than a name; PostgreSQL's own bound.
+const SMALL_MAX: usize = 10_001;
+/// What has to have come of a message that is too large to be held, for its names to be read.
+const LOOK_BYTES: usize = 64 * 1024;
 
 impl State {
     /// Looks at what the client has sent, as far as it has come and nothing has to be waited for.
@@ -32,7 +36,16 @@ impl State {
         while self.work.is_none() && self.pending.len() < PENDING_MAX {
             let Some(header) = pipe.next()? else { break };
             let done = match header.tag {
+                b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'c' | b'f'
+                    if SMALL_MAX < header.size =>
+                {
+                    return Err(Broken::BadLength);
+                }
                 _ if self.refusing.is_some() => self.refused_message(pipe, header),
+                tag if tag != b'S' && self.pending.is_skipping() => {
+                    pipe.pass(header);
+                    true
+                }
                 b'Q' => self.query(pipe, header),
                 b'P' => self.parse(pipe, header),
                 b'B' => self.bind(pipe, header),
@@ -114,11 +127,11 @@ impl State {
                 let needed = plan.is_rewritten();
                 (self.without_temporary(plan), needed.then(|| sql.into()))
             }
+            _ if !whole => (Arc::new(Plan::unread(&self.planner.situation, "too_large")), None),
             _ => {
                 let sql = String::from_utf8_lossy(&body[..end]);
                 let plan = self.planner.plan(&sql, &self.path, &mut self.scratch);
-                let reason = if whole { "encoding" } else { "too_large" };
-                (Arc::new(plan.given_up(reason)), None)
+                (Arc::new(plan.given_up("encoding")), None)
             }
         }
     }
@@ -139,10 +152,10 @@ impl State {
 
     fn parse(&mut self, pipe: &mut Pipe, header: Header) -> bool {
         let whole = pipe.is_whole(header);
-        if !whole && header.size <= self.statement_bytes_max {
+        let body = pipe.body(header);
+        if !whole && (header.size <= self.statement_bytes_max || body.len() < LOOK_BYTES) {
             return false;
         }
-        let body = pipe.body(header);
         let mut parts = Body::new(body);
         let Some(name) = parts.text().map(<Box<[u8]>>::from) else {
             return self.pass(pipe, header, Expect::Bind);
@@ -184,7 +197,8 @@ impl State {
         let mut parts = Body::new(pipe.body(header));
         let names = parts.text().and_then(|portal| Some((portal, parts.text()?)));
         let Some((portal, name)) = names else {
-            return whole && self.pass(pipe, header, Expect::Bind);
+            let given_up = whole || LOOK_BYTES < pipe.body(header).len();
+            return given_up && self.pass(pipe, header, Expect::Bind);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (portal.into(), name.into());
         let Some(prepared) = self.statements.get(&name).cloned() else {
@@ -283,11 +297,12 @@ impl State {
         if let Some(truncate) = truncate {
             pipe.settle();
             let name = b"crossfade_truncate";
+            write::close_portal(&mut pipe.output, name);
             write::close_statement(&mut pipe.output, name);
             write::parse(&mut pipe.output, name, &truncate.entries, &[0, 0]);
             write::bind(&mut pipe.output, name, name, 0);
             write::execute(&mut pipe.output, name);
-            (0..4).for_each(|_| self.pending.push(Expect::Ours));
+            (0..5).for_each(|_| self.pending.push(Expect::Ours));
         }
         true
     }

@@ -128,6 +128,7 @@ pub(super) async fn serve(
         to_client: Pipe::new(established.server_buffer),
         state,
         stopping: false,
+        hearing: Hearing::Client,
     };
     let _cancel = established.cancel;
     match session.run(shutdown).await {
@@ -144,6 +145,17 @@ struct Session {
     state: State,
     /// The process wants to end; the session follows once it is idle.
     stopping: bool,
+    hearing: Hearing,
+}
+
+/// Whether the client may still say something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    Client,
+    /// It has ended its side; what it said is on its way to the primary.
+    Last,
+    /// The primary knows. It answers all the same, and then ends its side.
+    Ended,
 }
 
 /// Why the driver stopped polling.
@@ -210,11 +222,18 @@ impl Session {
                     Poll::Pending => {}
                 }
             }
-            if !self.to_server.is_full() {
+            if self.hearing == Hearing::Client && !self.to_server.is_full() {
                 match self.to_server.poll_fill(cx, &mut self.client) {
                     Poll::Ready(Ok(true)) => moved = true,
-                    Poll::Ready(Ok(false)) => return Poll::Ready(Ok(Pause::End)),
+                    Poll::Ready(Ok(false)) => self.hearing = Hearing::Last,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Client(error))),
+                    Poll::Pending => {}
+                }
+            }
+            if self.hearing == Hearing::Last && self.to_server.backlog() == 0 {
+                match self.server.poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => self.hearing = Hearing::Ended,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Primary(error))),
                     Poll::Pending => {}
                 }
             }

@@ -254,11 +254,18 @@ fn is_word(byte: u8) -> bool {
 
 /// The statements of a text: ranges of `tokens` between semicolons outside all brackets.
 #[must_use]
-pub fn split(tokens: &[Token]) -> Vec<std::ops::Range<usize>> {
+pub fn split(sql: &[u8], tokens: &[Token]) -> Vec<std::ops::Range<usize>> {
     let mut statements = Vec::new();
     let mut start = 0;
+    // Blocks that are open: `BEGIN ATOMIC … END`, and CASE within one.
+    let mut blocks = 0_u32;
     for (at, token) in tokens.iter().enumerate() {
-        if token.kind == Kind::Symbol(b';') && token.depth == 0 {
+        let atomic = || tokens.get(at + 1).is_some_and(|next| next.is(sql, "ATOMIC"));
+        if token.is(sql, "BEGIN") && atomic() || 0 < blocks && token.is(sql, "CASE") {
+            blocks += 1;
+        } else if 0 < blocks && token.is(sql, "END") {
+            blocks -= 1;
+        } else if token.kind == Kind::Symbol(b';') && token.depth == 0 && blocks == 0 {
             statements.push(start..at);
             start = at + 1;
         }
@@ -292,11 +299,20 @@ mod tests {
     fn statements_end_at_semicolons_outside_brackets() {
         let sql = b"; SELECT (1;2) ; COMMIT;;";
         let tokens: Vec<_> = Lexer::new(sql).collect();
-        let found: Vec<_> = split(&tokens)
+        let found: Vec<_> = split(sql, &tokens)
             .into_iter()
             .map(|range| tokens[range.start].text(sql).to_vec())
             .collect();
         assert_eq!(found, [b"SELECT".to_vec(), b"COMMIT".to_vec()]);
+    }
+
+    #[test]
+    fn the_body_of_a_function_belongs_to_its_statement() {
+        let sql =
+            b"CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN a THEN 1 END; SELECT 2; END; \
+                    BEGIN; SELECT 3; END";
+        let tokens: Vec<_> = Lexer::new(sql).collect();
+        assert_eq!(split(sql, &tokens).len(), 4);
     }
 
     #[test]

@@ -61,6 +61,14 @@ pub fn describe_portal(out: &mut BytesMut, portal: &[u8]) {
     });
 }
 
+/// Close a portal.
+pub fn close_portal(out: &mut BytesMut, name: &[u8]) {
+    message(out, b'C', |out| {
+        out.put_u8(b'P');
+        text(out, name);
+    });
+}
+
 /// Close a statement.
 pub fn close_statement(out: &mut BytesMut, name: &[u8]) {
     message(out, b'C', |out| {

@@ -1,0 +1,219 @@
+//! Bytes in, bytes out: the same messages to PostgreSQL and through Crossfade get the same answers.
+
+mod script;
+
+use crossfade::policy::Mode;
+
+use crate::support::inside::{self, Inside};
+use script::{Wire, frame};
+
+const SCHEMA: &str = "
+    CREATE TABLE users (id int PRIMARY KEY, email text UNIQUE, age int);
+    CREATE TABLE loose (id int PRIMARY KEY, note text);
+    CREATE TABLE parent (id int PRIMARY KEY);
+    CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE);
+";
+
+/// What a script starts from.
+const RESET: &str = "
+    TRUNCATE users, loose, parent, child;
+    INSERT INTO users VALUES (1, 'a', 10), (2, 'b', 20), (3, 'c', 30);
+";
+
+async fn world(name: &str) -> Inside {
+    inside::start(&format!("wire_{name}"), SCHEMA, &[("loose", Mode::Off)]).await
+}
+
+impl Inside {
+    fn database(&self) -> &str {
+        self.url.rsplit('/').next().unwrap()
+    }
+
+    /// A session through Crossfade.
+    async fn wire(&self) -> Wire {
+        Wire::connect(self.port, self.database()).await
+    }
+
+    /// A session past it.
+    async fn past(&self) -> Wire {
+        let address = self.url.rsplit(['@', '/']).nth(1).unwrap();
+        let port = address.rsplit(':').next().unwrap().parse().unwrap();
+        Wire::connect(port, self.database()).await
+    }
+}
+
+/// Sends each batch in one write and waits for its Syncs and Queries to be answered; first past
+/// Crossfade, then through it. The answers must be the same, and those expected.
+async fn check(world: &Inside, batches: &[&[&str]], expected: &[&str]) {
+    let mut answers = Vec::new();
+    for through in [false, true] {
+        world.direct().await.batch_execute(RESET).await.unwrap();
+        let mut wire = if through { world.wire().await } else { world.past().await };
+        let mut heard = Vec::new();
+        for batch in batches {
+            wire.say(batch).await;
+            let ready = batch.iter().filter(|message| ["S", "Q"].contains(&&message[..1])).count();
+            heard.push(wire.hear(ready).await);
+        }
+        answers.push(heard);
+    }
+    assert_eq!(answers[0], expected, "past Crossfade: {batches:?}");
+    assert_eq!(answers[1], expected, "through Crossfade: {batches:?}");
+}
+
+#[tokio::test]
+async fn a_row_limit_suspends_a_write_that_returns_rows() {
+    let world = world("suspend").await;
+    check(
+        &world,
+        &[&["P _ DELETE FROM users RETURNING id", "B p _", "D P p", "E p 2", "E p 2", "S"]],
+        &["1 2 T(id) D(1) D(2) s D(3) C(DELETE 1) Z(I)"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_server_passes_over_after_an_error_changes_nothing() {
+    let world = world("skip").await;
+    check(
+        &world,
+        &[&["P s SELECT 1", "S"], &["P _ SELECT 1/0", "B _ _", "E _", "H"]],
+        &["1 Z(I)", ""],
+    )
+    .await;
+    for through in [false, true] {
+        world.direct().await.batch_execute(RESET).await.unwrap();
+        let mut wire = if through { world.wire().await } else { world.past().await };
+        wire.say(&["P s UPDATE users SET age = 5 WHERE id = 1", "S"]).await;
+        assert_eq!(wire.hear(1).await, "1 Z(I)");
+        wire.say(&["P _ SELECT 1/0", "B _ _", "E _", "H"]).await;
+        wire.until(b'E').await;
+        // The server does not look at any of these before the Sync.
+        wire.say(&["C S s", "P s SELECT 2", "B _ s", "E _", "c", "f no", "S"]).await;
+        assert_eq!(wire.hear(1).await, "Z(I)", "{through}");
+        wire.say(&["B _ s", "D P _", "E _", "S"]).await;
+        assert_eq!(wire.hear(1).await, "2 n C(UPDATE 1) Z(I)", "{through}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_nothing_more_to_say_still_gets_its_answers() {
+    let world = world("half").await;
+    for through in [false, true] {
+        let mut wire = if through { world.wire().await } else { world.past().await };
+        wire.say(&["Q SELECT pg_sleep(0.2), 'late'"]).await;
+        let heard = wire.finish().await;
+        assert_eq!(heard, "T(pg_sleep,?column?) D(,late) C(SELECT 1) Z(I) end", "{through}");
+    }
+}
+
+#[tokio::test]
+async fn tables_can_be_truncated_twice_in_a_transaction() {
+    let world = world("truncate").await;
+    let truncate = ["P _ TRUNCATE users", "B _ _", "E _"];
+    check(
+        &world,
+        &[&["Q BEGIN"], &[&truncate[..], &truncate[..], &["S"]].concat(), &["Q COMMIT"]],
+        &["C(BEGIN) Z(T)", "1 2 C(TRUNCATE TABLE) 1 2 C(TRUNCATE TABLE) Z(T)", "C(COMMIT) Z(I)"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_function_with_a_body_of_statements_is_one_statement() {
+    let world = world("atomic").await;
+    check(
+        &world,
+        &[
+            &["Q CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC \
+               SELECT CASE WHEN true THEN 1 END; DELETE FROM users WHERE id = 1; SELECT 3; END; \
+               INSERT INTO users VALUES (4)"],
+            &["Q SELECT f()"],
+        ],
+        &["C(CREATE FUNCTION) C(INSERT 0 1) Z(I)", "T(f) D(3) C(SELECT 1) Z(I)"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn pipelines_with_errors_and_several_syncs_are_answered_alike() {
+    let world = world("pipeline").await;
+    let insert = |id: u32| format!("P _ INSERT INTO users VALUES ({id}, 'x{id}')");
+    let (good, twin, next) = (insert(4), insert(1), insert(5));
+    check(
+        &world,
+        &[&[
+            &good, "B _ _", "E _", "S", &twin, "B _ _", "E _", &next, "B _ _", "E _", "S", &next,
+            "B _ _", "D P _", "E _", "S", "Q SELECT count(*) FROM users",
+        ]],
+        &["1 2 C(INSERT 0 1) Z(I) 1 2 E(23505) Z(I) 1 2 n C(INSERT 0 1) Z(I) T(count) D(5) C(SELECT 1) Z(I)"],
+    )
+    .await;
+    check(
+        &world,
+        &[
+            &["Q BEGIN; INSERT INTO users VALUES (4); INSERT INTO users VALUES (4); SELECT 1"],
+            &["Q SELECT 1"],
+            &["Q ROLLBACK; SELECT count(*) FROM users; ;"],
+            &["Q "],
+            &["P _ ", "B _ _", "D P _", "E _", "S"],
+        ],
+        &[
+            "C(BEGIN) C(INSERT 0 1) E(23505) Z(E)",
+            "E(25P02) Z(E)",
+            "C(ROLLBACK) T(count) D(3) C(SELECT 1) Z(I)",
+            "I Z(I)",
+            "1 2 n I Z(I)",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn formats_can_be_chosen_for_each_column() {
+    let world = world("formats").await;
+    let insert = "P _ INSERT INTO users VALUES ($1, $2, 7) RETURNING id, email, age, 0 AS id";
+    check(
+        &world,
+        &[&[insert, "B _ _ 4,x 1,0,0,1", "D P _", "E _", "S"]],
+        &["1 2 T(id:b,email,age,id:b) D(00000004,x,7,00000000) C(INSERT 0 1) Z(I)"],
+    )
+    .await;
+    check(
+        &world,
+        &[&[insert, "B _ _ 4,NULL 1", "E _", "S"], &[insert, "B _ _ 5,y 1,1", "S"]],
+        &["1 2 D(00000004,NULL,00000007,00000000) C(INSERT 0 1) Z(I)", "1 E(08P01) Z(I)"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_lies_about_its_length_ends_the_session_without_memory() {
+    let world = world("lengths").await;
+    for tag in *b"EDCSH" {
+        let mut wire = world.wire().await;
+        wire.send(&[&[tag][..], &(1_u32 << 29).to_be_bytes(), b"x"].concat()).await;
+        let heard = wire.hear(1).await;
+        assert_eq!(heard, "E(08P01) end", "{}", char::from(tag));
+    }
+    let mut wire = world.wire().await;
+    wire.send(b"Q\xff\xff\xff\xff").await;
+    assert_eq!(wire.hear(1).await, "E(08P01) end");
+    let mut wire = world.wire().await;
+    wire.send(&frame(b'!', b"")).await;
+    assert_eq!(wire.hear(1).await, "E(08P01) end");
+}
+
+#[tokio::test]
+async fn a_statement_that_is_too_long_to_read_is_not_taken_for_a_read() {
+    let mut world = world("long").await;
+    let mut wire = world.wire().await;
+    let sql = format!("INSERT INTO users VALUES (4 /* {} */)\0", "x".repeat(17 << 20));
+    let message = frame(b'Q', sql.as_bytes());
+    // The header alone first, as a boundary between two packets may have it.
+    wire.send(&message[..5]).await;
+    assert!(wire.is_quiet().await);
+    wire.send(&message[5..]).await;
+    assert_eq!(wire.hear(1).await, "C(INSERT 0 1) Z(I)");
+    assert_eq!(world.next().await, "dirty parent,users too_large");
+}

@@ -1,0 +1,243 @@
+//! A client that sends exactly the messages it is told, and writes down exactly what it gets.
+//!
+//! ```text
+//! "P s INSERT …", "B p s 1,NULL t", "E p 1", "S" ──▶ bytes ──▶ "1 2 D(a) s Z(I)"
+//! ```
+
+use std::time::Duration;
+
+use crossfade::demo::servers::PASSWORD;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::PATIENCE;
+
+/// A session.
+pub(super) struct Wire {
+    socket: TcpStream,
+}
+
+impl Wire {
+    /// Logs in as the administrator, by whatever method the server asks for.
+    pub(super) async fn connect(port: u16, database: &str) -> Self {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        login(&mut socket, database).await;
+        Self { socket }
+    }
+
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.unwrap();
+    }
+
+    /// Sends messages in one write.
+    pub(super) async fn say(&mut self, messages: &[&str]) {
+        let bytes: Vec<u8> = messages.iter().flat_map(|message| encode(message)).collect();
+        self.send(&bytes).await;
+    }
+
+    /// Everything up to the `count`th ReadyForQuery.
+    pub(super) async fn hear(&mut self, count: usize) -> String {
+        let mut heard = Vec::new();
+        let mut ready = 0;
+        while ready < count {
+            let next = tokio::time::timeout(PATIENCE, self.message()).await;
+            let Ok(next) = next else { panic!("nothing came after {heard:?}") };
+            let Some((tag, body)) = next else {
+                heard.push("end".to_owned());
+                break;
+            };
+            ready += usize::from(tag == b'Z');
+            heard.extend(write_down(tag, &body));
+        }
+        heard.join(" ")
+    }
+
+    /// Waits for a message of this kind; what comes before it is dropped.
+    pub(super) async fn until(&mut self, wanted: u8) -> Vec<u8> {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.message()).await;
+            let (tag, body) = next.expect("a message").expect("no end");
+            if tag == wanted {
+                return body;
+            }
+        }
+    }
+
+    /// Says that nothing more will come, and hears the rest.
+    pub(super) async fn finish(&mut self) -> String {
+        self.socket.shutdown().await.unwrap();
+        self.hear(usize::MAX).await
+    }
+
+    /// Whether nothing comes for a moment.
+    pub(super) async fn is_quiet(&mut self) -> bool {
+        tokio::time::timeout(Duration::from_millis(200), self.message()).await.is_err()
+    }
+
+    async fn message(&mut self) -> Option<(u8, Vec<u8>)> {
+        let tag = self.socket.read_u8().await.ok()?;
+        let length = self.socket.read_u32().await.ok()?;
+        let mut body = vec![0; length as usize - 4];
+        self.socket.read_exact(&mut body).await.ok()?;
+        Some((tag, body))
+    }
+}
+
+/// What the test server asks for is SCRAM; the exchange is libpq's own, borrowed from a client library.
+async fn login(socket: &mut TcpStream, database: &str) {
+    use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+    let mut startup = 196_608_u32.to_be_bytes().to_vec();
+    startup.extend_from_slice(format!("user\0postgres\0database\0{database}\0\0").as_bytes());
+    let length = u32::try_from(startup.len() + 4).unwrap().to_be_bytes();
+    socket.write_all(&[&length[..], &startup].concat()).await.unwrap();
+    let mut scram = ScramSha256::new(PASSWORD.as_bytes(), ChannelBinding::unsupported());
+    loop {
+        let tag = socket.read_u8().await.unwrap();
+        let length = socket.read_u32().await.unwrap();
+        let mut body = vec![0; length as usize - 4];
+        socket.read_exact(&mut body).await.unwrap();
+        assert_ne!(tag, b'E', "{}", String::from_utf8_lossy(&body));
+        let answer = match (tag, body.get(3)) {
+            (b'Z', _) => return,
+            (b'R', Some(10)) => {
+                let first = scram.message();
+                let length = u32::try_from(first.len()).unwrap().to_be_bytes();
+                [SCRAM_SHA_256.as_bytes(), b"\0", &length, first].concat()
+            }
+            (b'R', Some(11)) => {
+                scram.update(&body[4..]).unwrap();
+                scram.message().to_vec()
+            }
+            _ => continue,
+        };
+        socket.write_all(&frame(b'p', &answer)).await.unwrap();
+    }
+}
+
+pub(super) fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[tag][..], &length, body].concat()
+}
+
+/// One message in words: its tag, then its parts. `_` stands for the empty name.
+fn encode(message: &str) -> Vec<u8> {
+    let (tag, rest) = message.split_once(' ').unwrap_or((message, ""));
+    let text = |text: &str| [text.replace('_', "").as_bytes(), b"\0"].concat();
+    let mut words = rest.split(' ');
+    let body = match tag {
+        "Q" => [rest.as_bytes(), b"\0"].concat(),
+        "P" => {
+            let (name, sql) = rest.split_once(' ').unwrap();
+            [text(name), [sql.as_bytes(), b"\0\0\0"].concat()].concat()
+        }
+        "B" => {
+            let (portal, statement) = (words.next().unwrap(), words.next().unwrap());
+            bind(text(portal), text(statement), words.next(), words.next())
+        }
+        "D" | "C" => {
+            let kind = words.next().unwrap();
+            [kind.as_bytes(), &text(words.next().unwrap())].concat()
+        }
+        "E" => {
+            let portal = text(words.next().unwrap());
+            let rows: u32 = words.next().map_or(0, |rows| rows.parse().unwrap());
+            [portal, rows.to_be_bytes().to_vec()].concat()
+        }
+        "d" | "f" => [
+            rest.replace("\\n", "\n").replace("\\t", "\t").as_bytes(),
+            if tag == "f" { b"\0" } else { b"" },
+        ]
+        .concat(),
+        _ => Vec::new(),
+    };
+    frame(tag.as_bytes()[0], &body)
+}
+
+/// `values` is a list with commas, or `-` for none; `formats` is a list of result formats.
+fn bind(
+    portal: Vec<u8>,
+    statement: Vec<u8>,
+    values: Option<&str>,
+    formats: Option<&str>,
+) -> Vec<u8> {
+    let mut body = [portal, statement, vec![0, 0]].concat();
+    let values: Vec<_> = values
+        .filter(|values| *values != "-")
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .collect();
+    body.extend_from_slice(&u16::try_from(values.len()).unwrap().to_be_bytes());
+    for value in values {
+        match value {
+            "NULL" => body.extend_from_slice(&[255; 4]),
+            value => {
+                body.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
+                body.extend_from_slice(value.as_bytes());
+            }
+        }
+    }
+    let formats: Vec<u16> = formats
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .map(|one| one.parse().unwrap())
+        .collect();
+    body.extend_from_slice(&u16::try_from(formats.len()).unwrap().to_be_bytes());
+    formats.iter().for_each(|format| body.extend_from_slice(&format.to_be_bytes()));
+    body
+}
+
+/// One answer in words; notices and parameters come when they like, and are left out.
+fn write_down(tag: u8, body: &[u8]) -> Option<String> {
+    let first = |bytes: &[u8]| {
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    };
+    let inside = match tag {
+        b'N' | b'S' | b'A' => return None,
+        b'C' | b'Z' => first(body),
+        b'E' => {
+            let field = body.split(|byte| *byte == 0).find(|field| field.first() == Some(&b'C'));
+            first(&field.unwrap_or_default()[1..])
+        }
+        b'T' => columns(body).join(","),
+        b'D' => values(body).join(","),
+        b't' => u16::from_be_bytes([body[0], body[1]]).to_string(),
+        b'd' => String::from_utf8_lossy(body).trim_end().to_owned(),
+        _ => return Some(char::from(tag).to_string()),
+    };
+    Some(format!("{}({inside})", char::from(tag)))
+}
+
+/// Names, with `:b` behind those in binary.
+fn columns(body: &[u8]) -> Vec<String> {
+    let mut rest = &body[2..];
+    let mut names = Vec::new();
+    while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+        let name = String::from_utf8_lossy(&rest[..end]);
+        let binary = if rest[end + 18] == 1 { ":b" } else { "" };
+        names.push(format!("{name}{binary}"));
+        rest = &rest[end + 19..];
+    }
+    names
+}
+
+/// Text as it is, binary in hexadecimal.
+fn values(body: &[u8]) -> Vec<String> {
+    let mut rest = &body[2..];
+    let mut values = Vec::new();
+    while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            values.push("NULL".to_owned());
+            rest = tail;
+            continue;
+        };
+        let (value, tail) = tail.split_at(length);
+        let printable = value.iter().all(|byte| (0x20..0x7f).contains(byte));
+        values.push(match printable {
+            true => String::from_utf8_lossy(value).into_owned(),
+            false => value.iter().map(|byte| format!("{byte:02x}")).collect(),
+        });
+        rest = tail;
+    }
+    values
+}
