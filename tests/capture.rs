@@ -23,10 +23,13 @@ const SCHEMA: &str = r#"
     CREATE TABLE auth.codes (id int PRIMARY KEY, code text);
     CREATE TABLE loose (id int PRIMARY KEY, note text);
     CREATE TABLE firm (id int PRIMARY KEY, note text);
+    CREATE TABLE firm_child (
+        id int PRIMARY KEY, firm int REFERENCES firm ON DELETE CASCADE, UNIQUE (firm, id)
+    );
 "#;
 
 async fn world(name: &str) -> Inside {
-    let lines = [("loose", Mode::Off), ("firm", Mode::Strict)];
+    let lines = [("loose", Mode::Off), ("firm*", Mode::Strict)];
     inside::start(&format!("capture_{name}"), SCHEMA, &lines).await
 }
 
@@ -249,6 +252,24 @@ async fn strict_commits_only_what_the_secondary_holds() {
     client.batch_execute("BEGIN; DELETE FROM firm").await.unwrap();
     assert_eq!(client.batch_execute("COMMIT").await.unwrap_err().code().unwrap().code(), "58000");
     assert_eq!(simple(&client, "SELECT count(*) FROM firm").await, "row(2) 1");
+}
+
+#[tokio::test]
+async fn strict_has_the_images_of_a_table_with_triggers_too() {
+    let mut world = world("strict_trigger").await;
+    let client = world.client().await;
+    client.batch_execute("INSERT INTO firm VALUES (1), (2)").await.unwrap();
+    world.next().await;
+    assert_eq!(
+        simple(&client, "INSERT INTO firm_child VALUES (1, 1) RETURNING id").await,
+        "row(1) 1"
+    );
+    assert_eq!(world.next().await, "strict insert firm_child put2 Commit");
+    assert_eq!(world.next().await, "drain");
+    assert_eq!(simple(&client, "UPDATE firm_child SET id = 5, firm = 2").await, "1");
+    assert_eq!(world.next().await, "strict update firm_child move Commit");
+    assert_eq!(world.next().await, "drain");
+    assert_eq!(world.outbox().await, "I firm, I firm, I firm_child, D firm_child, U firm_child");
 }
 
 #[tokio::test]

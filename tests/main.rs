@@ -10,6 +10,7 @@ mod support;
 mod admin;
 mod capture;
 mod login;
+mod random;
 mod tidy;
 mod wire;
 mod writer;

@@ -48,26 +48,26 @@ pub fn cut(payload: &[u8], capture: &Arc<Capture>, binary: bool) -> Result<Cut, 
     let end = at;
     let mut row = Row {
         capture: Arc::clone(capture),
-        entry: EntryId(0),
+        entry: None,
         lsn: 0,
         key: Bytes::new(),
         row: Bytes::new(),
         old: None,
         operation: capture.operation,
     };
-    let mut old_entry = EntryId(0);
+    let mut old_entry = None;
     for added in capture.columns {
         let (value, next) = field(payload, at)?;
         let value = value.ok_or(Malformed)?;
         at = next;
         match added {
-            Added::Entry => row.entry = EntryId(integer(value, binary)?),
+            Added::Entry => row.entry = Some(EntryId(integer(value, binary)?)),
             Added::Lsn => {
                 row.lsn = u64::try_from(integer(value, binary)?).map_err(|_| Malformed)?;
             }
             Added::Key => row.key = bytea(value, binary)?,
             Added::Row => row.row = bytea(value, binary)?,
-            Added::OldEntry => old_entry = EntryId(integer(value, binary)?),
+            Added::OldEntry => old_entry = Some(EntryId(integer(value, binary)?)),
             Added::OldKey => row.old = Some((old_entry, bytea(value, binary)?)),
             Added::Operation => {
                 let letter = value.first().copied().map(char::from).ok_or(Malformed)?;

@@ -29,11 +29,12 @@ pub use cut::{Cut, Malformed, cut};
 #[derive(Clone, Debug)]
 pub struct Row {
     pub capture: Arc<Capture>,
-    pub entry: EntryId,
+    /// `None` where a trigger has written the entry: the drain settles it.
+    pub entry: Option<EntryId>,
     pub lsn: u64,
     pub key: Bytes,
     pub row: Bytes,
-    pub old: Option<(EntryId, Bytes)>,
+    pub old: Option<(Option<EntryId>, Bytes)>,
     /// For MERGE; the statement's own otherwise.
     pub operation: Operation,
 }
@@ -49,6 +50,8 @@ pub struct Buffer {
     bytes_max: usize,
     /// Entries were written whose images are not here.
     entered: bool,
+    /// Triggers have written entries whose images are here: the drain settles them, nobody waits.
+    traced: bool,
     /// The strictest mode of what was entered without images.
     mode: Mode,
     timeout: Duration,
@@ -73,6 +76,7 @@ impl Buffer {
             bytes: 0,
             bytes_max,
             entered: false,
+            traced: false,
             mode: Mode::Off,
             timeout: Duration::ZERO,
         }
@@ -93,6 +97,9 @@ impl Buffer {
 
     pub fn push(&mut self, row: Row) {
         self.bytes += row.key.len() + row.row.len() + size_of::<Row>();
+        if row.entry.is_none() {
+            self.traced = true;
+        }
         if self.bytes_max < self.bytes {
             self.enter(&[Arc::clone(&row.capture.table)]);
             self.drop_images();
@@ -156,13 +163,18 @@ impl Buffer {
     /// The images so far as a transaction, without giving them up: for `strict`.
     #[must_use]
     pub fn peek(&self, catalog: &Catalog, epoch: u64) -> Handed {
-        hand(self.rows.clone(), self.entered.then_some((self.mode, self.timeout)), catalog, epoch)
+        hand(self.rows.clone(), self.drain(), catalog, epoch)
+    }
+
+    fn drain(&self) -> Option<(Mode, Duration)> {
+        let entered = self.entered.then_some((self.mode, self.timeout));
+        entered.or(self.traced.then_some((Mode::Async, Duration::ZERO)))
     }
 
     /// Takes what the primary has committed.
     pub fn take(&mut self, catalog: &Catalog, epoch: u64) -> Handed {
         let rows = std::mem::take(&mut self.rows);
-        let entered = self.entered.then_some((self.mode, self.timeout));
+        let entered = self.drain();
         self.clear();
         hand(rows, entered, catalog, epoch)
     }
@@ -235,7 +247,7 @@ impl Row {
             table: Arc::clone(table),
             operation,
             version,
-            entry: Some(entry),
+            entry,
             effect,
         };
         let key = Key::decode(self.key.clone(), table)?;
@@ -248,10 +260,11 @@ impl Row {
                 let old = Key::decode(old, table)?;
                 let gone = Effect::Gone { key: old.clone() };
                 let moved = Effect::Move { old, new: key, image };
-                Ok(vec![
-                    change(self.operation, self.entry, moved),
-                    change(Operation::Delete, entry, gone),
-                ])
+                let mut changes = vec![change(self.operation, self.entry, moved)];
+                if entry.is_some() {
+                    changes.push(change(Operation::Delete, entry, gone));
+                }
+                Ok(changes)
             }
             _ => Ok(vec![change(self.operation, self.entry, Effect::Put { key, image })]),
         }
@@ -278,11 +291,11 @@ mod tests {
             entered: Vec::new(),
         });
         let (key, row) = (Bytes::new(), Bytes::from_static(&[0; 10]));
-        Row { capture, entry: EntryId(entry), lsn: 1, key, row, old: None, operation }
+        Row { capture, entry: Some(EntryId(entry)), lsn: 1, key, row, old: None, operation }
     }
 
     fn entries(buffer: &Buffer) -> Vec<i64> {
-        buffer.rows.iter().map(|row| row.entry.0).collect()
+        buffer.rows.iter().map(|row| row.entry.unwrap().0).collect()
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::plan::columns;
 use crate::plan::edit::{Edit, Piece, Place};
 use crate::plan::resolve::{Names, Target};
 use crate::plan::{SearchPath, Step, Truncate, rewrite, session_words, with};
+use crate::policy::Mode;
 use crate::sql::lexer::{Kind, Token};
 use crate::sql::parse;
 
@@ -110,7 +111,13 @@ fn main(input: &Input<'_>, start: usize, nested: bool) -> Outcome {
         Err(step) => return plain(*step),
     };
     if table.capture == Means::Trigger {
-        return plain(Step::Entered(vec![table]));
+        // The triggers enter the keys; `strict` wants the images too, before the commit.
+        let images = table.policy.mode == Mode::Strict && !nested && dml.verb != Verb::Merge;
+        if !images || input.obstacle(&dml, &table).is_some() {
+            return plain(Step::Entered(vec![table]));
+        }
+        let (capture, edits) = rewrite::trace(reader, &dml, &table);
+        return (Step::Capture(Arc::new(capture)), edits);
     }
     if let Some(reason) = input.obstacle(&dml, &table) {
         return plain(flag(&[table], reason));

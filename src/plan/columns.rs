@@ -20,6 +20,10 @@ pub(super) const MOVE: &[Added] =
 /// For MERGE.
 pub(super) const MERGE: &[Added] =
     &[Added::Entry, Added::Lsn, Added::Key, Added::Row, Added::Operation];
+/// For a table with triggers, which write the entries: images alone.
+pub(super) const TRACED: &[Added] = &[Added::Lsn, Added::Key, Added::Row];
+/// The same for an UPDATE that assigns key columns.
+pub(super) const TRACED_MOVE: &[Added] = &[Added::Lsn, Added::Key, Added::Row, Added::OldKey];
 /// Where only the entry is written and nothing comes back.
 pub(super) const ENTRY: &[Added] = &[Added::Entry, Added::Lsn, Added::Key];
 

@@ -33,7 +33,7 @@ pub(super) fn capture(
 ) -> (Capture, Vec<Edit>) {
     let (operation, tag, columns) = shape(dml, table);
     let mut edits = Vec::new();
-    if columns == columns::MOVE {
+    if columns.contains(&Added::OldKey) {
         edits.extend(moves::join_old(reader, dml, table));
     }
     let open = if nested { ", cf_w AS (" } else { "WITH cf_w AS (" };
@@ -47,6 +47,22 @@ pub(super) fn capture(
     let table = Arc::clone(table);
     let entered = Vec::new();
     (Capture { table, operation, tag, returning, columns, entered }, edits)
+}
+
+/// The edits that make a write of a table with triggers return its images. The triggers enter the
+/// keys, so the statement stays what it is, but for its columns.
+pub(super) fn trace(reader: Reader<'_>, dml: &Dml, table: &Arc<Table>) -> (Capture, Vec<Edit>) {
+    let (operation, tag, columns) = shape(dml, table);
+    let columns = if columns == columns::MOVE { columns::TRACED_MOVE } else { columns::TRACED };
+    let mut edits = Vec::new();
+    if columns.contains(&Added::OldKey) {
+        edits.extend(moves::join_old(reader, dml, table));
+    }
+    let list = columns::list(table, &dml.qualifier, columns, operation == Operation::Delete);
+    let lead = if dml.returning.is_some() { ", " } else { " RETURNING " };
+    edits.push(text(Place::After(dml.body.end - 1), format!("{lead}{list}")));
+    let (table, returning) = (Arc::clone(table), dml.returning.is_some());
+    (Capture { table, operation, tag, returning, columns, entered: Vec::new() }, edits)
 }
 
 fn shape(dml: &Dml, table: &Table) -> (Operation, &'static str, &'static [Added]) {

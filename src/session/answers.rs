@@ -311,8 +311,10 @@ fn swallow(pipe: &mut Pipe, header: Header) -> bool {
 
 /// `SELECT 3` with the client's verb.
 fn retag(tag: &[u8], verb: &str) -> Vec<u8> {
-    let count = tag.strip_prefix(b"SELECT ").unwrap_or(b"0");
-    [verb.as_bytes(), count].concat()
+    match tag.strip_prefix(b"SELECT ") {
+        Some(count) => [verb.as_bytes(), count].concat(),
+        None => tag.to_vec(),
+    }
 }
 
 /// Writes a RowDescription without its last `added` columns.

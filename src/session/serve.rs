@@ -301,7 +301,10 @@ impl Session {
     /// Has the secondary hold the transaction; then the commit passes, or is refused.
     async fn prepare(&mut self, handed: Handed, then: Then) {
         let held = match handed.transaction {
-            Some(transaction) if handed.drain.is_none() && handed.astray.is_empty() => {
+            Some(transaction)
+                if handed.drain.is_none_or(|(mode, _)| mode < Mode::Strict)
+                    && handed.astray.is_empty() =>
+            {
                 self.hold(transaction).await
             }
             _ => Err(Failure {

@@ -116,6 +116,9 @@ impl State {
         if let Some(held) = self.held.take() {
             // The secondary holds it: a closed channel there leaves it to the outbox.
             let _ = held.decision.send(Decision::Commit);
+            if handed.drain.is_some() {
+                self.flow.handoff.send(Job::Drain { done: None });
+            }
             self.work = Some(Work::Wait(vec![held.done], held.timeout));
             return;
         }
