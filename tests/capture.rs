@@ -1,6 +1,7 @@
 //! What a statement writes is handed over, and the client sees nothing of it: on a real PostgreSQL.
 
 use crossfade::policy::Mode;
+use futures_util::SinkExt as _;
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::support::inside::{self, Inside};
@@ -38,7 +39,7 @@ async fn simple(client: &tokio_postgres::Client, sql: &str) -> String {
     let messages = match client.simple_query(sql).await {
         Ok(messages) => messages,
         Err(error) => {
-            let error = error.as_db_error().unwrap();
+            let error = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
             return format!("{} {:?}", error.code().code(), error.position());
         }
     };
@@ -270,6 +271,48 @@ async fn strict_has_the_images_of_a_table_with_triggers_too() {
     assert_eq!(world.next().await, "strict update firm_child move Commit");
     assert_eq!(world.next().await, "drain");
     assert_eq!(world.outbox().await, "I firm, I firm, I firm_child, D firm_child, U firm_child");
+}
+
+#[tokio::test]
+async fn rows_that_are_never_fetched_are_left_to_the_drain() {
+    let mut world = world("portal").await;
+    let mut client = world.client().await;
+    let insert =
+        "INSERT INTO users (email) SELECT 'u' || n FROM generate_series(1, 3) n RETURNING id";
+    let transaction = client.transaction().await.unwrap();
+    let portal = transaction.bind(insert, &[]).await.unwrap();
+    assert_eq!(transaction.query_portal(&portal, 2).await.unwrap().len(), 2);
+    transaction.commit().await.unwrap();
+    assert_eq!(world.next().await, "insert users put5, insert users put5");
+    assert_eq!(world.next().await, "drain");
+    assert_eq!(world.outbox().await, "I users, I users, I users");
+}
+
+#[tokio::test]
+async fn a_copy_passes_flagged_and_leaves_the_session_as_it_was() {
+    let mut world = world("copy").await;
+    let client = world.client().await;
+    assert!(client.copy_in::<_, bytes::Bytes>("COPY auth.codes (x) FROM STDIN").await.is_err());
+    let sink = client.copy_in("COPY auth.codes FROM STDIN").await.unwrap();
+    let mut sink = std::pin::pin!(sink);
+    sink.send(bytes::Bytes::from_static(b"8\tx\n9\ty\n")).await.unwrap();
+    assert_eq!(sink.as_mut().finish().await.unwrap(), 2);
+    assert_eq!(world.next().await, "dirty auth.codes copy");
+    assert_eq!(simple(&client, "INSERT INTO auth.codes VALUES (1)").await, "1");
+    assert_eq!(world.next().await, "insert auth.codes put2");
+}
+
+#[tokio::test]
+async fn a_statement_of_sql_prepare_is_executed_in_either_protocol() {
+    let mut world = world("prepare").await;
+    let client = world.client().await;
+    client
+        .batch_execute("PREPARE p (int) AS INSERT INTO auth.codes VALUES ($1) RETURNING id")
+        .await
+        .unwrap();
+    let rows = client.query("EXECUTE p(3)", &[]).await.unwrap();
+    assert_eq!((rows.len(), rows[0].len(), rows[0].get::<_, i32>(0)), (1, 1, 3));
+    assert_eq!(world.next().await, "insert auth.codes put2");
 }
 
 #[tokio::test]

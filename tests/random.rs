@@ -68,7 +68,7 @@ async fn random_statements_of_eight_clients_leave_mysql_equal() {
 async fn run(target: Target) {
     let number = |name: &str| env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seed = number("CROSSFADE_SEED").unwrap_or_else(|| rand::rng().random());
-    println!("CROSSFADE_SEED={seed}");
+    eprintln!("CROSSFADE_SEED={seed}");
     let world = World::start(target, &schema(), POLICIES).await;
     let end = Instant::now() + Duration::from_secs(number("CROSSFADE_SECONDS").unwrap_or(SECONDS));
     let mut clients = Vec::new();
@@ -84,7 +84,7 @@ async fn run(target: Target) {
     assert!(100 < done, "only {done} transactions in the time given");
     world.drained().await;
     let tables = world.assert_all_equal().await;
-    println!("{done} transactions, {} tables equal", tables.len());
+    eprintln!("{done} transactions, {} tables equal", tables.len());
 }
 
 /// Runs random transactions until the time is over; returns how many were committed.

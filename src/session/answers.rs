@@ -51,33 +51,15 @@ impl State {
 
     /// The capture whose rows come next, and the format of our columns.
     fn capturing(&mut self) -> Option<(&Arc<Capture>, bool)> {
-        match self.pending.front()? {
-            Expect::Execute { prepared: Some(prepared), binary, .. } => {
-                let binary = *binary;
-                match prepared.step()? {
-                    Step::Capture(capture) => Some((capture, binary)),
-                    Step::Execute(name) => match self.statements.sql.get(name)? {
-                        Step::Capture(capture) => Some((capture, binary)),
-                        _ => None,
-                    },
-                    _ => None,
-                }
-            }
+        let (step, binary) = match self.pending.front()? {
+            Expect::Execute { prepared: Some(prepared), binary, .. } => (prepared.step(), *binary),
+            Expect::Describe { prepared: Some(prepared) } => (prepared.step(), false),
             Expect::Query(query) if !query.hidden => {
-                match &query.plan.statements.get(query.at)?.step {
-                    Step::Capture(capture) => Some((capture, false)),
-                    Step::Execute(name) => match self.statements.sql.get(name)? {
-                        Step::Capture(capture) => Some((capture, false)),
-                        _ => None,
-                    },
-                    _ => None,
-                }
+                (query.plan.statements.get(query.at).map(|planned| &planned.step), false)
             }
-            Expect::Describe { prepared: Some(prepared) } => {
-                prepared.capture().map(|capture| (capture, false))
-            }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some((self.statements.capture(step)?, binary))
     }
 
     fn is_ours(&mut self) -> bool {
@@ -150,6 +132,13 @@ impl State {
 
     /// EmptyQueryResponse, PortalSuspended.
     fn ended(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
+        if header.tag == b's'
+            && let Some((capture, _)) = self.capturing()
+        {
+            // All rows are written; those that are never fetched have no image here.
+            let table = Arc::clone(&capture.table);
+            self.buffer.enter(&[table]);
+        }
         if let Some(Expect::Execute { .. }) = self.pending.front() {
             self.pending.pop();
         }
@@ -190,12 +179,7 @@ impl State {
             }
             _ => (None, std::time::Instant::now()),
         };
-        let step = match step {
-            Some(Step::Execute(name)) => {
-                self.statements.sql.get(&name).cloned().unwrap_or(Step::Other)
-            }
-            other => other.unwrap_or(Step::Other),
-        };
+        let step = step.map_or(Step::Other, |step| self.statements.executed(&step).clone());
         self.flow.metrics.statement(kind(&step), started.elapsed());
         match &step {
             Step::Capture(capture) => {

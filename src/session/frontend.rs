@@ -13,12 +13,14 @@ use std::time::Instant;
 
 use bytes::{BufMut as _, BytesMut};
 
+use crate::names::TableName;
+use crate::phase::Phase;
 use crate::plan::{Plan, Step};
 use crate::policy::Mode;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
 use crate::session::state::{Broken, State, Work};
-use crate::session::statements::{Portal, Prepared, Source};
+use crate::session::statements::{InSql, Portal, Prepared, Source};
 use crate::wire::{Body, Header, write};
 
 /// Expectations at which the client is made to wait: it has pipelined this far ahead.
@@ -206,7 +208,7 @@ impl State {
             return self.pass(pipe, header, Expect::Bind);
         };
         let prepared = self.renewed(pipe, &name, prepared);
-        let Some(capture) = prepared.capture() else {
+        let Some(capture) = self.statements.capture(prepared.step()) else {
             self.statements.bind(&portal, Some(Portal { prepared, binary: false }));
             return self.pass(pipe, header, Expect::Bind);
         };
@@ -277,8 +279,8 @@ impl State {
             return false;
         }
         let started = Instant::now();
-        let name = Body::new(pipe.body(header)).text().unwrap_or_default();
-        let portal = self.statements.portal(name).cloned();
+        let name: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
+        let portal = self.statements.portal(&name).cloned();
         let Some(Portal { prepared, binary }) = portal else {
             return self.pass(
                 pipe,
@@ -293,7 +295,15 @@ impl State {
             Some(Step::Truncate(truncate)) => Some(Arc::clone(truncate)),
             _ => None,
         };
-        self.pass(pipe, header, Expect::Execute { prepared: Some(prepared), binary, started });
+        let silent = self.statements.capture(prepared.step()).is_some_and(|found| !found.returning);
+        if silent {
+            // A limit on rows is for the client's rows, and it has none.
+            pipe.take(header);
+            write::execute(&mut pipe.output, &name);
+            self.pending.push(Expect::Execute { prepared: Some(prepared), binary, started });
+        } else {
+            self.pass(pipe, header, Expect::Execute { prepared: Some(prepared), binary, started });
+        }
         if let Some(truncate) = truncate {
             pipe.settle();
             let name = b"crossfade_truncate";
@@ -372,14 +382,22 @@ impl State {
         false
     }
 
-    fn flagged(&self, step: &Step) -> Option<(Vec<crate::names::TableName>, &'static str)> {
+    fn flagged(&self, step: &Step) -> Option<(Vec<TableName>, &'static str)> {
         match step {
             Step::Uncaptured { tables, reason } => Some((tables.clone(), *reason)),
-            Step::Execute(name) => {
-                self.statements.sql.get(name).and_then(|step| self.flagged(step))
-            }
+            Step::Execute(name) => self.flagged_in_sql(self.statements.sql.get(name)?),
             _ => None,
         }
+    }
+
+    /// A statement that PREPARE made before `setup` goes on as it was, and may write any table.
+    fn flagged_in_sql(&self, found: &InSql) -> Option<(Vec<TableName>, &'static str)> {
+        let late = found.early && self.planner.situation.phase != Phase::Setup;
+        if !late || matches!(found.step, Step::Read | Step::Other) {
+            return self.flagged(&found.step);
+        }
+        let captured = self.planner.situation.catalog.captured();
+        Some((captured.map(|table| table.name.clone()).collect(), "prepared_before_setup"))
     }
 
     /// Why the plan is refused: `strict` needs to see the commit coming.

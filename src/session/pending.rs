@@ -92,10 +92,20 @@ impl Pending {
     }
 
     pub(super) fn front(&mut self) -> Option<&mut Expect> {
+        self.drop_stale();
         self.queue.front_mut()
     }
 
+    /// The end of a COPY that failed before it began, or while its data was on the way: nothing
+    /// answers to it.
+    fn drop_stale(&mut self) {
+        while let Some(Expect::CopyEnd) = self.queue.front() {
+            self.queue.pop_front();
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<Expect> {
+        self.drop_stale();
         let popped = self.queue.pop_front();
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new();
@@ -104,7 +114,7 @@ impl Pending {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.iter().all(|expect| matches!(expect, Expect::CopyEnd))
     }
 
     /// True where the server passes over what the client sends, up to a Sync.

@@ -14,9 +14,11 @@ use tokio::sync::oneshot;
 
 use crate::capture::Handed;
 use crate::handoff::{Decision, Job, Settled};
+use crate::phase::Phase;
 use crate::plan::Step;
 use crate::policy::Mode;
 use crate::session::state::{State, Work};
+use crate::session::statements::InSql;
 
 impl State {
     /// A statement has ended with this tag.
@@ -51,7 +53,8 @@ impl State {
             }
             Step::Ddl => self.ddl = true,
             Step::Prepare { name, step } => {
-                self.statements.sql.insert(name, *step);
+                let early = self.planner.situation.phase == Phase::Setup;
+                self.statements.sql.insert(name, InSql { step: *step, early });
             }
             Step::Deallocate(Some(name)) => {
                 self.statements.sql.remove(&name);

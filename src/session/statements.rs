@@ -46,19 +46,20 @@ pub(super) struct Statements {
     unnamed_portal: Option<Portal>,
     portals: HashMap<Box<[u8]>, Portal>,
     /// Statements made by the PREPARE of SQL.
-    pub(super) sql: HashMap<String, Step>,
+    pub(super) sql: HashMap<String, InSql>,
+}
+
+/// A statement made by PREPARE.
+#[derive(Clone, Debug)]
+pub(super) struct InSql {
+    pub(super) step: Step,
+    /// It was made before `setup`: what it writes is not captured.
+    pub(super) early: bool,
 }
 
 impl Prepared {
     pub(super) fn step(&self) -> Option<&Step> {
         self.plan.single()
-    }
-
-    pub(super) fn capture(&self) -> Option<&Arc<Capture>> {
-        match self.step() {
-            Some(Step::Capture(capture)) => Some(capture),
-            _ => None,
-        }
     }
 }
 
@@ -90,6 +91,22 @@ impl Statements {
     pub(super) fn clear(&mut self) {
         self.named.clear();
         self.sql.clear();
+    }
+
+    /// The step that is executed: an EXECUTE's is that of the statement it names.
+    pub(super) fn executed<'a>(&'a self, step: &'a Step) -> &'a Step {
+        match step {
+            Step::Execute(name) => self.sql.get(name).map_or(step, |found| &found.step),
+            step => step,
+        }
+    }
+
+    /// The capture whose rows `step` returns.
+    pub(super) fn capture<'a>(&'a self, step: Option<&'a Step>) -> Option<&'a Arc<Capture>> {
+        match self.executed(step?) {
+            Step::Capture(capture) => Some(capture),
+            _ => None,
+        }
     }
 
     pub(super) fn portal(&self, name: &[u8]) -> Option<&Portal> {

@@ -69,7 +69,7 @@ impl State {
             Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
             Step::Entered(tables) => tables.iter().any(|table| table.policy.mode == Mode::Strict),
             Step::Execute(name) => {
-                self.statements.sql.get(name).is_some_and(|step| self.is_strict(step))
+                self.statements.sql.get(name).is_some_and(|found| self.is_strict(&found.step))
             }
             _ => false,
         }
