@@ -292,7 +292,6 @@ async fn rows_that_are_never_fetched_are_left_to_the_drain() {
 async fn a_copy_passes_flagged_and_leaves_the_session_as_it_was() {
     let mut world = world("copy").await;
     let client = world.client().await;
-    assert!(client.copy_in::<_, bytes::Bytes>("COPY auth.codes (x) FROM STDIN").await.is_err());
     let sink = client.copy_in("COPY auth.codes FROM STDIN").await.unwrap();
     let mut sink = std::pin::pin!(sink);
     sink.send(bytes::Bytes::from_static(b"8\tx\n9\ty\n")).await.unwrap();
