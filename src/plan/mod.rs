@@ -187,7 +187,8 @@ impl Plan {
     pub fn unread(situation: &Situation, reason: &'static str) -> Self {
         let captured = situation.catalog.captured();
         let returning = captured.filter(|table| table.capture == Means::Returning);
-        let tables: Vec<_> = returning.map(|table| table.name.clone()).collect();
+        let mut tables: Vec<_> = returning.map(|table| table.name.clone()).collect();
+        tables.sort();
         let step = match situation.phase {
             Phase::Setup => Step::Unmigrated,
             _ => Step::Uncaptured { tables, reason },
