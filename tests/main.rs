@@ -8,6 +8,7 @@ mod drivers;
 mod support;
 
 mod admin;
+mod apply;
 mod capture;
 mod login;
 mod random;

@@ -72,7 +72,7 @@ async fn the_comparer_sees_every_difference_and_no_other() {
             "'2023-12-31 22:00:00'",
             "'2024-01-01 00:00:00'",
         ),
-        ("interval", "'1 day 2 hours'", "varchar(80)", "'1 day 02:00:00'", "'26:00:00'"),
+        ("interval", "'1 day 2 hours'", "varchar(80)", "'P1DT2H'", "'PT26H'"),
         (
             "jsonb",
             "'{\"b\": 1e2, \"a\": [null]}'",

@@ -132,7 +132,7 @@ async fn postgres_rows(
     let list: Vec<String> = list.collect();
     client
         .batch_execute(
-            "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'",
+            "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'iso_8601'",
         )
         .await?;
     let query = format!("SELECT {} FROM {}.{}", list.join(", "), quote(schema), quote(name));
