@@ -29,4 +29,3 @@ lint:
 bench:
 	tests/setup/install.sh tools servers bench
 	cargo bench
-	benches/proxy.sh
