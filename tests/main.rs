@@ -12,6 +12,7 @@ mod apply;
 mod capture;
 mod login;
 mod random;
+mod setup;
 mod tidy;
 mod wire;
 mod writer;

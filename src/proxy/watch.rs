@@ -57,6 +57,7 @@ pub(super) async fn primary(
             match look(&mut link).await {
                 Ok(seen) => {
                     note(&health, Which::Primary, None);
+                    link.settled();
                     ledger.send_replace(Arc::new(seen));
                     wait(&mut databases, pause).await;
                 }

@@ -130,8 +130,13 @@ impl Link {
                 client
             }
         };
-        self.pause = BACKOFF_MIN;
         Ok(self.client.insert(client))
+    }
+
+    /// Says that all is well: the next pause is the shortest again. A connection alone does not say
+    /// so, since what is done with it can fail as often as it is made.
+    pub fn settled(&mut self) {
+        self.pause = BACKOFF_MIN;
     }
 
     /// Numbers the connection that [`Self::get`] gave last.

@@ -250,7 +250,7 @@ pub async fn mark_dirty(client: &Client, tables: &[TableName], reason: &str) -> 
     let names: Vec<&str> = tables.iter().map(TableName::name).collect();
     let statement = "UPDATE crossfade.tables t SET dirty_reason = coalesce(t.dirty_reason, $3), \
          dirty_since = coalesce(t.dirty_since, pg_catalog.now()) \
-         FROM pg_catalog.unnest($1::text[], $2::text[]) m(schema, name) \
+         FROM unnest($1::text[], $2::text[]) m(schema, name) \
          WHERE t.schema = m.schema AND t.name = m.name";
     client.execute(statement, &[&schemas, &names, &reason]).await
 }

@@ -156,7 +156,10 @@ impl Store {
         let mut failed = false;
         while !*stop.borrow() {
             match self.look_in_time().await {
-                Ok(()) => failed = false,
+                Ok(()) => {
+                    self.link.settled();
+                    failed = false;
+                }
                 Err(error) => {
                     // Once per outage; `/health/readiness` shows the rest of it.
                     if !failed {
