@@ -35,6 +35,7 @@ impl Planner {
     #[must_use]
     pub fn plan(&self, sql: &str, path: &PathKey, scratch: &mut Vec<u8>) -> Arc<Plan> {
         scratch.clear();
+        scratch.shrink_to(TEXT_MAX);
         scratch.extend_from_slice(&path.bytes);
         normal::append(sql.as_bytes(), scratch);
         if let Some(plan) = self.cache.get(&scratch[..]) {
