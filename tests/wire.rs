@@ -1,5 +1,6 @@
 //! Bytes in, bytes out: the same messages to PostgreSQL and through Crossfade get the same answers.
 
+mod alike;
 mod script;
 
 use crossfade::policy::Mode;
@@ -45,9 +46,10 @@ impl Inside {
 /// Sends each batch in one write and waits for its Syncs and Queries to be answered; first past
 /// Crossfade, then through it. The answers must be the same, and those expected.
 async fn check(world: &Inside, batches: &[&[&str]], expected: &[&str]) {
+    let reset = world.direct().await;
     let mut answers = Vec::new();
     for through in [false, true] {
-        world.direct().await.batch_execute(RESET).await.unwrap();
+        reset.batch_execute(RESET).await.unwrap();
         let mut wire = if through { world.wire().await } else { world.past().await };
         let mut heard = Vec::new();
         for batch in batches {
@@ -75,6 +77,7 @@ async fn a_row_limit_suspends_a_write_that_returns_rows() {
 #[tokio::test]
 async fn what_the_server_passes_over_after_an_error_changes_nothing() {
     let world = world("skip").await;
+    let reset = world.direct().await;
     check(
         &world,
         &[&["P s SELECT 1", "S"], &["P _ SELECT 1/0", "B _ _", "E _", "H"]],
@@ -82,7 +85,7 @@ async fn what_the_server_passes_over_after_an_error_changes_nothing() {
     )
     .await;
     for through in [false, true] {
-        world.direct().await.batch_execute(RESET).await.unwrap();
+        reset.batch_execute(RESET).await.unwrap();
         let mut wire = if through { world.wire().await } else { world.past().await };
         wire.say(&["P s UPDATE users SET age = 5 WHERE id = 1", "S"]).await;
         assert_eq!(wire.hear(1).await, "1 Z(I)");
@@ -216,4 +219,110 @@ async fn a_statement_that_is_too_long_to_read_is_not_taken_for_a_read() {
     wire.send(&message[5..]).await;
     assert_eq!(wire.hear(1).await, "C(INSERT 0 1) Z(I)");
     assert_eq!(world.next().await, "dirty parent,users too_large");
+}
+
+#[tokio::test]
+async fn a_row_limit_does_not_cut_a_write_that_returns_nothing() {
+    let world = world("limit").await;
+    let update = "P _ UPDATE users SET age = 1";
+    check(&world, &[&[update, "B _ _", "E _ 1", "S"]], &["1 2 C(UPDATE 3) Z(I)"]).await;
+    check(
+        &world,
+        &[&[update, "B p _", "E p 2", "S"], &["Q SELECT count(*) FROM users WHERE age = 1"]],
+        &["1 2 C(UPDATE 3) Z(I)", "T(count) D(3) C(SELECT 1) Z(I)"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn statements_prepared_in_sql_are_executed_in_both_protocols() {
+    let world = world("prepare").await;
+    let prepare = "Q PREPARE x AS INSERT INTO users VALUES ($1, 'x', $1) RETURNING id, age";
+    check(
+        &world,
+        &[&[prepare], &["P _ EXECUTE x(7)", "D S _", "B _ _ - 1", "D P _", "E _", "S"]],
+        &[
+            "C(PREPARE) Z(I)",
+            "1 t(0) T(id,age) 2 T(id:b,age:b) D(00000007,00000007) C(INSERT 0 1) Z(I)",
+        ],
+    )
+    .await;
+    check(
+        &world,
+        &[&[prepare], &["B _ x 8", "D P _", "E _", "S"], &["D S x", "S"]],
+        &["C(PREPARE) Z(I)", "2 T(id,age) D(8,8) C(INSERT 0 1) Z(I)", "t(1) T(id,age) Z(I)"],
+    )
+    .await;
+    check(
+        &world,
+        &[&["P y INSERT INTO users VALUES ($1, 'y')", "S"], &["Q EXECUTE y(9)"]],
+        &["1 Z(I)", "C(INSERT 0 1) Z(I)"],
+    )
+    .await;
+    check(
+        &world,
+        &[
+            &["P _ PREPARE z AS DELETE FROM users WHERE id = 1", "B _ _", "E _", "S"],
+            &["P _ EXECUTE z", "D S _", "B _ _", "E _", "S"],
+        ],
+        &["1 2 C(PREPARE) Z(I)", "1 t(0) n 2 C(DELETE 1) Z(I)"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_leaves_the_session_in_step() {
+    let world = world("copy").await;
+    let reset = world.direct().await;
+    for (through, extended) in [(false, false), (true, false), (false, true), (true, true)] {
+        reset.batch_execute(RESET).await.unwrap();
+        let mut wire = if through { world.wire().await } else { world.past().await };
+        match extended {
+            false => wire.say(&["Q COPY loose FROM STDIN"]).await,
+            true => wire.say(&["P _ COPY loose FROM STDIN", "B _ _", "E _", "S"]).await,
+        }
+        wire.until(b'G').await;
+        wire.say(&["d wrong\\n"]).await;
+        wire.say(&["H"]).await;
+        // One data message is enough for a text copy to fail only at its end; a bad one in between
+        // fails at once when the server has read enough.
+        wire.send(&frame(b'd', &b"7\tx\n7\tx\n".repeat(20_000))).await;
+        wire.until(b'E').await;
+        // The client has not seen the error yet.
+        wire.say(if extended { &["d 8\\tx\\n", "c", "S"] } else { &["d 8\\tx\\n", "c"] }).await;
+        assert_eq!(wire.hear(1).await, "Z(I)", "{through} {extended}");
+        wire.say(&["Q INSERT INTO users VALUES (4)"]).await;
+        assert_eq!(wire.hear(1).await, "C(INSERT 0 1) Z(I)", "{through} {extended}");
+    }
+}
+
+#[tokio::test]
+async fn copies_go_both_ways_in_both_protocols() {
+    let world = world("copies").await;
+    check(
+        &world,
+        &[
+            &["Q COPY loose FROM STDIN", "d 1\\ta\\n", "d 2\\tb\\n", "c"],
+            &["Q COPY loose TO STDOUT"],
+        ],
+        &["G C(COPY 2) Z(I)", "H d(1\ta) d(2\tb) c C(COPY 2) Z(I)"],
+    )
+    .await;
+    check(
+        &world,
+        &[
+            &["P _ COPY loose FROM STDIN", "B _ _", "E _", "d 1\\ta\\n", "c", "S"],
+            &["Q COPY loose FROM STDIN", "f no"],
+            &["Q SELECT 1"],
+        ],
+        &["1 2 G C(COPY 1) Z(I)", "G E(57014) Z(I)", "T(?column?) D(1) C(SELECT 1) Z(I)"],
+    )
+    .await;
+    // A CopyDone that no COPY waits for is passed over.
+    check(
+        &world,
+        &[&["Q SELECT 1", "c"], &["c", "Q INSERT INTO users VALUES (4) RETURNING id"]],
+        &["T(?column?) D(1) C(SELECT 1) Z(I)", "T(id) D(4) C(INSERT 0 1) Z(I)"],
+    )
+    .await;
 }

@@ -193,6 +193,12 @@ impl Plan {
             Phase::Setup => Step::Unmigrated,
             _ => Step::Uncaptured { tables, reason },
         };
+        Self::of(step)
+    }
+
+    /// The plan of a statement of which the step is known already.
+    #[must_use]
+    pub fn of(step: Step) -> Self {
         Self { statements: vec![Planned { step, tokens: 0..0 }], edits: Vec::new() }
     }
 

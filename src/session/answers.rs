@@ -229,6 +229,7 @@ impl State {
         if !pipe.is_whole(header) {
             return Ok(false);
         }
+        let verb = self.capturing().and_then(|(capture, _)| capture.tag.split(' ').next());
         let applied = match self.pending.front() {
             Some(Expect::Query(query)) => query.applied.as_ref(),
             Some(Expect::Parse { prepared, .. }) => prepared.applied.as_ref(),
@@ -236,7 +237,8 @@ impl State {
             _ => None,
         };
         if let Some(applied) = applied {
-            let moved = reposition(pipe.body(header), |position| applied.client_position(position));
+            let moved =
+                reworded(pipe.body(header), verb, |position| applied.client_position(position));
             pipe.take(header);
             write::message(&mut pipe.output, b'E', |out| out.put_slice(&moved));
         } else {
@@ -317,18 +319,26 @@ fn describe(body: &[u8], added: usize, out: &mut BytesMut) -> Option<()> {
     Some(())
 }
 
-/// An ErrorResponse's fields, with the position moved.
-fn reposition(body: &[u8], moved: impl Fn(usize) -> usize) -> Bytes {
+/// An ErrorResponse's fields as the client's own text would have got them: the position moved, and
+/// the statement called by its verb where a read-only transaction refuses it.
+fn reworded(body: &[u8], verb: Option<&str>, moved: impl Fn(usize) -> usize) -> Bytes {
     let mut out = BytesMut::with_capacity(body.len());
     let mut parts = Body::new(body);
+    let mut read_only = false;
     while let Some(field) = parts.byte().filter(|field| *field != 0) {
         let Some(value) = parts.text() else { break };
         out.put_u8(field);
-        let position = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-        match position.filter(|_| field == b'P') {
-            Some(position) => out.put_slice(moved(position).to_string().as_bytes()),
-            None => out.put_slice(value),
+        match (field, std::str::from_utf8(value), verb) {
+            (b'P', Ok(text), _) => match text.parse() {
+                Ok(position) => out.put_slice(moved(position).to_string().as_bytes()),
+                Err(_) => out.put_slice(value),
+            },
+            (b'M', Ok(text), Some(verb)) if read_only => {
+                out.put_slice(text.replacen("SELECT", verb, 1).as_bytes());
+            }
+            _ => out.put_slice(value),
         }
+        read_only |= field == b'C' && value == b"25006";
         out.put_u8(0);
     }
     out.put_u8(0);

@@ -14,13 +14,12 @@ use std::time::Instant;
 use bytes::{BufMut as _, BytesMut};
 
 use crate::names::TableName;
-use crate::phase::Phase;
 use crate::plan::{Plan, Step};
 use crate::policy::Mode;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
 use crate::session::state::{Broken, State, Work};
-use crate::session::statements::{InSql, Portal, Prepared, Source};
+use crate::session::statements::{Portal, Prepared, Source};
 use crate::wire::{Body, Header, write};
 
 /// Expectations at which the client is made to wait: it has pipelined this far ahead.
@@ -207,7 +206,11 @@ impl State {
             self.statements.bind(&portal, None);
             return self.pass(pipe, header, Expect::Bind);
         };
-        let prepared = self.renewed(pipe, &name, prepared);
+        let mut prepared = self.renewed(pipe, &name, prepared);
+        if prepared.source.is_none() && prepared.is_early(&self.planner.situation) {
+            let (plan, planner) = (Arc::new(self.early()), Arc::clone(&self.planner));
+            prepared = Arc::new(Prepared { plan, planner, source: None, applied: None });
+        }
         let Some(capture) = self.statements.capture(prepared.step()) else {
             self.statements.bind(&portal, Some(Portal { prepared, binary: false }));
             return self.pass(pipe, header, Expect::Bind);
@@ -385,19 +388,20 @@ impl State {
     fn flagged(&self, step: &Step) -> Option<(Vec<TableName>, &'static str)> {
         match step {
             Step::Uncaptured { tables, reason } => Some((tables.clone(), *reason)),
-            Step::Execute(name) => self.flagged_in_sql(self.statements.sql.get(name)?),
+            Step::Execute(name) => {
+                let found = self.statements.get(name.as_bytes())?;
+                if found.is_early(&self.planner.situation) {
+                    return self.flagged(self.early().single()?);
+                }
+                self.flagged(found.step()?)
+            }
             _ => None,
         }
     }
 
-    /// A statement that PREPARE made before `setup` goes on as it was, and may write any table.
-    fn flagged_in_sql(&self, found: &InSql) -> Option<(Vec<TableName>, &'static str)> {
-        let late = found.early && self.planner.situation.phase != Phase::Setup;
-        if !late || matches!(found.step, Step::Read | Step::Other) {
-            return self.flagged(&found.step);
-        }
-        let captured = self.planner.situation.catalog.captured();
-        Some((captured.map(|table| table.name.clone()).collect(), "prepared_before_setup"))
+    /// A statement that was prepared before `setup` goes on as it was, and may write any table.
+    fn early(&self) -> Plan {
+        Plan::unread(&self.planner.situation, "prepared_before_setup")
     }
 
     /// Why the plan is refused: `strict` needs to see the commit coming.

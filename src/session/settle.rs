@@ -14,11 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::capture::Handed;
 use crate::handoff::{Decision, Job, Settled};
-use crate::phase::Phase;
-use crate::plan::Step;
+use crate::plan::{Plan, Step};
 use crate::policy::Mode;
 use crate::session::state::{State, Work};
-use crate::session::statements::InSql;
+use crate::session::statements::Prepared;
 
 impl State {
     /// A statement has ended with this tag.
@@ -53,11 +52,12 @@ impl State {
             }
             Step::Ddl => self.ddl = true,
             Step::Prepare { name, step } => {
-                let early = self.planner.situation.phase == Phase::Setup;
-                self.statements.sql.insert(name, InSql { step: *step, early });
+                let plan = Arc::new(Plan::of(*step));
+                let planner = Arc::clone(&self.planner);
+                let prepared = Prepared { plan, planner, source: None, applied: None };
+                self.statements.put(name.as_bytes(), Arc::new(prepared));
             }
             Step::Deallocate(Some(name)) => {
-                self.statements.sql.remove(&name);
                 self.statements.remove(name.as_bytes());
             }
             Step::Deallocate(None) => self.statements.clear(),

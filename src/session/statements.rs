@@ -1,5 +1,8 @@
 //! The client's prepared statements and portals, as far as their plans are concerned.
 //!
+//! What PREPARE and Parse make has one set of names, as on the server: either can execute or close
+//! what the other has made.
+//!
 //! Invariant: a statement is executed under the plan of the present situation. One that was prepared
 //! under an earlier one (before `setup`, before an ALTER, in another epoch) is prepared anew, under
 //! the same name, before it is bound.
@@ -7,6 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::phase::{Phase, Situation};
 use crate::plan::cache::Planner;
 use crate::plan::{Applied, Capture, Plan, Step};
 
@@ -45,21 +49,19 @@ pub(super) struct Statements {
     named: HashMap<Box<[u8]>, Arc<Prepared>>,
     unnamed_portal: Option<Portal>,
     portals: HashMap<Box<[u8]>, Portal>,
-    /// Statements made by the PREPARE of SQL.
-    pub(super) sql: HashMap<String, InSql>,
-}
-
-/// A statement made by PREPARE.
-#[derive(Clone, Debug)]
-pub(super) struct InSql {
-    pub(super) step: Step,
-    /// It was made before `setup`: what it writes is not captured.
-    pub(super) early: bool,
 }
 
 impl Prepared {
     pub(super) fn step(&self) -> Option<&Step> {
         self.plan.single()
+    }
+
+    /// True where it was made before `setup`, so that what it writes is not captured.
+    pub(super) fn is_early(&self, now: &Situation) -> bool {
+        let then = self.planner.situation.phase;
+        then == Phase::Setup
+            && now.phase != Phase::Setup
+            && !matches!(self.step(), Some(Step::Read | Step::Other) | None)
     }
 }
 
@@ -90,13 +92,14 @@ impl Statements {
     /// `DEALLOCATE ALL`, `DISCARD ALL`.
     pub(super) fn clear(&mut self) {
         self.named.clear();
-        self.sql.clear();
     }
 
     /// The step that is executed: an EXECUTE's is that of the statement it names.
     pub(super) fn executed<'a>(&'a self, step: &'a Step) -> &'a Step {
         match step {
-            Step::Execute(name) => self.sql.get(name).map_or(step, |found| &found.step),
+            Step::Execute(name) => {
+                self.get(name.as_bytes()).and_then(|found| found.step()).unwrap_or(step)
+            }
             step => step,
         }
     }

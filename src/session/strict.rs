@@ -69,7 +69,8 @@ impl State {
             Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
             Step::Entered(tables) => tables.iter().any(|table| table.policy.mode == Mode::Strict),
             Step::Execute(name) => {
-                self.statements.sql.get(name).is_some_and(|found| self.is_strict(&found.step))
+                let found = self.statements.get(name.as_bytes());
+                found.and_then(|found| found.step()).is_some_and(|step| self.is_strict(step))
             }
             _ => false,
         }

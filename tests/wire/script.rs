@@ -15,6 +15,8 @@ use crate::support::PATIENCE;
 /// A session.
 pub(super) struct Wire {
     socket: TcpStream,
+    /// Every field of every error and notice, and every parameter reported.
+    pub(super) details: Vec<String>,
 }
 
 impl Wire {
@@ -22,7 +24,7 @@ impl Wire {
     pub(super) async fn connect(port: u16, database: &str) -> Self {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         login(&mut socket, database).await;
-        Self { socket }
+        Self { socket, details: Vec::new() }
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) {
@@ -47,6 +49,10 @@ impl Wire {
                 break;
             };
             ready += usize::from(tag == b'Z');
+            if matches!(tag, b'E' | b'N' | b'S') {
+                let fields = body.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+                self.details.push(fields.collect::<Vec<_>>().join("|"));
+            }
             heard.extend(write_down(tag, &body));
         }
         heard.join(" ")
