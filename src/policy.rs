@@ -69,6 +69,17 @@ impl Policies {
         Self { lines, otherwise }
     }
 
+    /// The same with another mode for one table, in front of every line.
+    #[must_use]
+    pub fn with_mode(&self, table: &TableName, mode: Mode) -> Self {
+        // Without its outbox a table can be `async` only.
+        let policy = Policy { mode, outbox: true, ..self.of(table) };
+        let mut lines = self.lines.clone();
+        lines.retain(|(pattern, _)| !pattern.is(table));
+        lines.insert(0, (Pattern::exactly(table), policy));
+        Self { lines, otherwise: self.otherwise }
+    }
+
     #[must_use]
     pub fn of(&self, table: &TableName) -> Policy {
         let line = self.lines.iter().find(|(pattern, _)| pattern.fits(table));
@@ -85,6 +96,16 @@ impl Pattern {
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
+    }
+
+    /// One table alone, unless its name holds a `*`.
+    #[must_use]
+    pub fn exactly(table: &TableName) -> Self {
+        Self(format!("{}.{}", table.schema(), table.name()))
+    }
+
+    fn is(&self, table: &TableName) -> bool {
+        *self == Self::exactly(table)
     }
 
     #[must_use]
@@ -107,6 +128,22 @@ fn glob(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_mode_for_one_table_comes_first_and_replaces_the_last_one() {
+        let policy = Policy {
+            mode: Mode::Async,
+            timeout: Duration::from_secs(2),
+            capture: CaptureChoice::Auto,
+            outbox: false,
+        };
+        let policies = Policies::new(vec![(Pattern::new("*"), policy)], policy);
+        let (users, codes) = (TableName::parse("users"), TableName::parse("codes"));
+        let changed = policies.with_mode(&users, Mode::Strict).with_mode(&users, Mode::Blocking);
+        assert_eq!(changed.of(&users), Policy { mode: Mode::Blocking, outbox: true, ..policy });
+        assert_eq!(changed.of(&codes), policy);
+        assert_eq!(changed.lines.len(), 2);
+    }
 
     #[test]
     fn a_star_matches_within_a_schema() {

@@ -8,6 +8,7 @@
 //! Invariant: the exit code says what happened, whatever the output format: 0 done and well, 1 done
 //! and something found, 2 usage or configuration, 3 a database (or the sidecar) was not reached.
 
+mod demo;
 mod run;
 mod setup;
 mod status;
@@ -52,6 +53,7 @@ enum Format {
 enum Verb {
     Run(run::Run),
     Setup(setup::Setup),
+    Demo(demo::Demo),
     Status(status::Status),
 }
 
@@ -117,6 +119,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
     match verb {
         Verb::Run(run) => run.run(config()?, &shared.config).await,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
+        Verb::Demo(demo) => demo.run(out).await,
         Verb::Status(status) => status.run(&config()?, shared.format, out).await,
     }
 }

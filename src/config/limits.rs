@@ -30,10 +30,16 @@ pub struct LimitsConfig {
     pub workers: usize,
     /// Row changes sent to the secondary in one transaction.
     pub batch_rows: usize,
+    /// Strict transactions held open on the secondary at the same time, each on its connection.
+    pub strict: usize,
+    /// Longest time for one transaction on the secondary.
+    pub write_timeout: Duration,
     /// Longest pause between two attempts; the pause doubles from 50 ms up to this.
     pub backoff_max: Duration,
     /// An outbox entry this old belongs to whoever claims it.
     pub grace: Duration,
+    /// Fence entries are kept at least this long.
+    pub fence_keep: Duration,
     /// How often phase, epoch and catalogue are read again.
     pub poll: Duration,
     /// A sidecar that could not confirm its epoch for this long stops answering.
@@ -57,8 +63,11 @@ impl Default for LimitsConfig {
             queue_bytes: 64 << 20,
             workers: 4,
             batch_rows: 500,
-            backoff_max: Duration::from_secs(30),
-            grace: Duration::from_secs(10),
+            strict: 16,
+            write_timeout: Duration::from_secs(15),
+            backoff_max: Duration::from_secs(5),
+            grace: Duration::from_secs(2),
+            fence_keep: Duration::from_secs(600),
             poll: Duration::from_secs(1),
             lease: Duration::from_secs(5),
             hold: Duration::from_secs(30),
@@ -85,8 +94,11 @@ pub(super) fn read(mut section: Section<'_, '_>) -> LimitsConfig {
         queue_bytes: s.read("queue_bytes", default.queue_bytes, unit::size),
         workers: s.read("workers", default.workers, unit::between(1, 256)),
         batch_rows: s.read("batch_rows", default.batch_rows, unit::between(1, 10_000)),
+        strict: s.read("strict", default.strict, unit::between(1, 256)),
+        write_timeout: s.read("write_timeout", default.write_timeout, unit::duration),
         backoff_max: s.read("backoff_max", default.backoff_max, unit::duration),
         grace: s.read("grace", default.grace, unit::duration),
+        fence_keep: s.read("fence_keep", default.fence_keep, unit::duration),
         poll: s.read("poll", default.poll, unit::duration),
         lease: s.read("lease", default.lease, unit::duration),
         hold: s.read("hold", default.hold, unit::duration),

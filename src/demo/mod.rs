@@ -1,4 +1,135 @@
 //! Throwaway servers, and the story of a migration told on them.
+//!
+//! ```text
+//! servers ─▶ schema ─▶ setup ─▶ proxy ◀── load (an auth service's clients)
+//!                                 └──▶ a live table per second ─▶ drain ─▶ compare row by row
+//! ```
+//!
+//! Invariant: nothing outlives the demo: servers and files end with it, however it ends.
 
 pub mod compare;
+mod load;
+mod screen;
 pub mod servers;
+mod stage;
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use crate::admin::Report;
+
+use load::Load;
+use screen::Screen;
+use servers::{Product, ServerError};
+use stage::Stage;
+
+/// Between two looks at the counters.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long the secondary may take to catch up once the load has ended.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What the demo is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub target: Product,
+    /// Clients of the application.
+    pub clients: u64,
+    /// How long they work.
+    pub duration: Duration,
+}
+
+/// Why the demo could not be told to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("could not {action}")]
+    Stage { action: &'static str, source: anyhow::Error },
+    #[error("an application's client failed")]
+    Client(#[source] tokio_postgres::Error),
+    #[error("the secondary had not caught up {} s after the load", DRAIN_TIME_MAX.as_secs())]
+    Behind,
+    #[error("could not compare")]
+    Compare(#[from] compare::CompareError),
+    #[error("could not write")]
+    Output(#[from] io::Error),
+}
+
+/// Tells the whole story; true if both databases are equal at its end.
+pub async fn run(options: &Options, out: &mut impl Write) -> Result<bool, DemoError> {
+    let began = Instant::now();
+    writeln!(out, "Starting PostgreSQL and {}, with an auth service's schema …", options.target)?;
+    let stage = Stage::set(options.target).await?;
+    writeln!(out, "Crossfade is set up and runs on port {}.", stage.port())?;
+    let clients = options.clients;
+    writeln!(out, "{clients} clients sign up, log in, refresh, change and leave through it:\n")?;
+    play(options, &stage, out).await?;
+    let waited = drain(&stage).await?;
+    writeln!(out, "\nThe load has ended; MySQL's side had caught up after {waited:.1?}.")?;
+    let equal = compare_all(&stage, out).await?;
+    stage.strike().await;
+    let verdict = match equal {
+        true => "Every row is the same on both sides",
+        false => "The two sides differ",
+    };
+    writeln!(out, "\n{verdict}. ({:.0?} in all)", began.elapsed())?;
+    Ok(equal)
+}
+
+/// Runs the load and shows what becomes of it.
+async fn play(options: &Options, stage: &Stage, out: &mut impl Write) -> Result<(), DemoError> {
+    let mut load = Load::start(&stage.application(), options.clients).await;
+    let load = load.as_mut().map_err(|error| DemoError::Stage {
+        action: "connect the application's clients",
+        source: anyhow::anyhow!("{error}"),
+    })?;
+    let mut screen = Screen::new();
+    let ends = Instant::now() + options.duration;
+    while Instant::now() < ends {
+        tokio::time::sleep(LOOK_AGAIN.min(ends.saturating_duration_since(Instant::now()))).await;
+        if let Some(error) = load.failed() {
+            return Err(DemoError::Client(error));
+        }
+        screen.show(stage.published(), load.done(), out)?;
+    }
+    load.stop().await.map_err(DemoError::Client)?;
+    screen.end(stage.published(), load.done(), out)?;
+    Ok(())
+}
+
+/// Waits until the outbox is empty: all that was captured has been applied.
+async fn drain(stage: &Stage) -> Result<Duration, DemoError> {
+    let began = Instant::now();
+    while !stage.is_drained().await? {
+        if began.elapsed() > DRAIN_TIME_MAX {
+            return Err(DemoError::Behind);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(began.elapsed())
+}
+
+async fn compare_all(stage: &Stage, out: &mut impl Write) -> Result<bool, DemoError> {
+    let (postgres, mut secondary) = stage.administrators().await?;
+    let tables = compare::tables(&postgres).await?;
+    let report: Report = stage.published().report();
+    let width = tables.iter().map(String::len).max().unwrap_or(0);
+    writeln!(out, "Comparing both databases, row by row:\n")?;
+    let mut all = true;
+    for table in &tables {
+        let compared = compare::compare(&postgres, &mut secondary, table).await?;
+        let dirty = report.tables.get(table).and_then(|table| table.dirty.as_deref());
+        all &= compared.is_equal();
+        let verdict = match (compared.is_equal(), dirty) {
+            (true, None) => "equal".to_owned(),
+            (true, Some(reason)) => format!("equal (marked dirty: {reason})"),
+            (false, _) => format!(
+                "DIFFERENT: {} rows on PostgreSQL alone, {} on the secondary alone",
+                compared.only_postgres.len(),
+                compared.only_secondary.len()
+            ),
+        };
+        writeln!(out, "  {table:width$}  {:>7} rows  {verdict}", compared.rows)?;
+    }
+    Ok(all)
+}

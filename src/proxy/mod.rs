@@ -1,8 +1,8 @@
 //! proxy.yaml → a running sidecar: which tasks there are, in what order they start and end.
 //!
 //! ```text
-//! start:  telemetry ─▶ metrics ─▶ sockets ─▶ watch (health, ledger) ─▶ sessions ─▶ admin
-//! end:    no more accepts ─▶ sessions end (limits.shutdown) ─▶ watch ─▶ admin
+//! start:  telemetry ─▶ metrics ─▶ sockets ─▶ workers (apply, store, watch) ─▶ sessions ─▶ admin
+//! end:    no more accepts ─▶ sessions end (limits.shutdown) ─▶ apply empties its queue ─▶ the rest
 //! ```
 //!
 //! Invariant: a sidecar starts whether or not its databases answer; who cannot be served is told so.
@@ -10,9 +10,12 @@
 //!
 //! Not here: any of the work. Tasks meet at the values they are given here.
 
+mod heard;
 mod login;
+mod modes;
 mod reload;
 mod watch;
+mod workers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,23 +23,24 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::admin::{self, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
-use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::tls::TlsError;
 use crate::config::{Config, ConfigError};
-use crate::handoff::{self, Job, Jobs, Settled};
+use crate::handoff::{self, Jobs};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
+use crate::policy::Policies;
 use crate::session::{
     CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
 };
 use crate::telemetry::Telemetry;
 
 use watch::Databases;
+use workers::Workers;
 
 /// Why the sidecar did not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +82,11 @@ impl Proxy {
         let address = config.listen.address.clone();
         let listener = Listener::bind(address, limits.max_connections, clients).await?;
         let admin = bind_admin(config.admin.address).await?;
-        let parts = Parts::new(&config, &metrics)?;
         let (port, admin_address) = (listener.port(), admin_address(&admin, &config)?);
+        let (parts, jobs) = Parts::new(&config, &metrics)?;
+        let workers = Workers::start(&config, &parts, &metrics, jobs)?;
         let (published, stop) = (parts.published(&metrics), parts.stop.clone());
-        let running = Running { config, file, telemetry, seats: listener.seats(), parts };
+        let running = Running { config, file, telemetry, seats: listener.seats(), parts, workers };
         let task = tokio::spawn(running.run(listener, admin, published.clone()));
         Ok(Self { port, admin: admin_address, published, stop, task })
     }
@@ -128,11 +133,12 @@ struct Parts {
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     cancels: CancelRegistry,
     flow: Arc<Flow>,
-    jobs: Jobs,
+    policies: channel::Sender<Arc<Policies>>,
 }
 
 impl Parts {
-    fn new(config: &Config, metrics: &Metrics) -> Result<Self, StartError> {
+    /// The other half is what comes out of the sessions.
+    fn new(config: &Config, metrics: &Metrics) -> Result<(Self, Jobs), StartError> {
         let limits = &config.limits;
         let situation = channel::Sender::new(Arc::new(Situation::transparent()));
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
@@ -145,7 +151,7 @@ impl Parts {
                 images_bytes_max: limits.transaction_bytes,
             },
         };
-        Ok(Self {
+        let parts = Self {
             stop: channel::Sender::new(false),
             login: channel::Sender::new(Arc::new(login::config(config)?)),
             token: channel::Sender::new(config.admin.token.clone()),
@@ -159,8 +165,9 @@ impl Parts {
             requests: mpsc::channel(REQUESTS_MAX),
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
-            jobs,
-        })
+            policies: channel::Sender::new(Arc::new(config.tables.clone())),
+        };
+        Ok((parts, jobs))
     }
 
     fn published(&self, metrics: &Metrics) -> Published {
@@ -192,11 +199,11 @@ struct Running {
     telemetry: Option<Telemetry>,
     seats: Arc<Seats>,
     parts: Parts,
+    workers: Workers,
 }
 
 impl Running {
     async fn run(mut self, listener: Listener, admin: TcpListener, published: Published) {
-        let mut watchers = self.watch();
         let (admin_stop, admin_stopped) = channel::channel(false);
         let admin = tokio::spawn(admin::serve(admin, published, admin_stopped));
         let sessions = listener.serve(self.parts.services(), self.config.limits.shutdown);
@@ -204,47 +211,16 @@ impl Running {
         let left = loop {
             tokio::select! {
                 Some(request) = self.parts.requests.1.recv() => self.answer(request),
-                Some(job) = self.parts.jobs.receiver.recv() => self.leave_to_outbox(job),
                 left = &mut sessions => break left.unwrap_or(0),
             }
         };
         if left > 0 {
             warn!(sessions = left, "sessions were still open at the end of limits.shutdown");
         }
-        watchers.shutdown().await;
+        self.workers.finish(self.config.limits.shutdown).await;
         admin_stop.send_replace(true);
         drop(admin.await);
         info!("stopped");
-    }
-
-    fn watch(&self) -> JoinSet<()> {
-        let (parts, limits) = (&self.parts, &self.config.limits);
-        let mut watchers = JoinSet::new();
-        watchers.spawn(watch::primary(
-            parts.databases.subscribe(),
-            limits.poll,
-            parts.health.clone(),
-            parts.ledger.clone(),
-        ));
-        let link = LinkLimits { connect_timeout: limits.connect_timeout, ..LinkLimits::default() };
-        let (databases, health) = (parts.databases.subscribe(), parts.health.clone());
-        watchers.spawn(watch::secondary(databases, limits.poll, link, health));
-        watchers
-    }
-
-    /// Giving a job up is always safe: whoever waits is told that it comes later, or sees the
-    /// answer's sender dropped.
-    fn leave_to_outbox(&self, job: Job) {
-        let (bytes, done) = match job {
-            Job::Apply { bytes, done, .. } => (bytes, done),
-            Job::Drain { done } => (0, done),
-            Job::Strict(_) | Job::Dirty { .. } | Job::Reload => (0, None),
-        };
-        self.parts.jobs.release(bytes);
-        if let Some(done) = done {
-            // Whoever waited may have left.
-            let _ = done.send(Settled::Deferred);
-        }
     }
 
     fn answer(&mut self, request: Request) {
@@ -257,8 +233,8 @@ impl Running {
                 // Whoever asked may have given up waiting.
                 drop(reply.send(taken));
             }
-            Request::SetMode { reply, .. } => {
-                drop(reply.send(Err("nothing is set up yet".to_owned())));
+            Request::SetMode { table, mode, reply } => {
+                drop(reply.send(self.set_mode(&table, mode)));
             }
         }
     }

@@ -33,6 +33,7 @@ impl Running {
             }
             changed
         });
+        self.take_policies(config.tables.clone());
         self.seats.set_max(config.limits.max_connections);
         self.parts.flow.handoff.set_bytes_max(config.limits.queue_bytes);
         self.config = config;

@@ -1,0 +1,185 @@
+//! What the demo plays on: two servers, the application's schema, and Crossfade between them.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio_postgres::{Client, NoTls};
+
+use crate::admin::Published;
+use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::postgres::connect::Connector;
+use crate::catalog::naming::Naming;
+use crate::config::Config;
+use crate::control::setup::Extent;
+use crate::control::{self, Ends};
+use crate::proxy::Proxy;
+
+use super::DemoError;
+use super::servers::{self, Product, Server};
+
+const DATABASE: &str = "auth";
+/// The application's own role: no superuser, and it owns its tables.
+const ROLE: &str = "auth_service";
+const SCHEMA: &str = include_str!("schema.sql");
+
+pub(super) struct Stage {
+    postgres: Server,
+    secondary: Server,
+    proxy: Proxy,
+    port: u16,
+    /// Asks about the outbox.
+    watcher: Client,
+    _directory: Directory,
+}
+
+impl Stage {
+    /// Starts the servers, creates the schema as the application's owner would, runs `setup`, and
+    /// starts the sidecar.
+    pub(super) async fn set(target: Product) -> Result<Self, DemoError> {
+        let (postgres, secondary) = start(target).await?;
+        let staged = async {
+            create(&postgres, &secondary).await?;
+            let directory = Directory::new()?;
+            let (file, config) = configure(&directory, &postgres, &secondary)?;
+            set_up(&config).await?;
+            let proxy = Proxy::start(config, file, None).await?;
+            let port = proxy.port.context("the proxy listens on TCP")?;
+            let watcher = login(&postgres, "postgres", DATABASE).await?;
+            anyhow::Ok((directory, proxy, port, watcher))
+        };
+        let action = "set the stage";
+        let (directory, proxy, port, watcher) =
+            staged.await.map_err(|source| DemoError::Stage { action, source })?;
+        Ok(Self { postgres, secondary, proxy, port, watcher, _directory: directory })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn published(&self) -> &Published {
+        self.proxy.published()
+    }
+
+    /// How the application connects: to Crossfade, and otherwise as ever.
+    pub(super) fn application(&self) -> tokio_postgres::Config {
+        client(self.port, ROLE, DATABASE)
+    }
+
+    pub(super) async fn is_drained(&self) -> Result<bool, DemoError> {
+        let question = "SELECT NOT EXISTS (SELECT FROM crossfade.outbox)";
+        let row = self.watcher.query_one(question, &[]).await;
+        row.map(|row| row.get(0))
+            .map_err(|source| DemoError::Stage { action: "read the outbox", source: source.into() })
+    }
+
+    /// Connections to both servers, past Crossfade.
+    pub(super) async fn administrators(&self) -> Result<(Client, mysql_async::Conn), DemoError> {
+        let both = async {
+            let postgres = login(&self.postgres, "postgres", DATABASE).await?;
+            let url = self.secondary.url(DATABASE);
+            anyhow::Ok((postgres, mysql_async::Conn::from_url(url).await?))
+        };
+        both.await.map_err(|source| DemoError::Stage { action: "reach the servers", source })
+    }
+
+    /// Ends Crossfade, then the servers.
+    pub(super) async fn strike(self) {
+        self.proxy.stopper().send_replace(true);
+        self.proxy.ended().await;
+        // Dropping a server waits for it, which would hold the runtime up.
+        let servers = (self.postgres, self.secondary);
+        drop(tokio::task::spawn_blocking(|| drop(servers)).await);
+    }
+}
+
+/// Both at once: each takes a second or two the first time.
+async fn start(target: Product) -> Result<(Server, Server), DemoError> {
+    let begin = |product| {
+        tokio::task::spawn_blocking(move || Server::start(product, servers::Options::default()))
+    };
+    let (postgres, secondary) = tokio::join!(begin(Product::Postgres), begin(target));
+    let ended = |_| DemoError::Stage {
+        action: "start a server",
+        source: anyhow::anyhow!("the start was cut short"),
+    };
+    Ok((postgres.map_err(ended)??, secondary.map_err(ended)??))
+}
+
+async fn create(postgres: &Server, secondary: &Server) -> anyhow::Result<()> {
+    let administrator = login(postgres, "postgres", "postgres").await?;
+    let password = servers::PASSWORD;
+    let role = format!("CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'");
+    administrator.batch_execute(&role).await?;
+    let database = format!("CREATE DATABASE {DATABASE} OWNER {ROLE}");
+    administrator.batch_execute(&database).await?;
+    login(postgres, ROLE, DATABASE).await?.batch_execute(SCHEMA).await?;
+    // The server has no database of that name yet, so this goes without one.
+    let url = secondary.url("");
+    let mut conn = mysql_async::Conn::from_url(url).await?;
+    let database = format!("CREATE DATABASE {DATABASE}");
+    mysql_async::prelude::Queryable::query_drop(&mut conn, database).await?;
+    Ok(())
+}
+
+fn configure(
+    directory: &Directory,
+    postgres: &Server,
+    secondary: &Server,
+) -> anyhow::Result<(PathBuf, Config)> {
+    let text = format!(
+        "listen: {{ address: \"127.0.0.1:0\" }}\n\
+         admin: {{ address: \"127.0.0.1:0\" }}\n\
+         from: {{ url: \"{}\" }}\n\
+         to: {{ url: \"{}\" }}\n\
+         tables:\n  logs: {{ mode: async }}\n  codes: {{ mode: strict, timeout: 5s }}\n  \
+         \"*\": {{ mode: blocking, timeout: 2s }}\n",
+        postgres.url(DATABASE),
+        secondary.url(DATABASE),
+    );
+    let file = directory.0.join("proxy.yaml");
+    std::fs::write(&file, text).context("write proxy.yaml")?;
+    let config = Config::load(&file)?;
+    Ok((file, config))
+}
+
+async fn set_up(config: &Config) -> anyhow::Result<()> {
+    let ends = Ends {
+        from: Connector::new(config.from.clone())?,
+        to: config.to.clone(),
+        limits: LinkLimits::default(),
+    };
+    let naming = Naming::default();
+    control::setup::setup(&ends, &config.tables, &naming, Extent::Create).await?;
+    Ok(())
+}
+
+fn client(port: u16, user: &str, database: &str) -> tokio_postgres::Config {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user(user).password(servers::PASSWORD).dbname(database);
+    config
+}
+
+async fn login(server: &Server, user: &str, database: &str) -> anyhow::Result<Client> {
+    let (client, connection) = client(server.port(), user, database).connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// A directory that goes when it is dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("crossfade-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path).context("create a directory")?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What cannot be removed is in the system's own directory for such things.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,109 @@
+//! The tasks beside the sessions: what applies, what knows where things stand, what looks.
+
+use std::time::Duration;
+
+use tokio::sync::watch as channel;
+use tokio::task::JoinSet;
+
+use crate::apply::{self, Applier, ApplyLimits, ApplyMetrics};
+use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::postgres::connect::Connector;
+use crate::catalog::naming::Naming;
+use crate::config::{Config, LimitsConfig};
+use crate::control::Ends;
+use crate::control::store::{Sidecar, Store, StoreMetrics};
+use crate::handoff::Jobs;
+use crate::metrics::Metrics;
+
+use super::{Parts, StartError, heard, watch};
+
+/// Tasks under way.
+#[derive(Debug)]
+pub(super) struct Workers {
+    applier: Applier,
+    /// Tasks that are ended as they are: nothing depends on their last step.
+    others: JoinSet<()>,
+    store: tokio::task::JoinHandle<()>,
+    stop_store: channel::Sender<bool>,
+}
+
+impl Workers {
+    pub(super) fn start(
+        config: &Config,
+        parts: &Parts,
+        metrics: &Metrics,
+        jobs: Jobs,
+    ) -> Result<Self, StartError> {
+        let limits = &config.limits;
+        let primary = Connector::new(config.from.clone())?;
+        let (applier, signals) = apply::start(
+            primary.clone(),
+            config.to.clone(),
+            apply_limits(limits),
+            parts.situation.subscribe(),
+            jobs,
+            ApplyMetrics::register(metrics.own())?,
+        );
+        let ends = Ends { from: primary.clone(), to: config.to.clone(), limits: link(limits) };
+        let (store, nudge) = Store::new(
+            ends,
+            Naming::default(),
+            parts.policies.subscribe(),
+            parts.situation.clone(),
+            limits.poll,
+            sidecar(config),
+            StoreMetrics::register(metrics.own())?,
+        );
+        let (stop_store, store_stopped) = channel::channel(false);
+        let mut others = JoinSet::new();
+        others.spawn(heard::run(primary, signals, nudge));
+        look(&mut others, config, parts);
+        let store = tokio::spawn(store.run(store_stopped));
+        Ok(Self { applier, others, store, stop_store })
+    }
+
+    /// Applies what the sessions handed over, for `patience` at most, and ends everything.
+    pub(super) async fn finish(mut self, patience: Duration) {
+        self.applier.finish(patience).await;
+        self.stop_store.send_replace(true);
+        if tokio::time::timeout(patience, &mut self.store).await.is_err() {
+            self.store.abort();
+        }
+        self.others.shutdown().await;
+    }
+}
+
+/// Health and ledger, for the admin port.
+fn look(tasks: &mut JoinSet<()>, config: &Config, parts: &Parts) {
+    let poll = config.limits.poll;
+    let (health, ledger) = (parts.health.clone(), parts.ledger.clone());
+    tasks.spawn(watch::primary(parts.databases.subscribe(), poll, health, ledger));
+    let (databases, health) = (parts.databases.subscribe(), parts.health.clone());
+    tasks.spawn(watch::secondary(databases, poll, link(&config.limits), health));
+}
+
+fn sidecar(config: &Config) -> Sidecar {
+    Sidecar {
+        id: format!("{:016x}", rand::random::<u64>()),
+        address: config.listen.address.to_string(),
+        lease: config.limits.lease,
+    }
+}
+
+fn link(limits: &LimitsConfig) -> LinkLimits {
+    LinkLimits { connect_timeout: limits.connect_timeout, ..LinkLimits::default() }
+}
+
+fn apply_limits(limits: &LimitsConfig) -> ApplyLimits {
+    ApplyLimits {
+        workers: limits.workers,
+        batch_rows: limits.batch_rows,
+        strict: limits.strict,
+        grace: limits.grace,
+        write_timeout: limits.write_timeout,
+        backoff_max: limits.backoff_max,
+        poll: limits.poll,
+        fence_keep: limits.fence_keep,
+        link: link(limits),
+    }
+}
