@@ -133,7 +133,9 @@ async fn metrics(State(published): State<Published>) -> Response {
 
 async fn readiness(State(published): State<Published>) -> impl IntoResponse {
     let health = Arc::clone(&published.health.borrow());
-    let status = match health.primary.answers {
+    // Until the first look at the migration's state, clients would only wait.
+    let known = published.situation.borrow().server > 0;
+    let status = match health.primary.answers && known {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -27,9 +27,10 @@ mod statements;
 mod strict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::backend::stream::Stream;
 
@@ -52,6 +53,9 @@ pub struct Services {
     pub shutdown: watch::Receiver<bool>,
 }
 
+/// How long a client's first statement may wait for a sidecar that has just started.
+const SITUATION_WAIT: Duration = Duration::from_secs(10);
+
 /// Whether there was room for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -64,7 +68,18 @@ pub enum Admission {
 pub async fn run(stream: Stream, admission: Admission, services: Services) {
     // Boxed, so that the memory of a login is given back before the session begins.
     match Box::pin(login::enter(stream, admission, &services)).await {
-        Ok(Some(established)) => {
+        Ok(Some(mut established)) => {
+            if !services.flow.planners.known(SITUATION_WAIT).await {
+                warn!("client refused: the migration's state is not known yet");
+                let refusal =
+                    Fatal::new("57P03", "Crossfade does not know the migration's state yet").hint(
+                        "Its own role has to reach PostgreSQL; see its log and /health/readiness.",
+                    );
+                // The client may have left; there is nothing else to tell it.
+                drop(established.client.write_all(&refusal.encode()).await);
+                established.client.shutdown().await;
+                return;
+            }
             serve::serve(established, services.flow, services.shutdown).await;
         }
         Ok(None) => {}

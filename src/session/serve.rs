@@ -93,6 +93,16 @@ impl Planners {
         Arc::clone(&current)
     }
 
+    /// Waits for the first situation, for `patience` at most; true once there is one.
+    ///
+    /// A sidecar that has just started does not know whether the statement it is given has to be
+    /// captured, so it must not pass one on yet.
+    pub(super) async fn known(&self, patience: Duration) -> bool {
+        let mut situation = self.situation.clone();
+        let known = situation.wait_for(|situation| situation.server > 0);
+        timeout(patience, known).await.is_ok_and(|known| known.is_ok())
+    }
+
     /// The current planner, where it is not `known`.
     pub(super) fn newer(&self, known: &Arc<Planner>) -> Option<Arc<Planner>> {
         let same = Arc::ptr_eq(&self.situation.borrow(), &known.situation);

@@ -306,7 +306,7 @@ impl Worker {
         self.client
             .execute(
                 "DELETE FROM codes c USING (SELECT code FROM codes WHERE consumed_at IS NOT NULL \
-                 ORDER BY code LIMIT 20 FOR UPDATE SKIP LOCKED) old WHERE c.code = old.code",
+                 ORDER BY code LIMIT 5 FOR UPDATE SKIP LOCKED) old WHERE c.code = old.code",
                 &[],
             )
             .await?;
