@@ -12,6 +12,7 @@ use crossfade::backend::from_url::{Host, RootSource, SslMode};
 use crossfade::listener::{Address, ListenError, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::PATIENCE;
 use gate::{Gate, Leg, ROLES, Raw, psql, server};
 
 const WHO: &str = "SELECT current_user, (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())";
@@ -304,4 +305,38 @@ async fn a_login_leaves_what_the_client_sent_early_to_the_session() {
     raw.send(&bytes).await;
     raw.until(b'Z').await;
     assert_eq!(raw.until(b'D').await, b"\0\x01\0\0\0\x05early");
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_open_transactions_end_and_tells_idle_clients() {
+    let mut gate = Gate::start(|gate| gate.patience(PATIENCE)).await;
+    let mut idle = Raw::log_in(&gate, "trusted").await;
+    let mut busy = Raw::log_in(&gate, "trusted").await;
+    busy.query("BEGIN").await;
+    busy.until(b'Z').await;
+    let mut halfway = Raw::connect(&gate).await;
+    halfway.send(&gate::startup(3 << 16, &[("user", "scram"), ("database", "postgres")])).await;
+    assert_eq!(halfway.message().await.0, b'R');
+
+    gate.shut_down();
+    assert_eq!(idle.error().await["C"], "57P01");
+    assert_eq!(halfway.error().await["C"], "57P03");
+    busy.query("SELECT 'still here'").await;
+    assert_eq!(busy.until(b'D').await, b"\0\x01\0\0\0\x0astill here");
+    busy.until(b'Z').await;
+    gate.until(|| async { !gate.accepts().await }).await;
+    busy.query("COMMIT").await;
+    busy.until(b'Z').await;
+    assert_eq!(busy.error().await["C"], "57P01");
+    assert_eq!(gate.closed().await, 0);
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_ever() {
+    let mut gate = Gate::start(|gate| gate.patience(Duration::from_millis(50))).await;
+    let mut busy = Raw::log_in(&gate, "trusted").await;
+    busy.query("BEGIN").await;
+    busy.until(b'Z').await;
+    gate.shut_down();
+    assert_eq!(gate.closed().await, 1);
 }

@@ -26,6 +26,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -114,6 +115,7 @@ pub(super) struct Plan {
     users: BTreeMap<String, String>,
     sessions_max: usize,
     timeout: Duration,
+    patience: Duration,
     directory: PathBuf,
 }
 
@@ -165,6 +167,11 @@ impl Plan {
         Self { timeout, ..self }
     }
 
+    /// How long a shutdown waits for those inside.
+    pub(super) fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// The authority that signed the gate's own certificate.
     pub(super) fn ca(&self) -> PathBuf {
         self.directory.join("ca.crt")
@@ -178,6 +185,7 @@ pub(super) struct Gate {
     directory: PathBuf,
     pub(super) services: Services,
     shutdown: watch::Sender<bool>,
+    serving: Option<JoinHandle<usize>>,
     _login: watch::Sender<Arc<LoginConfig>>,
 }
 
@@ -219,13 +227,14 @@ impl Gate {
             users,
             sessions_max: 50,
             timeout,
+            patience: Duration::ZERO,
             directory,
         });
         Self::open(plan).await
     }
 
     async fn open(plan: Plan) -> Self {
-        let Plan { leg, unix, url, users, sessions_max, timeout, directory } = plan;
+        let Plan { leg, unix, url, users, sessions_max, timeout, patience, directory } = plan;
         let files = TlsFiles {
             cert: directory.join("server.crt"),
             key: directory.join("server.key"),
@@ -256,8 +265,18 @@ impl Gate {
             (Address::Tcp { host, .. }, Some(port)) => Address::Tcp { host, port },
             (wanted, _) => wanted,
         };
-        tokio::spawn(listener.serve(services.clone(), Duration::ZERO));
-        Self { leg, address, directory, services, shutdown, _login: login }
+        let serving = tokio::spawn(listener.serve(services.clone(), patience));
+        Self { leg, address, directory, services, shutdown, serving: Some(serving), _login: login }
+    }
+
+    /// Asks everybody to leave.
+    pub(super) fn shut_down(&self) {
+        self.shutdown.send_replace(true);
+    }
+
+    /// How many were still inside when the shutdown's patience was over.
+    pub(super) async fn closed(&mut self) -> usize {
+        self.serving.take().unwrap().await.unwrap()
     }
 
     pub(super) fn address(&self) -> Address {
@@ -282,6 +301,12 @@ impl Gate {
     pub(super) async fn socket(&self) -> TcpStream {
         let Address::Tcp { host, port } = &self.address else { panic!("a TCP gate") };
         TcpStream::connect((host.as_str(), *port)).await.unwrap()
+    }
+
+    /// Whether anybody listens.
+    pub(super) async fn accepts(&self) -> bool {
+        let Address::Tcp { host, port } = &self.address else { panic!("a TCP gate") };
+        TcpStream::connect((host.as_str(), *port)).await.is_ok()
     }
 
     /// A TLS client that does not send SSLRequest first.
