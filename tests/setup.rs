@@ -297,6 +297,52 @@ async fn the_guard_refuses_what_is_not_this_epoch_here() {
     assert!(left.unwrap().is_empty(), "the triggers go with the schema");
 }
 
+#[tokio::test]
+async fn a_role_without_rights_is_told_each_grant_and_needs_no_more() {
+    let world = World::bare(Target::MariaDb, "").await;
+    let (admin, app) = (world.admin().await, world.direct().await);
+    app.batch_execute(
+        "CREATE SCHEMA auth; CREATE TABLE auth.users (id integer PRIMARY KEY, name text); \
+         CREATE TABLE codes (id integer PRIMARY KEY, u integer REFERENCES auth.users ON DELETE CASCADE)",
+    )
+    .await
+    .unwrap();
+    let role = format!("crossfade_{}", world.database);
+    let (drop, create) = (
+        format!("DROP ROLE IF EXISTS {role}"),
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"),
+    );
+    admin.batch_execute(&drop).await.unwrap();
+    admin.batch_execute(&create).await.unwrap();
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    let login = format!("postgres:{}@", crossfade::demo::servers::PASSWORD);
+    assert!(text.contains(&login));
+    std::fs::write(&world.config, text.replace(&login, &format!("{role}:secret@"))).unwrap();
+
+    let (code, refused) = process::verb(&world.config, &["setup"]);
+    assert_eq!(code, Some(1), "{refused}");
+    assert!(refused.contains("nothing was changed"), "{refused}");
+    let (code, found) = process::verb(&world.config, &["check"]);
+    assert_eq!(code, Some(1), "{found}");
+    let grants = found.lines().map(str::trim).filter(|line| line.starts_with("GRANT "));
+    let grants: Vec<&str> = grants.filter_map(|line| line.split(';').next()).collect();
+    assert_eq!(grants.len(), 4, "{found}");
+    admin.batch_execute(&grants.join(";")).await.unwrap();
+    world.verb(&["check"]);
+    let json = world.verb(&["check", "--format", "json"]);
+    assert!(json.starts_with("[{\"severity\":\"warning\""), "{json}");
+
+    world.setup();
+    app.batch_execute(
+        "INSERT INTO auth.users VALUES (1); INSERT INTO codes VALUES (1, 1); DELETE FROM auth.users",
+    )
+    .await
+    .unwrap();
+    let keys = BTreeMap::from([("one", "ROW(1)")]);
+    assert_eq!(entries(&admin, &keys).await, ["codes I one", "codes D one"]);
+    world.setup();
+}
+
 /// A store at work.
 struct Watching {
     situation: watch::Receiver<Arc<Situation>>,

@@ -10,6 +10,7 @@
 //! Invariant: a `Catalog` is immutable; a change of the schema makes a new one with a higher
 //! version. Images are decoded with the very catalogue they were captured under, or dropped.
 
+pub mod check;
 pub mod choose;
 pub mod ddl;
 pub mod map;

@@ -8,6 +8,7 @@
 //! Invariant: the exit code says what happened, whatever the output format: 0 done and well, 1 done
 //! and something found, 2 usage or configuration, 3 a database (or the sidecar) was not reached.
 
+mod check;
 mod demo;
 mod run;
 mod setup;
@@ -51,6 +52,7 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Check(check::Check),
     Run(run::Run),
     Setup(setup::Setup),
     Demo(demo::Demo),
@@ -117,6 +119,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
     let Arguments { verb, shared } = arguments;
     let config = || Config::load(&shared.config);
     match verb {
+        Verb::Check(check) => check.run(&config()?, shared.format, out).await,
         Verb::Run(run) => run.run(config()?, &shared.config).await,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
         Verb::Demo(demo) => demo.run(out).await,

@@ -6,6 +6,7 @@ use anyhow::anyhow;
 
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::postgres::connect::Connector;
+use crate::catalog::check::Wanted;
 use crate::catalog::naming::Naming;
 use crate::config::Config;
 use crate::control::setup::{Extent, Report, Step, setup};
@@ -60,6 +61,11 @@ pub(super) fn ends(config: &Config) -> Result<Ends, Failure> {
         ..LinkLimits::default()
     };
     Ok(Ends { from, to: config.to.clone(), limits })
+}
+
+/// What `config` asks of the servers' limits.
+pub(super) fn wanted(config: &Config) -> Wanted {
+    Wanted { connections: config.limits.max_connections, workers: config.limits.workers }
 }
 
 /// A database that says no is a finding; one that does not answer is not reachable.

@@ -8,12 +8,14 @@
 //! Invariant: the databases are the truth. What a sidecar knows is what it read there, so any number
 //! of sidecars agree, and one that restarts knows what it knew.
 
+pub mod preflight;
 pub mod setup;
 pub mod store;
 
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::{ToUrl, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Connector};
+use crate::catalog::check::Obstacle;
 
 /// Both databases, as proxy.yaml names them.
 #[derive(Clone, Debug)]
@@ -35,8 +37,15 @@ pub enum ControlError {
     /// MySQL's messages about DDL hold names, never values of rows.
     #[error("MySQL refused to {action}")]
     MySql { action: String, source: mysql_async::Error },
+    /// Each obstacle on lines of its own.
+    #[error("nothing was changed, since:{}", list(.0))]
+    Blocked(Vec<Obstacle>),
     #[error("could not read MySQL's schema")]
     Facts(#[source] WriteError),
+}
+
+fn list(obstacles: &[Obstacle]) -> String {
+    obstacles.iter().map(|obstacle| format!("\n{obstacle}")).collect()
 }
 
 impl ControlError {

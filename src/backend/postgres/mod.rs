@@ -12,4 +12,5 @@
 
 pub mod connect;
 pub mod control;
+pub mod facts;
 pub mod introspect;

@@ -1,3 +1,5 @@
+//! MySQL's schema, construct by construct, as text.
+
 use super::*;
 use crate::catalog::{Action, CheckConstraint, ForeignKey, Index, Unique};
 use expect_test::{Expect, expect};

@@ -16,8 +16,9 @@ use tokio_postgres::Client;
 
 use crate::backend::mysql::{Link, facts};
 use crate::backend::postgres::introspect::{self, Reading};
+use crate::catalog::check::{Obstacle, Severity, Wanted};
 use crate::catalog::naming::Naming;
-use crate::control::{ControlError, Ends};
+use crate::control::{ControlError, Ends, preflight};
 use crate::names::{TableId, TableName, quote_pg};
 use crate::policy::Policies;
 
@@ -77,6 +78,14 @@ pub async fn setup(
     }
     let reading = introspect::read(&client, policies, naming).await;
     let reading = reading.map_err(|source| postgres("read the catalogue", source))?;
+    // What the limits ask for makes warnings only, which are `check`'s to show.
+    let wanted = Wanted { connections: 0, workers: 0 };
+    let obstacles = preflight::obstacles(&client, &mut link, &reading, wanted).await?;
+    let blockers: Vec<Obstacle> =
+        obstacles.into_iter().filter(|o| o.severity == Severity::Blocker).collect();
+    if !blockers.is_empty() {
+        return Err(ControlError::Blocked(blockers));
+    }
     let standing = standing(&client).await.map_err(|source| postgres("read its state", source))?;
     let existing = facts::existing(link.conn()).await.map_err(ControlError::Facts)?;
     let plan = Plan::new(&reading, &existing, link.flavor(), &standing);
@@ -119,7 +128,7 @@ async fn run_postgres(client: &Client, action: &str, sql: &str) -> Result<(), Co
     client.batch_execute(sql).await.map_err(|source| postgres(action, source))
 }
 
-fn postgres(action: &str, source: tokio_postgres::Error) -> ControlError {
+pub(super) fn postgres(action: &str, source: tokio_postgres::Error) -> ControlError {
     ControlError::Postgres { action: action.to_owned(), source }
 }
 

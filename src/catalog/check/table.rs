@@ -1,0 +1,195 @@
+//! Obstacles of one table, and of tables that get in each other's way.
+
+use std::collections::HashMap;
+
+use crate::catalog::check::{Found, PrimaryFacts, SecondaryFacts, Severity};
+use crate::catalog::choose::{Circumstances, needs_trigger, wanted};
+use crate::catalog::map::{KEY_BYTES_MAX, index_bytes};
+use crate::catalog::{Capture, Catalog, Table, ddl};
+use crate::names::{TableName, quote_pg};
+use crate::policy::{CaptureChoice, Mode};
+use crate::value::PgType;
+
+/// Two tables with one name in MySQL.
+pub(super) fn names(catalog: &Catalog, secondary: &SecondaryFacts, found: &mut Found) {
+    let fold = |name: &str| match secondary.lower_case_table_names {
+        0 => name.to_owned(),
+        _ => name.to_lowercase(),
+    };
+    let mut taken: HashMap<String, Vec<&TableName>> = HashMap::new();
+    for table in catalog.tables.values().filter(|table| ddl::migrates(table)) {
+        taken.entry(fold(&table.target)).or_default().push(&table.name);
+    }
+    for (target, mut tables) in taken {
+        tables.sort();
+        if let [first, rest @ ..] = tables.as_slice()
+            && !rest.is_empty()
+        {
+            let others: Vec<String> = rest.iter().map(ToString::to_string).collect();
+            let what = format!("is called \"{target}\" in MySQL, as is {}", others.join(", "));
+            let advice = "Rename one of them, or set `mode: off` for it.";
+            found.add(Severity::Blocker, Some(first), what, advice);
+        }
+    }
+}
+
+pub(super) fn one(
+    table: &Table,
+    circumstances: &Circumstances,
+    primary: &PrimaryFacts,
+    found: &mut Found,
+) {
+    if table.policy.mode == Mode::Off {
+        return;
+    }
+    let capture = wanted(table, circumstances);
+    if let Capture::Impossible(reason) = capture {
+        let (what, advice) = excluded(table, reason);
+        found.add(Severity::Excluded, Some(&table.name), what, advice);
+        return;
+    }
+    key(table, found);
+    columns(table, found);
+    captured(table, circumstances, &capture, primary, found);
+    rights(table, circumstances, &capture, primary, found);
+}
+
+fn excluded(table: &Table, reason: &str) -> (String, String) {
+    let name = table.name.quoted();
+    let off = "or set `mode: off` for it.";
+    match reason {
+        "no_primary_key" => (
+            "it has no primary key".to_owned(),
+            format!("ALTER TABLE {name} ADD PRIMARY KEY (…);  {off}"),
+        ),
+        "unlogged" => {
+            ("it is unlogged".to_owned(), format!("ALTER TABLE {name} SET LOGGED;  {off}"))
+        }
+        "deferrable_key" => (
+            "its primary key is deferrable".to_owned(),
+            format!("Make the primary key NOT DEFERRABLE, {off}"),
+        ),
+        "inheritance" => (
+            "it takes part in table inheritance".to_owned(),
+            format!("Use declarative partitioning instead, {off}"),
+        ),
+        "unsupported_type" => {
+            let odd =
+                table.columns.iter().filter_map(|column| match column.type_ref.pg_type.element() {
+                    PgType::Unsupported(_) | PgType::Array(_) => {
+                        Some(format!("{} ({})", column.name, column.type_name))
+                    }
+                    _ => None,
+                });
+            let odd: Vec<String> = odd.collect();
+            (
+                format!("types that MySQL has no equal for: {}", odd.join(", ")),
+                format!("Change or drop these columns, {off}"),
+            )
+        }
+        other => (other.replace('_', " "), "Set `mode: off` for it.".to_owned()),
+    }
+}
+
+/// A key whose columns have lengths of their own can be longer than InnoDB takes.
+fn key(table: &Table, found: &mut Found) {
+    let bytes: u32 = table.key_columns().filter_map(|column| index_bytes(&column.target)).sum();
+    let whole = table.key_columns().all(|column| index_bytes(&column.target).is_some());
+    if KEY_BYTES_MAX < bytes || !whole {
+        let what = "its primary key is too long for MySQL, or of a type that cannot be one";
+        let advice = format!(
+            "Shorten the key's columns to {} characters in all, or set `mode: off` for it.",
+            KEY_BYTES_MAX / 4
+        );
+        found.add(Severity::Blocker, Some(&table.name), what, advice);
+    }
+}
+
+fn columns(table: &Table, found: &mut Found) {
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    for column in &table.columns {
+        if let Some(other) = seen.insert(column.name.to_lowercase(), &column.name) {
+            let what = format!(
+                "columns \"{other}\" and \"{}\" are one name to MySQL, which ignores case",
+                column.name
+            );
+            found.add(Severity::Blocker, Some(&table.name), what, "Rename one of them.");
+        }
+        let nondeterministic = column
+            .collation
+            .as_ref()
+            .filter(|_| table.key.iter().any(|at| table.columns[*at].name == column.name));
+        if let Some(collation) = nondeterministic {
+            let what = format!("key column \"{}\" has collation \"{collation}\"", column.name);
+            let advice = "MySQL compares the key byte by byte: keys that are equal only by the \
+                          collation are two rows there.";
+            found.add(Severity::Warning, Some(&table.name), what, advice);
+        }
+    }
+}
+
+fn captured(
+    table: &Table,
+    circumstances: &Circumstances,
+    capture: &Capture,
+    primary: &PrimaryFacts,
+    found: &mut Found,
+) {
+    let reason = needs_trigger(table, circumstances);
+    match (capture, reason, table.policy.capture) {
+        (Capture::Trigger, Some(reason), CaptureChoice::Auto) => {
+            let what = format!("captured by a trigger, since {reason}");
+            found.add(Severity::Warning, Some(&table.name), what, "");
+        }
+        (Capture::Returning, Some(reason), _) => {
+            let what = format!("`capture: returning` does not see every write: {reason}");
+            found.add(Severity::Warning, Some(&table.name), what, "Leave `capture` at auto.");
+        }
+        _ => {}
+    }
+    if circumstances.row_security && !primary.superuser && !primary.bypasses_row_security {
+        let what = "row-level security hides rows from Crossfade's role";
+        let advice = format!("ALTER ROLE {} BYPASSRLS;", quote_pg(&primary.role));
+        found.add(Severity::Blocker, Some(&table.name), what, advice);
+    }
+}
+
+fn rights(
+    table: &Table,
+    circumstances: &Circumstances,
+    capture: &Capture,
+    primary: &PrimaryFacts,
+    found: &mut Found,
+) {
+    let Some(rights) = primary.rights.get(&table.oid) else { return };
+    let role = quote_pg(&primary.role);
+    if !rights.usage {
+        let advice = format!("GRANT USAGE ON SCHEMA {} TO {role};", quote_pg(table.name.schema()));
+        found.add(Severity::Blocker, Some(&table.name), "the role may not use its schema", advice);
+    }
+    let trigger = *capture == Capture::Trigger && !circumstances.trigger_installed;
+    let missing: Vec<&str> = [
+        ("SELECT", rights.select),
+        // FOR SHARE, with which a row is read again, wants it.
+        ("UPDATE", rights.update),
+        ("TRIGGER", rights.trigger || !trigger),
+    ]
+    .into_iter()
+    .filter_map(|(name, held)| (!held).then_some(name))
+    .collect();
+    if !missing.is_empty() {
+        let list = missing.join(", ");
+        let advice = format!("GRANT {list} ON {} TO {role};", table.name.quoted());
+        let what = format!("the role lacks {list} on it");
+        found.add(Severity::Blocker, Some(&table.name), what, advice);
+    }
+    if trigger && !rights.owner {
+        let what = "changes that logical replication applies here are not captured";
+        let advice = format!(
+            "Only where something replicates into it: as its owner, ALTER TABLE {} ENABLE ALWAYS \
+             TRIGGER crossfade_capture;",
+            table.name.quoted()
+        );
+        found.add(Severity::Warning, Some(&table.name), what, advice);
+    }
+}
