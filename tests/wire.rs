@@ -11,6 +11,7 @@ use script::{Wire, frame};
 const SCHEMA: &str = "
     CREATE TABLE users (id int PRIMARY KEY, email text UNIQUE, age int);
     CREATE TABLE loose (id int PRIMARY KEY, note text);
+    CREATE TABLE notes (id int PRIMARY KEY, note text);
     CREATE TABLE parent (id int PRIMARY KEY);
     CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE);
 ";
@@ -218,7 +219,7 @@ async fn a_statement_that_is_too_long_to_read_is_not_taken_for_a_read() {
     assert!(wire.is_quiet().await);
     wire.send(&message[5..]).await;
     assert_eq!(wire.hear(1).await, "C(INSERT 0 1) Z(I)");
-    assert_eq!(world.next().await, "dirty parent,users too_large");
+    assert_eq!(world.next().await, "dirty notes,parent,users too_large");
 }
 
 #[tokio::test]
@@ -325,4 +326,22 @@ async fn copies_go_both_ways_in_both_protocols() {
         &["T(?column?) D(1) C(SELECT 1) Z(I)", "T(id) D(4) C(INSERT 0 1) Z(I)"],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_row_too_large_for_an_image_is_left_to_the_outbox() {
+    let mut world = world("large").await;
+    let mut wire = world.wire().await;
+    wire.say(&["Q INSERT INTO child SELECT 1 WHERE false", "Q INSERT INTO parent VALUES (1)"])
+        .await;
+    assert_eq!(wire.hear(2).await, "C(INSERT 0 0) Z(I) C(INSERT 0 1) Z(I)");
+    assert_eq!(world.next().await, "drain");
+    assert_eq!(world.next().await, "insert parent put1");
+    let large = "P _ INSERT INTO notes VALUES (1, repeat('x', 20000000))";
+    wire.say(&[large, "B _ _", "E _", "S"]).await;
+    assert_eq!(wire.hear(1).await, "1 2 C(INSERT 0 1) Z(I)");
+    assert_eq!(world.next().await, "drain");
+    wire.say(&["Q DELETE FROM notes RETURNING length(note)"]).await;
+    assert_eq!(wire.hear(1).await, "T(length) D(20000000) C(DELETE 1) Z(I)");
+    assert_eq!(world.next().await, "delete notes gone");
 }

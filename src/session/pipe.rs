@@ -28,6 +28,8 @@ pub(super) struct Pipe {
     input: BytesMut,
     scanned: usize,
     skip: usize,
+    /// Bytes still to come of a message that goes nowhere.
+    lost: usize,
     /// Leaves before `input`.
     pub(super) output: BytesMut,
     chunk: usize,
@@ -36,7 +38,14 @@ pub(super) struct Pipe {
 impl Pipe {
     /// Starts with what was already received.
     pub(super) fn new(received: BytesMut) -> Self {
-        Self { input: received, scanned: 0, skip: 0, output: BytesMut::new(), chunk: CHUNK }
+        Self {
+            input: received,
+            scanned: 0,
+            skip: 0,
+            lost: 0,
+            output: BytesMut::new(),
+            chunk: CHUNK,
+        }
     }
 
     /// Bytes that may leave.
@@ -90,6 +99,15 @@ impl Pipe {
                 return Ok(None);
             }
         }
+        if 0 < self.lost {
+            // Nothing in front of it waits in `input`: see `lose`.
+            let gone = self.lost.min(self.input.len());
+            self.input.advance(gone);
+            self.lost -= gone;
+            if 0 < self.lost {
+                return Ok(None);
+            }
+        }
         wire::header(&self.input[self.scanned..])
     }
 
@@ -120,6 +138,14 @@ impl Pipe {
         let mut message = self.input.split_to(header.size);
         message.advance(wire::HEADER);
         message
+    }
+
+    /// Drops the next message, whether or not all of it has come, without holding it.
+    pub(super) fn lose(&mut self, header: Header) {
+        self.settle();
+        let gone = header.size.min(self.input.len());
+        self.input.advance(gone);
+        self.lost = header.size - gone;
     }
 
     /// Makes `output` the place to append to: all that may leave stands in it.
@@ -158,6 +184,19 @@ mod tests {
         assert_eq!(&pipe.output[..], b"A\0\0\0\x04X");
         assert_eq!(&pipe.input[..pipe.scanned], b"C\0\0\0\x04");
         assert_eq!(pipe.next(), Ok(None));
+    }
+
+    #[test]
+    fn a_message_that_is_lost_is_not_held() {
+        let mut pipe = Pipe::new(BytesMut::from(&b"A\0\0\0\x04d\0\0\0\x08ab"[..]));
+        let a = pipe.next().unwrap().unwrap();
+        pipe.pass(a);
+        let lost = pipe.next().unwrap().unwrap();
+        pipe.lose(lost);
+        assert_eq!(pipe.next(), Ok(None));
+        pipe.input.extend_from_slice(b"cdZ\0\0\0\x05I");
+        assert_eq!(pipe.next().unwrap().unwrap().tag, b'Z');
+        assert_eq!((&pipe.output[..], pipe.scanned), (&b"A\0\0\0\x04"[..], 0));
     }
 
     #[test]
