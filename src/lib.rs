@@ -1,4 +1,77 @@
 //! Crossfade carries an auth service's data from PostgreSQL to MySQL while the service runs.
+//!
+//! It is a sidecar: the application speaks the PostgreSQL protocol to it instead of to PostgreSQL,
+//! and notices nothing. What the application writes is committed on PostgreSQL as ever, and each row
+//! that was written arrives on MySQL exactly as PostgreSQL has it.
+//!
+//! ```text
+//!  client ⇄ listener ─▶ session ─▶ plan ─▶ PostgreSQL ─▶ capture ─▶ outbox (in the same transaction)
+//!               wire (both ways)                            │
+//!                                                           └─▶ apply ─▶ MySQL (fence, rows) ─▶ outbox settled
+//!  beside the stream:   catalog   value
+//!  above it:            control ── watch<Situation> ─▶ session, apply
+//!  around it:           admin (HTTP, dashboard, /metrics)   config   cli   demo
+//! ```
+//!
+//! # Words
+//!
+//! - **primary, secondary**: who answers, who follows. Roles are values; products are modules.
+//! - **row image**: the whole row after a write, as the primary returned it.
+//! - **version**: `(epoch, counter, n)`, compared in that order; says which of two images of one row
+//!   is newer. With PostgreSQL as primary the counter is the LSN, `n` the statement's number.
+//! - **outbox**: a table on the primary that a write's own transaction fills with the keys it touched.
+//! - **fence**: a table on the secondary: for each row the newest version applied, and whether that
+//!   was a delete (a tombstone).
+//! - **epoch**: grows with each change of who is primary, and whenever the primary is not the server
+//!   it was.
+//! - **dirty**: said of a table, or a key, whose two sides may differ.
+//! - **situation**: phase, epoch, timeline and catalogue of one moment, published together.
+//! - **policy**: what proxy.yaml asks for, for one table: mode, timeout, capture.
+//!
+//! # What always holds
+//!
+//! 1. A client never gets an error for something the primary has committed.
+//! 2. A write and the duty to copy it commit together or not at all: the outbox entry is part of the
+//!    client's own statement ([`plan`]) or of a trigger's.
+//! 3. An outbox entry outlives its change: it is deleted only after the secondary has committed the
+//!    change, or a newer one ([`outbox`]).
+//! 4. A row changes on the secondary if and only if its fence moved forward, in one transaction
+//!    ([`backend::mysql`]). So an apply can be repeated, reordered, and run by any number of sidecars.
+//! 5. Rows are replayed, never statements; a value that MySQL has no equal for is refused and shown,
+//!    never approximated ([`value`]).
+//! 6. What is not understood passes byte for byte, or is refused with an SQLSTATE; a write that is
+//!    not captured is counted, and its table marked dirty.
+//! 7. Giving up what is in memory is always safe: the outbox has it ([`handoff`]).
+//! 8. No row value, parameter, SQL text or secret is in a log, an error, a metric or a panic.
+//! 9. Every queue, cache and wait has a bound with a name ([`config`]).
+//!
+//! # How order is known
+//!
+//! The LSN that versions an image is read while the row's lock is held, and after the row's own change
+//! is in the log. Another transaction can touch the row only after this one has committed, which
+//! writes more log. So for one row, later change ⇔ larger LSN, whatever order the images reach the
+//! secondary in.
+//!
+//! # Reading order
+//!
+//! A module uses modules of earlier lines only; `tests/tidy.rs` holds it to that. Up to [`capture`]
+//! nothing awaits, and nothing touches the network, the disk or the clock.
+//!
+//! | modules | purpose |
+//! | --- | --- |
+//! | [`names`] [`value`] [`policy`] | tables, columns, numbers; one SQL value, read and written exactly; what the user wants |
+//! | [`wire`] [`sql`] [`catalog`] | frames; text to tokens and tree; tables, the type map, MySQL's schema |
+//! | [`change`] [`phase`] | what a write did; where the migration stands |
+//! | [`plan`] | what becomes of a statement: pass, capture, flag |
+//! | [`capture`] | our columns cut off again, images kept until the commit |
+//! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
+//! | [`session`] [`apply`] | one client; the workers that face the secondary |
+//! | [`control`] | sets up, publishes the situation |
+//! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
+//! | [`metrics`] [`telemetry`] | composed from all of the above |
+//! | [`config`] | proxy.yaml, with every mistake named at once |
+//! | [`proxy`] | config to tasks: start order, drain order, nothing else |
+//! | [`demo`] [`cli`] | the story on throwaway servers; one command a file |
 
 pub mod names;
 pub mod policy;

@@ -15,6 +15,7 @@ mod demo;
 mod login;
 mod privacy;
 mod random;
+mod reload;
 mod setup;
 mod tidy;
 mod wire;

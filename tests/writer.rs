@@ -94,7 +94,7 @@ pub async fn to_url(world: &World) -> ToUrl {
         host: Host::Name(options.ip_or_hostname().to_owned()),
         port: options.tcp_port(),
         user: options.user().unwrap().to_owned(),
-        password: options.pass().map(str::to_owned),
+        password: crossfade::backend::password::Password::new(options.pass().map(str::to_owned)),
         database: options.db_name().unwrap().to_owned(),
         ssl_mode: SslMode::Preferred,
         ssl_ca: None,

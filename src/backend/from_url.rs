@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio_postgres::config::SslMode as ClientSslMode;
 
+use crate::backend::password::Password;
+
 /// How long one attempt of Crossfade's own connections to reach the server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -19,7 +21,7 @@ pub struct FromUrl {
     pub host: Host,
     pub port: u16,
     pub user: String,
-    pub password: Option<String>,
+    pub password: Password,
     pub database: String,
     pub ssl_mode: SslMode,
     /// `sslrootcert=`: whom to believe.
@@ -107,7 +109,7 @@ impl FromUrl {
                     ClientSslMode::Require
                 }
             });
-        if let Some(password) = &self.password {
+        if let Some(password) = self.password.reveal() {
             config.password(password);
         }
         config
@@ -120,7 +122,7 @@ impl fmt::Debug for FromUrl {
             .field("host", &self.host)
             .field("port", &self.port)
             .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("password", &self.password)
             .field("database", &self.database)
             .field("ssl_mode", &self.ssl_mode)
             .field("ssl_root", &self.ssl_root)
@@ -151,7 +153,7 @@ mod tests {
             host: Host::Directory("/run/postgresql".into()),
             port: 5433,
             user: "crossfade".to_owned(),
-            password: Some("hunter2".to_owned()),
+            password: "hunter2".into(),
             database: "auth".to_owned(),
             ssl_mode: SslMode::VerifyFull,
             ssl_root: None,

@@ -5,6 +5,7 @@
 pub mod dial;
 pub mod from_url;
 pub mod mysql;
+pub mod password;
 pub mod postgres;
 pub mod stream;
 pub mod tls;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use crate::backend::from_url::{self, FromUrl, RootSource};
 use crate::backend::mysql::connect::{self as mysql, ToUrl};
+use crate::backend::password::Password;
 use crate::listener::Address;
 
 use super::expand::{Lookup, Masked, expand, mask};
@@ -88,8 +89,8 @@ enum Ca {
 }
 
 impl<M> Parts<M> {
-    fn password(&self) -> Option<String> {
-        Some(self.password.clone()).filter(|password| !password.is_empty())
+    fn password(&self) -> Password {
+        Password::new(Some(self.password.clone()).filter(|password| !password.is_empty()))
     }
 }
 
@@ -355,7 +356,7 @@ mod tests {
     fn a_password_from_the_environment_needs_no_encoding() {
         let url = read("postgres://u%20x:${PASSWORD}@db:5433/auth?sslmode=verify-full").unwrap();
         assert_eq!(url.user, "u x");
-        assert_eq!(url.password.as_deref().unwrap(), "p@ss:w/o?r%d");
+        assert_eq!(url.password.reveal().as_deref().unwrap(), "p@ss:w/o?r%d");
         assert_eq!(url.to_string(), "db:5433");
         assert_eq!(url.ssl_mode, SslMode::VerifyFull);
         assert!(!format!("{url:?}").contains("p@ss"));
@@ -364,14 +365,14 @@ mod tests {
     #[test]
     fn a_whole_url_from_the_environment_is_read_as_one() {
         let url = read("${URL}").unwrap();
-        assert_eq!((url.user.as_str(), url.password.as_deref().unwrap()), ("a", "b@c"));
+        assert_eq!((url.user.as_str(), url.password.reveal().as_deref().unwrap()), ("a", "b@c"));
     }
 
     #[test]
     fn a_default_may_hold_what_separates_elsewhere() {
         let url = read("postgres://u:${NONE:-a@b/c}@[::1]/d").unwrap();
         assert_eq!(
-            (url.password.as_deref().unwrap(), &url.host),
+            (url.password.reveal().as_deref().unwrap(), &url.host),
             ("a@b/c", &from_url::Host::Name("::1".to_owned()))
         );
     }

@@ -281,7 +281,7 @@ mod tests {
         let config = read(URLS).unwrap();
         assert_eq!(config.limits, LimitsConfig::default());
         assert_eq!(config.tables.of(&TableName::parse("users")), tables::DEFAULT);
-        assert_eq!(config.to.password.as_deref(), Some("hunter2"));
+        assert_eq!(config.to.password.reveal().as_deref(), Some("hunter2"));
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 

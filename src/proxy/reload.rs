@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use crate::backend::from_url::FromUrl;
+use crate::backend::mysql::ToUrl;
 use crate::config::Config;
 
 use super::watch::Databases;
@@ -15,14 +17,15 @@ use super::{Running, login};
 impl Running {
     /// Takes what changed in the file; says what cannot be taken without a restart.
     pub(super) fn reload(&mut self) -> Result<(), String> {
-        let config = Config::load(&self.file).map_err(|error| error.to_string())?;
+        let mut config = Config::load(&self.file).map_err(|error| error.to_string())?;
+        for key in self.keep_fixed(&mut config) {
+            warn!(key, "changed in proxy.yaml; takes a restart");
+        }
         let login = login::config(&config).map_err(|error| super::watch::chain(&error))?;
         if let Some(telemetry) = &self.telemetry {
             telemetry.reload(&config.log).map_err(|error| super::watch::chain(&error))?;
         }
-        for key in fixed(&self.config, &config) {
-            warn!(key, "changed in proxy.yaml; takes a restart");
-        }
+        self.take_passwords(&mut config);
         self.parts.login.send_replace(Arc::new(login));
         self.parts.token.send_replace(config.admin.token.clone());
         let databases = Databases { from: config.from.clone(), to: config.to.clone() };
@@ -42,16 +45,38 @@ impl Running {
     }
 }
 
-/// Keys whose change waits for the next start.
-fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
-    let place = |config: &Config| (config.from.to_string(), config.from.database.clone());
-    let keys = [
-        ("listen.address", old.listen.address == new.listen.address),
-        ("admin.address", old.admin.address == new.admin.address),
-        ("from.url (host, port or database)", place(old) == place(new)),
-        ("log.format", old.log.format == new.log.format),
-        ("limits.poll", old.limits.poll == new.limits.poll),
-        ("limits.workers", old.limits.workers == new.limits.workers),
-    ];
-    keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+impl Running {
+    /// The tasks that connect hold the old URLs: their passwords are replaced in place.
+    fn take_passwords(&self, config: &mut Config) {
+        for (key, held, new) in [
+            ("from.url", &self.config.from.password, &mut config.from.password),
+            ("to.url", &self.config.to.password, &mut config.to.password),
+        ] {
+            if held.replace(new) {
+                info!(key, "password changed");
+            }
+            *new = held.clone();
+        }
+    }
+}
+
+impl Running {
+    /// Keys whose change waits for the next start. The URLs stay as they were but for their
+    /// passwords: half of the tasks at another server would be worse than none.
+    fn keep_fixed(&self, config: &mut Config) -> Vec<&'static str> {
+        let old = &self.config;
+        let from = FromUrl { password: config.from.password.clone(), ..old.from.clone() };
+        let to = ToUrl { password: config.to.password.clone(), ..old.to.clone() };
+        let keys = [
+            ("listen.address", old.listen.address == config.listen.address),
+            ("admin.address", old.admin.address == config.admin.address),
+            ("from.url", from == config.from),
+            ("to.url", to == config.to),
+            ("log.format", old.log.format == config.log.format),
+            ("limits.poll", old.limits.poll == config.limits.poll),
+            ("limits.workers", old.limits.workers == config.limits.workers),
+        ];
+        (config.from, config.to) = (from, to);
+        keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+    }
 }

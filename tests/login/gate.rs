@@ -150,7 +150,7 @@ impl Plan {
 
     pub(super) fn own(mut self, user: &str, password: &str) -> Self {
         self.url.user = user.to_owned();
-        self.url.password = Some(password.to_owned());
+        self.url.password = password.into();
         self
     }
 
@@ -212,7 +212,7 @@ impl Gate {
             host: Host::Name("127.0.0.1".to_owned()),
             port: server().await.port(),
             user: "postgres".to_owned(),
-            password: Some(PASSWORD.to_owned()),
+            password: PASSWORD.into(),
             database: "postgres".to_owned(),
             ssl_mode: SslMode::Disable,
             ssl_root: None,

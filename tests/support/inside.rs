@@ -117,7 +117,7 @@ fn from_url(port: u16, database: &str) -> FromUrl {
         host: Host::Name("127.0.0.1".to_owned()),
         port,
         user: "postgres".to_owned(),
-        password: Some(PASSWORD.to_owned()),
+        password: PASSWORD.into(),
         database: database.to_owned(),
         ssl_mode: SslMode::Disable,
         ssl_root: None,

@@ -14,6 +14,7 @@ use mysql_async::{ClientIdentity, Conn, DriverError, Error, OptsBuilder, SslOpts
 
 use super::error::WriteError;
 use super::session;
+use crate::backend::password::Password;
 use crate::value::Flavor;
 
 /// Prepared statements kept per connection; the oldest is closed first.
@@ -25,7 +26,7 @@ pub struct ToUrl {
     pub host: Host,
     pub port: u16,
     pub user: String,
-    pub password: Option<String>,
+    pub password: Password,
     pub database: String,
     pub ssl_mode: SslMode,
     /// `ssl-ca=`: whom to believe; the web's authorities without it.
@@ -133,7 +134,7 @@ impl ToUrl {
     fn options(&self, tls: bool) -> OptsBuilder {
         let builder = OptsBuilder::default()
             .user(Some(&self.user))
-            .pass(self.password.as_deref())
+            .pass(self.password.reveal())
             .db_name(Some(&self.database))
             .tcp_port(self.port)
             .tcp_nodelay(true)
@@ -176,7 +177,7 @@ impl fmt::Debug for ToUrl {
             .field("host", &self.host)
             .field("port", &self.port)
             .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("password", &self.password)
             .field("database", &self.database)
             .field("ssl_mode", &self.ssl_mode)
             .field("ssl_ca", &self.ssl_ca)
@@ -207,7 +208,7 @@ mod tests {
             host: Host::Name("::1".into()),
             port: 3306,
             user: "crossfade".into(),
-            password: Some("hunter2".into()),
+            password: "hunter2".into(),
             database: "auth".into(),
             ssl_mode: SslMode::Preferred,
             ssl_ca: None,

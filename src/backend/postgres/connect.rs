@@ -172,7 +172,7 @@ mod tests {
             host: Host::Name("127.0.0.1".to_owned()),
             port: 1,
             user: "crossfade".to_owned(),
-            password: Some("hunter2".to_owned()),
+            password: "hunter2".into(),
             database: "auth".to_owned(),
             ssl_mode: SslMode::Disable,
             ssl_root: None,
