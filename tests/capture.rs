@@ -318,7 +318,11 @@ async fn a_statement_of_sql_prepare_is_executed_in_either_protocol() {
 async fn a_statement_prepared_before_setup_is_captured_after_it() {
     let mut world = world("renewed").await;
     let now = world.situation.borrow().clone();
-    world.situation.send(std::sync::Arc::new(crossfade::phase::Situation::transparent())).unwrap();
+    let before = crossfade::phase::Situation {
+        server: now.server,
+        ..crossfade::phase::Situation::transparent()
+    };
+    world.situation.send(std::sync::Arc::new(before)).unwrap();
     let client = world.client().await;
     let insert = client.prepare("INSERT INTO auth.codes (id) VALUES ($1)").await.unwrap();
     client.execute(&insert, &[&1_i32]).await.unwrap();
