@@ -11,11 +11,12 @@ mod in_rust;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use crossfade::demo::servers;
 use tokio::process::Command;
 
-use crate::support::{PATIENCE, Target, World, left_out};
+use crate::support::{Target, World, left_out};
 
 const SCHEMA: &str = include_str!("drivers/schema.sql");
 /// COPY cannot be captured by RETURNING, and `device` is the target of a cascade.
@@ -123,7 +124,7 @@ async fn run(driver: Driver, world: &World, port: u16) -> String {
     let mut command = match driver {
         Driver::TokioPostgres => {
             let run = in_rust::run(port, &world.database);
-            return tokio::time::timeout(2 * PATIENCE, run).await.expect("tokio-postgres ends");
+            return tokio::time::timeout(HANG, run).await.expect("tokio-postgres ends");
         }
         Driver::Psql => {
             let mut psql = Command::new("psql");
@@ -143,10 +144,13 @@ async fn run(driver: Driver, world: &World, port: u16) -> String {
     if driver == Driver::Psql { without_numbers_of_the_run(&printed) } else { printed }
 }
 
-/// What a command printed on both streams; it must succeed, and in time.
+/// Only a hang takes longer, on however busy a machine.
+const HANG: Duration = Duration::from_secs(300);
+
+/// What a command printed on both streams; it must succeed, and end.
 async fn output(command: &mut Command, what: impl std::fmt::Debug) -> String {
     let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let Ok(output) = tokio::time::timeout(2 * PATIENCE, running).await else {
+    let Ok(output) = tokio::time::timeout(HANG, running).await else {
         panic!("{what:?} did not end");
     };
     let output = output.unwrap_or_else(|error| panic!("{what:?}: {error}; `make setup` brings it"));
