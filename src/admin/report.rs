@@ -49,7 +49,7 @@ pub struct Lag {
     pub seconds: f64,
     /// Outbox entries that wait for their first or next attempt.
     pub pending: u64,
-    /// Those of them that have failed before.
+    /// Those of them that keep failing.
     pub stuck: u64,
 }
 

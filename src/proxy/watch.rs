@@ -25,6 +25,7 @@ use crate::backend::mysql::ToUrl;
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::postgres::connect::{Connector, Link};
 use crate::names::TableName;
+use crate::outbox::STUCK_ATTEMPTS;
 
 /// Longest time for one look.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
@@ -89,7 +90,7 @@ const LEDGER: &str = "
     WITH oldest AS (
         SELECT table_id, attempts, last_error, at FROM crossfade.outbox ORDER BY id LIMIT 100000
     ), counted AS (
-        SELECT table_id, count(*) AS pending, count(*) FILTER (WHERE attempts > 0) AS stuck,
+        SELECT table_id, count(*) AS pending, count(*) FILTER (WHERE attempts >= $1) AS stuck,
                max(last_error) AS last_error, min(at) AS since
         FROM oldest GROUP BY table_id
     )
@@ -102,7 +103,7 @@ async fn read_ledger(client: &Client) -> Result<Ledger, tokio_postgres::Error> {
     if !client.query_one(set_up, &[]).await?.get::<_, bool>(0) {
         return Ok(Ledger::default());
     }
-    let rows = client.query(LEDGER, &[]).await?;
+    let rows = client.query(LEDGER, &[&STUCK_ATTEMPTS]).await?;
     let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));
     Ok(Ledger {
         oldest_seconds: oldest.fold(0.0, f64::max),
