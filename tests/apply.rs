@@ -264,7 +264,7 @@ async fn random_values_survive_the_way_to_the_secondary() {
              (random() * 1e15)::numeric / 7, (random() * 1e18)::numeric(30,10), md5(g::text), \
              decode(md5(g::text), 'hex'), timestamp '1000-01-01' + random() * interval '8000 years', \
              jsonb_build_array(x, -x, random(), g / 7.0) \
-             FROM (SELECT g, (random() - 0.5) * 10 ^ (random() * 30 - 15) AS x FROM generate_series(1, 400) g) s";
+             FROM (SELECT g, (random() - 0.5) * 10 ^ (random() * 30 - 15) AS x FROM generate_series(1, 150) g) s";
         let insert = insert.replace("x::float8 * random()", "(x * random())::real");
         let (mut applied, mut refused) = (0, 0);
         let changes = f.capture("random", Insert, &insert).await;
@@ -326,7 +326,8 @@ async fn a_row_that_is_gone_without_a_delete_waits_for_what_runs_and_is_then_rem
         let other = f.world.admin().await;
         other.batch_execute("BEGIN; CREATE TEMP TABLE x (); ").await.unwrap();
         f.admin.execute("DELETE FROM account WHERE id = 1", &[]).await.unwrap();
-        assert_eq!(f.drain().await, Settled::Deferred);
+        // (A pass that was not asked for may have been there first.)
+        f.drain().await;
         assert_eq!(f.rows("SELECT email FROM account ORDER BY id").await, ["a", "b"]);
         other.batch_execute("COMMIT").await.unwrap();
         f.world.drained().await;
@@ -345,8 +346,8 @@ async fn a_locked_row_is_left_for_later_and_never_stops_the_others() {
         );
         let other = f.world.admin().await;
         other.batch_execute("BEGIN; UPDATE account SET balance = 7 WHERE id = 1").await.unwrap();
-        assert_eq!(f.drain().await, Settled::Deferred);
-        assert_eq!(f.rows("SELECT email FROM account").await, ["b"]);
+        f.drain().await;
+        f.world.until("carried", async || f.rows("SELECT email FROM account").await == ["b"]).await;
         other.batch_execute("COMMIT").await.unwrap();
         f.world.drained().await;
         f.world.assert_equal("account").await;
@@ -371,6 +372,29 @@ async fn rows_that_swapped_a_unique_value_are_drained_as_one_set() {
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_go_does_not_hold_a_swap_up() {
+    for target in Target::all() {
+        let f = Follower::start(target, ACCOUNTS, "").await;
+        f.write("account", Insert, "INSERT INTO account VALUES (1, 'a', 1), (2, 'b', 2)").await;
+        // The secondary has a row of its own that takes a value away.
+        let mut conn = f.world.secondary().await;
+        conn.query_drop("INSERT INTO account VALUES (99, 'c', 0)").await.unwrap();
+        drop(f.capture("account", Insert, "INSERT INTO account VALUES (3, 'c', 3)").await);
+        for (id, email) in [(1, "tmp"), (2, "a"), (1, "b")] {
+            let update = format!("UPDATE account SET email = '{email}' WHERE id = {id}");
+            drop(f.capture("account", Update, &update).await);
+        }
+        f.drain().await;
+        f.world.until("apart", async || f.outbox().await == ["account I 1062"]).await;
+        assert_eq!(f.rows("SELECT email FROM account ORDER BY id").await, ["b", "a", "c"]);
+        conn.query_drop("DELETE FROM account WHERE id = 99").await.unwrap();
+        f.world.drained().await;
+        f.world.assert_equal("account").await;
+        f.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn values_that_mysql_cannot_hold_stay_with_their_reason_and_never_become_another() {
     for target in Target::all() {
         let schema = "CREATE TABLE odd (id int PRIMARY KEY, ts timestamptz, n numeric(5,2), d date, f float8, a int[])";
@@ -380,7 +404,11 @@ async fn values_that_mysql_cannot_hold_stay_with_their_reason_and_never_become_a
              (5, NULL, NULL, NULL, '-Infinity', NULL), (6, NULL, NULL, NULL, NULL, '[2:3]={1,2}'), \
              (7, '2024-01-01', 1, '2024-01-01', 1, '{1}')";
         assert_eq!(f.write("odd", Insert, insert).await, Settled::Deferred);
-        assert_eq!(f.drain().await, Settled::Deferred);
+        f.drain().await;
+        f.world.until("apart", async || f.outbox().await.len() == 6).await;
+        f.world
+            .until("noted", async || f.outbox().await.iter().all(|line| line.contains("column")))
+            .await;
         assert_eq!(f.rows("SELECT CAST(id AS CHAR) FROM odd").await, ["7"], "the good row went on");
         assert_eq!(
             f.outbox().await,

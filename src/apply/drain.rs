@@ -10,15 +10,14 @@
 //! used before the primary's log has it. What fails stays, with attempts and the reason.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::gather::{self, Gathered, Need, Task};
-use super::metrics::Written;
 use super::{Shared, Signal, stopping};
-use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError, Writer};
+use crate::backend::mysql::Writer;
 use crate::change::{Change, Effect, Key, Operation, Version};
 use crate::handoff::Settled;
 use crate::outbox::{Outbox, Reader, Reading};
@@ -32,18 +31,15 @@ const READS_AT_ONCE: usize = 200;
 const ABSENT_WAIT: Duration = Duration::from_millis(300);
 const ABSENT_LOOK: Duration = Duration::from_millis(10);
 /// What only has to wait is tried again after this.
-const LATER: Duration = Duration::from_millis(500);
-/// Most rows that are applied as one set because their unique values clash.
-const SET_MAX: usize = 200;
-
+pub(super) const LATER: Duration = Duration::from_millis(500);
 /// A change that waits to be written, and the entries it stands for.
-struct Unit {
-    change: Change,
-    ids: Vec<i64>,
+pub(super) struct Unit {
+    pub(super) change: Change,
+    pub(super) ids: Vec<i64>,
 }
 
 /// Why a pass ended early.
-enum Stop {
+pub(super) enum Stop {
     Primary(String),
     Secondary,
 }
@@ -55,10 +51,11 @@ impl From<tokio_postgres::Error> for Stop {
     }
 }
 
-struct Drain {
-    shared: Arc<Shared>,
+pub(super) struct Drain {
+    pub(super) shared: Arc<Shared>,
     primary: Option<(Outbox, Reader)>,
-    writer: Option<Writer>,
+    /// With the time of its last use.
+    pub(super) writer: Option<(Writer, Instant)>,
 }
 
 /// Runs until told to stop.
@@ -142,7 +139,7 @@ impl Drain {
         Ok(Some(all))
     }
 
-    async fn primary(&mut self) -> Result<&mut (Outbox, Reader), Stop> {
+    pub(super) async fn primary(&mut self) -> Result<&mut (Outbox, Reader), Stop> {
         let open = self.primary.take().filter(|(o, r)| !o.is_closed() && !r.is_closed());
         let pair = match open {
             Some(pair) => pair,
@@ -268,154 +265,10 @@ impl Drain {
         debug_assert!(left.is_empty(), "every task has a version to be gone at");
         Ok(())
     }
-
-    /// Writes units in order and settles their entries; answers with those to be read (again).
-    async fn write(
-        &mut self,
-        units: Vec<Unit>,
-        situation: &Situation,
-        all: &mut bool,
-    ) -> Result<Vec<Task>, Stop> {
-        let (mut again, mut clashes) = (Vec::new(), Vec::new());
-        let mut parts: Vec<Vec<Unit>> = chunks(units, self.shared.limits.batch_rows);
-        parts.reverse();
-        while let Some(mut part) = parts.pop() {
-            if part.is_empty() {
-                continue;
-            }
-            let batch: Vec<&[Change]> =
-                part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
-            match self.attempt(&batch, situation).await {
-                Ok(outcomes) => self.written(part, &outcomes, &mut again).await?,
-                Err(refused) if ends_pass(&refused.error) => {
-                    let left = parts.into_iter().chain(clashes.into_iter().map(|(part, _)| part));
-                    let left = std::iter::once(part).chain(left).flatten().collect();
-                    return Err(self.give_back(left, &refused.error).await?);
-                }
-                Err(refused) if part.len() > 1 => {
-                    let after = part.split_off(refused.at + 1);
-                    let alone = part.split_off(refused.at);
-                    parts.extend([after, alone, part]);
-                }
-                Err(refused) if refused.error.reaction() == Reaction::Soon => {
-                    clashes.push((part, refused));
-                }
-                Err(refused) => {
-                    *all = false;
-                    for unit in part {
-                        self.fail(&unit, &refused).await?;
-                    }
-                }
-            }
-        }
-        self.clashing(clashes, situation, &mut again, all).await?;
-        Ok(again)
-    }
-
-    /// Nothing more can be written now: the entries may be claimed again soon.
-    async fn give_back(&mut self, units: Vec<Unit>, error: &WriteError) -> Result<Stop, Stop> {
-        let ids: Vec<i64> = units.into_iter().flat_map(|unit| unit.ids).collect();
-        if error.breaks_connection() {
-            self.shared.breaker.failed();
-        }
-        let (outbox, _) = self.primary().await?;
-        outbox.release(&ids, LATER).await?;
-        Ok(Stop::Secondary)
-    }
-
-    async fn fail(&mut self, unit: &Unit, refused: &Refused) -> Result<(), Stop> {
-        self.shared.metrics.refused(&unit.change, &refused.error);
-        self.shared.metrics.wrote(&unit.change, Written::Failed);
-        let text = reason(refused);
-        warn!(table = %unit.change.table.name, reason = text, "change stays in the outbox");
-        let (outbox, _) = self.primary().await?;
-        outbox.fail(&unit.ids, &text).await?;
-        Ok(())
-    }
-
-    /// Units that clashed: once more now that the others are through; then all as one set.
-    async fn clashing(
-        &mut self,
-        clashes: Vec<(Vec<Unit>, Refused)>,
-        situation: &Situation,
-        again: &mut Vec<Task>,
-        all: &mut bool,
-    ) -> Result<(), Stop> {
-        let mut left = Vec::new();
-        for (part, _) in clashes {
-            let batch: Vec<&[Change]> =
-                part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
-            match self.attempt(&batch, situation).await {
-                Ok(outcomes) => self.written(part, &outcomes, again).await?,
-                Err(refused) => left.push((part, refused)),
-            }
-        }
-        if left.is_empty() {
-            return Ok(());
-        }
-        if left.len() > 1 && left.len() <= SET_MAX {
-            let set: Vec<Change> = left
-                .iter()
-                .flat_map(|(part, _)| part)
-                .map(|unit| same_statement(&unit.change))
-                .collect();
-            if let Ok(outcomes) = self.attempt(&[&set], situation).await {
-                let units = left.into_iter().flat_map(|(part, _)| part).collect();
-                return self.written(units, &outcomes, again).await;
-            }
-        }
-        *all = false;
-        for (part, refused) in left {
-            for unit in part {
-                self.fail(&unit, &refused).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn attempt(
-        &mut self,
-        batch: &[&[Change]],
-        situation: &Situation,
-    ) -> Result<Vec<Outcome>, Refused> {
-        let none = |error| Refused { at: 0, column: None, error };
-        if self.writer.is_none() {
-            self.writer = Some(self.shared.connect().await.map_err(none)?);
-        }
-        let Some(writer) = &mut self.writer else { return Err(none(WriteError::Disconnected)) };
-        let write = writer.write(batch, situation.epoch, &situation.catalog);
-        let result = tokio::time::timeout(self.shared.limits.write_timeout, write).await;
-        let result = result.unwrap_or_else(|_| Err(none(WriteError::TimedOut)));
-        match &result {
-            Ok(_) => self.shared.breaker.succeeded(),
-            Err(refused) if refused.error.breaks_connection() => self.writer = None,
-            Err(_) => {}
-        }
-        result
-    }
-
-    async fn written(
-        &mut self,
-        part: Vec<Unit>,
-        outcomes: &[Outcome],
-        again: &mut Vec<Task>,
-    ) -> Result<(), Stop> {
-        let mut ids = Vec::with_capacity(part.len());
-        for (unit, outcome) in part.into_iter().zip(outcomes) {
-            self.shared.metrics.wrote(&unit.change, (*outcome).into());
-            match outcome {
-                Outcome::Applied | Outcome::Superseded => ids.extend(unit.ids),
-                Outcome::ReadAgain => again.extend(unit.read_again()),
-            }
-        }
-        let (outbox, _) = self.primary().await?;
-        outbox.settle(&ids).await?;
-        Ok(())
-    }
 }
 
 impl Unit {
-    fn read_again(self) -> Option<Task> {
+    pub(super) fn read_again(self) -> Option<Task> {
         let (Effect::Put { key, .. } | Effect::Gone { key } | Effect::Move { new: key, .. }) =
             self.change.effect
         else {
@@ -452,31 +305,6 @@ impl Task {
     }
 }
 
-/// The secondary is away, or at another epoch: nothing else of this pass can be written.
-fn ends_pass(error: &WriteError) -> bool {
-    matches!(error.reaction(), Reaction::Down | Reaction::ReadAgain)
-        || *error == WriteError::NotSetUp
-}
-
-/// In one statement the order of keys does not count, so that a set may be taken apart.
-fn same_statement(change: &Change) -> Change {
-    let mut change = change.clone();
-    change.version.n = 0;
-    change
-}
-
-/// A code and a column's name, never a value.
-fn reason(refused: &Refused) -> String {
-    let code = refused.error.code();
-    match (&refused.error, &refused.column) {
-        (WriteError::Unrepresentable { column, cause, .. }, _) => {
-            format!("{code} column \"{column}\": {}", cause.reason)
-        }
-        (_, Some(column)) => format!("{code} column \"{column}\""),
-        (_, None) => code,
-    }
-}
-
 /// TRUNCATE first, then deletes (children before parents), then rows (parents before children).
 fn sort(units: &mut [Unit]) {
     let depth = crate::backend::mysql::ranks(units.iter().map(|unit| &*unit.change.table));
@@ -488,13 +316,4 @@ fn sort(units: &mut [Unit]) {
             Effect::Put { .. } | Effect::Move { .. } => (2, depth, unit.change.version),
         }
     });
-}
-
-fn chunks(units: Vec<Unit>, size: usize) -> Vec<Vec<Unit>> {
-    let mut parts = Vec::new();
-    let mut units = units.into_iter().peekable();
-    while units.peek().is_some() {
-        parts.push(units.by_ref().take(size.max(1)).collect());
-    }
-    parts
 }

@@ -20,6 +20,7 @@
 
 mod bell;
 mod breaker;
+mod carry;
 mod conflict;
 mod dispatch;
 mod drain;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::{Link, ToUrl, WriteError, Writer};
@@ -100,8 +101,12 @@ pub enum Signal {
 /// The running tasks.
 #[derive(Debug)]
 pub struct Applier {
+    /// Workers included.
+    dispatch: JoinHandle<()>,
+    /// Settling, draining, probing, measuring: they end after the workers.
     tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    stop_dispatch: watch::Sender<bool>,
+    stop_tasks: watch::Sender<bool>,
 }
 
 /// Starts everything. The signals' number is bounded by the sessions: each waits for its answer.
@@ -115,7 +120,8 @@ pub fn start(
     metrics: ApplyMetrics,
 ) -> (Applier, mpsc::UnboundedReceiver<Signal>) {
     let (signals, heard) = mpsc::unbounded_channel();
-    let (stop, stopped) = watch::channel(false);
+    let (stop_dispatch, dispatch_stopped) = watch::channel(false);
+    let (stop_tasks, stopped) = watch::channel(false);
     let (settler, settled) = settle::channel();
     let shared = Arc::new(Shared {
         primary,
@@ -130,23 +136,28 @@ pub fn start(
         signals,
         metrics,
     });
+    let dispatch = tokio::spawn(dispatch::run(Arc::clone(&shared), jobs, dispatch_stopped));
     let mut tasks = JoinSet::new();
-    tasks.spawn(dispatch::run(Arc::clone(&shared), jobs, stopped.clone()));
     tasks.spawn(settle::run(Arc::clone(&shared), settled, stopped.clone()));
     tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
     tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
     tasks.spawn(upkeep::run(shared, stopped));
-    (Applier { tasks, stop }, heard)
+    (Applier { dispatch, tasks, stop_dispatch, stop_tasks }, heard)
 }
 
 impl Applier {
     /// Applies what was handed over so far, then ends; gives up after `patience`, since the outbox
     /// has everything. Call it after the last [`crate::handoff::Handoff`] is gone or quiet.
     pub async fn finish(mut self, patience: Duration) {
-        // Every task holds a receiver until it ends.
-        let _ = self.stop.send(true);
-        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let all = async {
+            // A task that has ended already needs no telling; one that panicked has logged it.
+            let _ = self.stop_dispatch.send(true);
+            let _ = (&mut self.dispatch).await;
+            let _ = self.stop_tasks.send(true);
+            while self.tasks.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(patience, all).await.is_err() {
+            self.dispatch.abort();
             self.tasks.abort_all();
         }
     }

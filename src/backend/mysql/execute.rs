@@ -32,6 +32,9 @@ pub(super) struct Run<'w> {
     alone: bool,
 }
 
+/// A row of a set: its change's position, where it is now, and what it becomes.
+type Member<'a> = (usize, &'a Table, &'a Key, &'a RowImage);
+
 /// A statement on rows failed; the transaction is still open unless the error says otherwise.
 struct Failed {
     error: WriteError,
@@ -166,11 +169,11 @@ impl<'w> Run<'w> {
                 self.relocate(&change.table, old, new, image, *leave).await
             }
             Step::Rotate { moves } => {
-                let rows: Vec<_> = moves
+                let set: Vec<Member<'_>> = moves
                     .iter()
-                    .map(|(_, change, old, _, image)| (&*change.table, *old, *image))
+                    .map(|(at, change, old, _, image)| (*at, &*change.table, *old, *image))
                     .collect();
-                self.replace(&rows).await
+                self.replace(&set).await.map_err(|(_, failed)| failed)
             }
             Step::Empty { change, .. } => {
                 truncate::empty(self.writer, &change.table, change.version)
@@ -234,43 +237,48 @@ impl<'w> Run<'w> {
     /// What still clashes goes out and in again as one set, with the foreign keys looked at
     /// afterwards by us. No cascade can fire meanwhile.
     async fn as_set(&mut self, steps: Vec<Step<'_>>, refused: Refused) -> Result<(), Refused> {
-        let mut rows = Vec::new();
+        let mut set = Vec::new();
         for step in &steps {
+            let at = step.at();
             match step {
-                Step::Put { change, key, image, .. } => rows.push((&*change.table, *key, *image)),
-                Step::Move { change, old, image, .. } => rows.push((&*change.table, *old, *image)),
+                Step::Put { change, key, image, .. } => {
+                    set.push((at, &*change.table, *key, *image));
+                }
+                Step::Move { change, old, image, .. } => {
+                    set.push((at, &*change.table, *old, *image));
+                }
                 Step::Delete { .. } | Step::Rotate { .. } | Step::Empty { .. } => {
                     return Err(refused);
                 }
             }
         }
-        self.replace(&rows).await.map_err(|failed| failed.at(refused.at))
+        self.replace(&set).await.map_err(|(at, failed)| failed.at(at))
     }
 
-    /// Deletes the old keys, inserts the images, and makes sure that every parent is there.
-    async fn replace(&mut self, rows: &[(&Table, &Key, &RowImage)]) -> Result<(), Failed> {
-        self.plain("SET SESSION foreign_key_checks = 0").await?;
-        let result = self.replace_unchecked(rows).await;
+    /// Deletes the old keys, inserts the images, and makes sure that every parent is there. An error
+    /// names the row that spoils the set.
+    async fn replace(&mut self, set: &[Member<'_>]) -> Result<(), (usize, Failed)> {
+        let first = set.first().map_or(0, |(at, ..)| *at);
+        let named = |failed| (first, failed);
+        self.plain("SET SESSION foreign_key_checks = 0").await.map_err(named)?;
+        let result = self.replace_unchecked(set).await;
         // Without its checks the connection must not live on.
         if let Err(failed) = self.plain("SET SESSION foreign_key_checks = 1").await {
-            return Err(Failed { error: WriteError::Disconnected, ..failed });
+            return Err((first, Failed { error: WriteError::Disconnected, ..failed }));
         }
         result?;
-        for (table, _, image) in rows {
-            self.require_parents(table, image).await?;
+        for (at, table, _, image) in set {
+            self.require_parents(table, image).await.map_err(|failed| (*at, failed))?;
         }
         Ok(())
     }
 
-    async fn replace_unchecked(
-        &mut self,
-        rows: &[(&Table, &Key, &RowImage)],
-    ) -> Result<(), Failed> {
-        for (table, key, _) in rows {
-            self.delete(table, key).await?;
+    async fn replace_unchecked(&mut self, set: &[Member<'_>]) -> Result<(), (usize, Failed)> {
+        for (at, table, key, _) in set {
+            self.delete(table, key).await.map_err(|failed| (*at, failed))?;
         }
-        for (table, _, image) in rows {
-            self.insert(table, image).await?;
+        for (at, table, _, image) in set {
+            self.insert(table, image).await.map_err(|failed| (*at, failed))?;
         }
         Ok(())
     }

@@ -1,0 +1,226 @@
+//! The drain's second half: units that were read go to the secondary, and their entries are settled
+//! or failed.
+//!
+//! ```text
+//! units ──batches──▶ written ─▶ settle          too old to judge ─▶ read again
+//!            └─ refused: the culprit alone ─▶ clash? ─▶ once more after the others ─▶ as a set
+//!                                          └─ fail: attempts, reason, a later next_try
+//! ```
+//!
+//! Invariant: every unit's entries end settled, failed, given back, or among those to read again.
+
+use std::time::Instant;
+
+use tracing::warn;
+
+use super::drain::{Drain, LATER, Stop, Unit};
+use super::gather::Task;
+use super::metrics::Written;
+use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError};
+use crate::change::Change;
+use crate::phase::Situation;
+
+/// Most rows that are applied as one set because their unique values clash.
+const SET_MAX: usize = 200;
+
+impl Drain {
+    /// Writes units in order and settles their entries; answers with those to be read (again).
+    pub(super) async fn write(
+        &mut self,
+        units: Vec<Unit>,
+        situation: &Situation,
+        all: &mut bool,
+    ) -> Result<Vec<Task>, Stop> {
+        let (mut again, mut clashes) = (Vec::new(), Vec::new());
+        let mut parts: Vec<Vec<Unit>> = chunks(units, self.shared.limits.batch_rows);
+        parts.reverse();
+        while let Some(mut part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let batch: Vec<&[Change]> =
+                part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
+            match self.attempt(&batch, situation).await {
+                Ok(outcomes) => self.written(part, &outcomes, &mut again).await?,
+                Err(refused) if ends_pass(&refused.error) => {
+                    let left = parts.into_iter().chain(clashes.into_iter().map(|(part, _)| part));
+                    let left = std::iter::once(part).chain(left).flatten().collect();
+                    return Err(self.give_back(left, &refused.error).await?);
+                }
+                Err(refused) if part.len() > 1 => {
+                    let after = part.split_off(refused.at + 1);
+                    let alone = part.split_off(refused.at);
+                    parts.extend([after, alone, part]);
+                }
+                Err(refused) if refused.error.reaction() == Reaction::Soon => {
+                    clashes.push((part, refused));
+                }
+                Err(refused) => {
+                    *all = false;
+                    for unit in part {
+                        self.fail(&unit, &refused).await?;
+                    }
+                }
+            }
+        }
+        self.clashing(clashes, situation, &mut again, all).await?;
+        Ok(again)
+    }
+
+    /// Nothing more can be written now: the entries may be claimed again soon.
+    async fn give_back(&mut self, units: Vec<Unit>, error: &WriteError) -> Result<Stop, Stop> {
+        let ids: Vec<i64> = units.into_iter().flat_map(|unit| unit.ids).collect();
+        if error.breaks_connection() {
+            self.shared.breaker.failed();
+        }
+        let (outbox, _) = self.primary().await?;
+        outbox.release(&ids, LATER).await?;
+        Ok(Stop::Secondary)
+    }
+
+    async fn fail(&mut self, unit: &Unit, refused: &Refused) -> Result<(), Stop> {
+        self.shared.metrics.refused(&unit.change, &refused.error);
+        self.shared.metrics.wrote(&unit.change, Written::Failed);
+        let text = reason(refused);
+        warn!(table = %unit.change.table.name, reason = text, "change stays in the outbox");
+        let (outbox, _) = self.primary().await?;
+        outbox.fail(&unit.ids, &text).await?;
+        Ok(())
+    }
+
+    /// Units that clashed: once more now that the others are through; then all as one set.
+    async fn clashing(
+        &mut self,
+        clashes: Vec<(Vec<Unit>, Refused)>,
+        situation: &Situation,
+        again: &mut Vec<Task>,
+        all: &mut bool,
+    ) -> Result<(), Stop> {
+        let mut left = Vec::new();
+        for (part, _) in clashes {
+            let batch: Vec<&[Change]> =
+                part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
+            match self.attempt(&batch, situation).await {
+                Ok(outcomes) => self.written(part, &outcomes, again).await?,
+                Err(refused) => left.push((part, refused)),
+            }
+        }
+        for (part, refused) in self.as_sets(left, situation, again).await? {
+            *all = false;
+            for unit in part {
+                self.fail(&unit, &refused).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of one table that stand in each other's way go together; whoever spoils the set is left
+    /// out of it, and returned.
+    async fn as_sets(
+        &mut self,
+        mut left: Vec<(Vec<Unit>, Refused)>,
+        situation: &Situation,
+        again: &mut Vec<Task>,
+    ) -> Result<Vec<(Vec<Unit>, Refused)>, Stop> {
+        let oid = |(part, _): &(Vec<Unit>, Refused)| part.first().map(|unit| unit.change.table.oid);
+        left.sort_by_key(oid);
+        let mut failed = Vec::new();
+        while !left.is_empty() {
+            let table = left.first().map(oid);
+            let end = left.iter().position(|one| Some(oid(one)) != table).unwrap_or(left.len());
+            let mut set: Vec<_> = left.drain(..end.min(SET_MAX)).collect();
+            while set.len() > 1 {
+                let parts = set.iter().flat_map(|(part, _)| part);
+                let changes: Vec<Change> = parts.map(|unit| same_statement(&unit.change)).collect();
+                match self.attempt(&[&changes], situation).await {
+                    Ok(outcomes) => {
+                        let units = set.drain(..).flat_map(|(part, _)| part).collect();
+                        self.written(units, &outcomes, again).await?;
+                    }
+                    Err(refused) if ends_pass(&refused.error) => break,
+                    Err(refused) => failed.push(set.remove(refused.at.min(set.len() - 1))),
+                }
+            }
+            failed.append(&mut set);
+        }
+        Ok(failed)
+    }
+
+    async fn attempt(
+        &mut self,
+        batch: &[&[Change]],
+        situation: &Situation,
+    ) -> Result<Vec<Outcome>, Refused> {
+        let none = |error| Refused { at: 0, column: None, error };
+        let limit = self.shared.limits.write_timeout;
+        let idle_max = self.shared.limits.link.idle / 2;
+        let open = self.writer.take().filter(|(_, used)| used.elapsed() < idle_max);
+        let writer = match open {
+            Some((writer, _)) => writer,
+            None => self.shared.connect().await.map_err(none)?,
+        };
+        let (writer, _) = self.writer.insert((writer, Instant::now()));
+        let write = writer.write(batch, situation.epoch, &situation.catalog);
+        let result = tokio::time::timeout(limit, write).await;
+        let result = result.unwrap_or_else(|_| Err(none(WriteError::TimedOut)));
+        match &result {
+            Ok(_) => self.shared.breaker.succeeded(),
+            Err(refused) if refused.error.breaks_connection() => self.writer = None,
+            Err(_) => {}
+        }
+        result
+    }
+
+    async fn written(
+        &mut self,
+        part: Vec<Unit>,
+        outcomes: &[Outcome],
+        again: &mut Vec<Task>,
+    ) -> Result<(), Stop> {
+        let mut ids = Vec::with_capacity(part.len());
+        for (unit, outcome) in part.into_iter().zip(outcomes) {
+            self.shared.metrics.wrote(&unit.change, (*outcome).into());
+            match outcome {
+                Outcome::Applied | Outcome::Superseded => ids.extend(unit.ids),
+                Outcome::ReadAgain => again.extend(unit.read_again()),
+            }
+        }
+        let (outbox, _) = self.primary().await?;
+        outbox.settle(&ids).await?;
+        Ok(())
+    }
+}
+
+/// The secondary is away, or at another epoch: nothing else of this pass can be written.
+fn ends_pass(error: &WriteError) -> bool {
+    matches!(error.reaction(), Reaction::Down | Reaction::ReadAgain)
+        || *error == WriteError::NotSetUp
+}
+
+/// In one statement the order of keys does not count, so that a set may be taken apart.
+fn same_statement(change: &Change) -> Change {
+    let mut change = change.clone();
+    change.version.n = 0;
+    change
+}
+
+/// A code and a column's name, never a value.
+fn reason(refused: &Refused) -> String {
+    let code = refused.error.code();
+    match (&refused.error, &refused.column) {
+        (WriteError::Unrepresentable { column, cause, .. }, _) => {
+            format!("{code} column \"{column}\": {}", cause.reason)
+        }
+        (_, Some(column)) => format!("{code} column \"{column}\""),
+        (_, None) => code,
+    }
+}
+
+fn chunks(units: Vec<Unit>, size: usize) -> Vec<Vec<Unit>> {
+    let mut parts = Vec::new();
+    let mut units = units.into_iter().peekable();
+    while units.peek().is_some() {
+        parts.push(units.by_ref().take(size.max(1)).collect());
+    }
+    parts
+}
