@@ -280,6 +280,13 @@ async fn random_values_survive_the_way_to_the_secondary() {
         } else {
             assert_eq!(refused, 0);
         }
+        // Settling follows the answer: only then are the refused the only ones that are left.
+        f.world
+            .until("only what was refused is left", async || {
+                let left = "SELECT count(*)::int FROM crossfade.outbox";
+                f.admin.query_one(left, &[]).await.unwrap().get::<_, i32>(0) == refused
+            })
+            .await;
         f.admin
             .execute(
                 "DELETE FROM random WHERE id IN (SELECT i.id FROM random i WHERE EXISTS \
@@ -310,6 +317,26 @@ async fn what_a_crash_left_in_the_outbox_is_carried_by_the_next_start() {
         drop(f.capture("account", Update, "UPDATE account SET balance = 9 WHERE id = 1").await);
         drop(f.capture("account", Delete, "DELETE FROM account WHERE id = 2").await);
         drop(f.capture("account", Insert, "INSERT INTO account VALUES (4, 'd', 4)").await);
+        f.world.drained().await;
+        f.world.assert_equal("account").await;
+        f.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_forged_entry_only_causes_its_key_to_be_read_again() {
+    for target in Target::all() {
+        let f = Follower::start(target, ACCOUNTS, "").await;
+        f.write("account", Insert, "INSERT INTO account VALUES (1, 'a', 1)").await;
+        // A delete that never was, of a row that is there and of one that is not, far in the future.
+        let forged = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) \
+             SELECT t.id, 'D', record_send(ROW(k)), 1, 9000000000000000000 \
+             FROM crossfade.tables t, unnest(ARRAY[1, 7]) k WHERE t.name = 'account'";
+        f.admin.execute(forged, &[]).await.unwrap();
+        f.world.drained().await;
+        f.world.assert_equal("account").await;
+        f.write("account", Update, "UPDATE account SET balance = 2 WHERE id = 1").await;
+        f.write("account", Insert, "INSERT INTO account VALUES (7, 'g', 7)").await;
         f.world.drained().await;
         f.world.assert_equal("account").await;
         f.finish().await;

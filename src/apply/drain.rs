@@ -120,9 +120,10 @@ impl Drain {
         if entries.is_empty() {
             return Ok(None);
         }
+        let log_end = outbox.note().await?.lsn;
         let claimed = entries.len();
         let Gathered { tasks, unknown } =
-            gather::gather(entries, &situation.catalog, situation.epoch);
+            gather::gather(entries, &situation.catalog, situation.epoch, log_end);
         if !unknown.is_empty() {
             outbox.fail(&unknown, "unknown_table_or_key").await?;
         }
@@ -166,10 +167,6 @@ impl Drain {
         for task in tasks {
             match &task.need {
                 Need::Read { .. } => reads.push(task),
-                Need::Gone { key, version } => {
-                    let change = task.gone(key.clone(), *version);
-                    units.push(Unit { change, ids: task.ids });
-                }
                 Need::Empty { version } => {
                     let change = task.change(*version, Operation::Truncate, Effect::Empty);
                     units.push(Unit { change, ids: task.ids });
@@ -283,7 +280,7 @@ impl Unit {
 impl Task {
     fn key(&self) -> Option<&Key> {
         match &self.need {
-            Need::Read { key, .. } | Need::Gone { key, .. } => Some(key),
+            Need::Read { key, .. } => Some(key),
             Need::Empty { .. } => None,
         }
     }
@@ -291,7 +288,7 @@ impl Task {
     fn gone_at(&self) -> Option<Version> {
         match &self.need {
             Need::Read { gone_at, .. } => *gone_at,
-            Need::Gone { version, .. } | Need::Empty { version } => Some(*version),
+            Need::Empty { version } => Some(*version),
         }
     }
 

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! entries ──by key──▶ Task::Read    an insert or update among them, or an epoch of before
-//!                     Task::Gone    deletes alone: the tombstone has the entry's own version
+//!                                   (if the row is gone, a delete's tombstone has its own version)
 //!                     Task::Empty   TRUNCATE
 //! ```
 //!
-//! Invariant: every entry is in exactly one task, or among the unknown.
+//! Invariant: every entry is in exactly one task, or among the unknown. Whoever may write a captured
+//! table may also forge an entry: a delete is believed only once the row was seen to be gone, and no
+//! version is past the log's end, so that a forged entry only causes its key to be read again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,10 +35,6 @@ pub(super) enum Need {
         key: Key,
         gone_at: Option<Version>,
     },
-    Gone {
-        key: Key,
-        version: Version,
-    },
     Empty {
         version: Version,
     },
@@ -56,14 +54,15 @@ struct Collected {
     key: Key,
     ids: Vec<i64>,
     newest: (Version, Operation),
-    deletes_only: bool,
     foreign_epoch: bool,
 }
 
-pub(super) fn gather(entries: Vec<Entry>, catalog: &Catalog, epoch: u64) -> Gathered {
+/// `log_end` is an LSN read after the entries were claimed.
+pub(super) fn gather(entries: Vec<Entry>, catalog: &Catalog, epoch: u64, log_end: u64) -> Gathered {
     let mut gathered = Gathered::default();
     let mut keys: HashMap<(TableId, KeyHash), Collected> = HashMap::new();
-    for entry in entries {
+    for mut entry in entries {
+        entry.version.counter = entry.version.counter.min(log_end);
         let Some(table) = captured(catalog, entry.table) else {
             gathered.unknown.push(entry.id.0);
             continue;
@@ -84,14 +83,12 @@ pub(super) fn gather(entries: Vec<Entry>, catalog: &Catalog, epoch: u64) -> Gath
             key,
             ids: Vec::new(),
             newest,
-            deletes_only: true,
             foreign_epoch: false,
         });
         collected.ids.push(entry.id.0);
         if collected.newest.0 <= entry.version {
             collected.newest = newest;
         }
-        collected.deletes_only &= entry.operation == Operation::Delete;
         collected.foreign_epoch |= entry.version.epoch != epoch;
     }
     gathered.tasks.extend(keys.into_values().map(Collected::task));
@@ -102,10 +99,7 @@ impl Collected {
     fn task(self) -> Task {
         let (version, operation) = self.newest;
         let gone_at = (operation == Operation::Delete && !self.foreign_epoch).then_some(version);
-        let need = match gone_at {
-            Some(version) if self.deletes_only => Need::Gone { key: self.key, version },
-            gone_at => Need::Read { key: self.key, gone_at },
-        };
+        let need = Need::Read { key: self.key, gone_at };
         Task { table: self.table, operation, ids: self.ids, need }
     }
 }
@@ -147,7 +141,7 @@ mod tests {
 
     fn check(entries: Vec<Entry>, expected: &str) {
         let catalog = Catalog::for_test(&[("t", "id:int4*")]);
-        let gathered = gather(entries, &catalog, 1);
+        let gathered = gather(entries, &catalog, 1, 1_000);
         let mut lines: Vec<String> = gathered
             .tasks
             .into_iter()
@@ -156,7 +150,6 @@ mod tests {
                     Need::Read { gone_at, .. } => {
                         format!("read, gone at {:?}", gone_at.map(|version| version.counter))
                     }
-                    Need::Gone { version, .. } => format!("gone at {}", version.counter),
                     Need::Empty { .. } => "empty".to_owned(),
                 };
                 format!("{:?}: {need}", task.ids)
@@ -171,12 +164,17 @@ mod tests {
     fn many_entries_of_a_key_are_one_task() {
         use Operation::{Delete, Insert, Update};
         check(vec![entry(1, 7, Insert, 1), entry(2, 7, Update, 1)], "[1, 2]: read, gone at None");
-        check(vec![entry(1, 7, Delete, 1)], "[1]: gone at 1");
+        check(vec![entry(1, 7, Delete, 1)], "[1]: read, gone at Some(1)");
         check(
             vec![entry(1, 7, Insert, 1), entry(2, 7, Delete, 1)],
             "[1, 2]: read, gone at Some(2)",
         );
         check(vec![entry(1, 7, Delete, 1), entry(2, 7, Insert, 1)], "[1, 2]: read, gone at None");
+    }
+
+    #[test]
+    fn no_version_is_past_the_end_of_the_log() {
+        check(vec![entry(5_000, 7, Operation::Delete, 1)], "[5000]: read, gone at Some(1000)");
     }
 
     #[test]
