@@ -127,16 +127,18 @@ fn configure(
     postgres: &Server,
     secondary: &Server,
 ) -> anyhow::Result<(PathBuf, Config)> {
-    let text = format!(
-        "listen: {{ address: \"127.0.0.1:0\" }}\n\
-         admin: {{ address: \"127.0.0.1:0\" }}\n\
-         from: {{ url: \"{}\" }}\n\
-         to: {{ url: \"{}\" }}\n\
-         tables:\n  logs: {{ mode: async }}\n  codes: {{ mode: strict, timeout: 5s }}\n  \
-         \"*\": {{ mode: blocking, timeout: 2s }}\n",
-        postgres.url(DATABASE),
-        secondary.url(DATABASE),
-    );
+    // Written as YAML rather than pasted together: a directory may hold what YAML gives a meaning.
+    let text = serde_yaml::to_string(&serde_json::json!({
+        "listen": { "address": "127.0.0.1:0" },
+        "admin": { "address": "127.0.0.1:0" },
+        "from": { "url": postgres.url(DATABASE) },
+        "to": { "url": secondary.url(DATABASE) },
+        "tables": {
+            "logs": { "mode": "async" },
+            "codes": { "mode": "strict", "timeout": "5s" },
+            "*": { "mode": "blocking", "timeout": "2s" },
+        },
+    }))?;
     let file = directory.0.join("proxy.yaml");
     std::fs::write(&file, text).context("write proxy.yaml")?;
     let config = Config::load(&file)?;

@@ -5,6 +5,8 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::wire::write;
+
 /// An ErrorResponse of severity FATAL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -61,15 +63,9 @@ impl Fatal {
             (b'D', detail),
             (b'H', self.hint.unwrap_or_default()),
         ];
-        message(b'E', |body| {
-            for (field, text) in fields.into_iter().filter(|(_, text)| !text.is_empty()) {
-                body.put_u8(field);
-                // A name that a client sent cannot hold a zero byte: it was cut at one.
-                body.put_slice(text.as_bytes());
-                body.put_u8(0);
-            }
-            body.put_u8(0);
-        })
+        let mut out = BytesMut::with_capacity(256);
+        write::error_fields(&mut out, &fields);
+        out
     }
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: each function appends one whole message whose length is right by construction.
 
 use bytes::{BufMut as _, BytesMut};
+use pgwire::messages::Message as _;
+use pgwire::messages::response::ErrorResponse;
 
 /// Appends a message: `body` writes what follows the length.
 pub fn message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
@@ -93,21 +95,31 @@ pub fn ready(out: &mut BytesMut, status: u8) {
 }
 
 /// ErrorResponse in PostgreSQL's own form: severity (twice), SQLSTATE, message.
-pub fn error(out: &mut BytesMut, severity: &str, code: &str, message_text: &str) {
-    message(out, b'E', |out| {
-        for (field, value) in
-            [(b'S', severity), (b'V', severity), (b'C', code), (b'M', message_text)]
-        {
-            out.put_u8(field);
-            text(out, value.as_bytes());
-        }
-        out.put_u8(0);
-    });
+pub fn error(out: &mut BytesMut, severity: &str, code: &str, message: &str) {
+    error_fields(out, &[(b'S', severity), (b'V', severity), (b'C', code), (b'M', message)]);
+}
+
+/// ErrorResponse with these fields; empty ones are left out.
+pub fn error_fields(out: &mut BytesMut, fields: &[(u8, &str)]) {
+    let fields = fields.iter().filter(|(_, text)| !text.is_empty());
+    let fields = fields.map(|(field, text)| (*field, (*text).to_owned())).collect();
+    let start = out.len();
+    if ErrorResponse::new(fields).encode(out).is_err() {
+        // Half a message would shift all that follow.
+        out.truncate(start);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_as_postgresql_writes_it() {
+        let mut out = BytesMut::new();
+        error(&mut out, "ERROR", "0A000", "no");
+        assert_eq!(&out[..], b"E\0\0\0\x1eSERROR\0VERROR\0C0A000\0Mno\0\0");
+    }
 
     #[test]
     fn a_message_carries_its_own_length() {
