@@ -228,6 +228,20 @@ async fn what_is_not_captured_is_marked_before_it_runs() {
 }
 
 #[tokio::test]
+async fn what_another_encoding_would_garble_is_flagged() {
+    let mut world = world("encoding").await;
+    let client = world.client().await;
+    client.batch_execute("SET client_encoding = 'LATIN1'").await.unwrap();
+    client.batch_execute("INSERT INTO users (email) VALUES ('a')").await.unwrap();
+    assert_eq!(world.next().await, "dirty users encoding");
+    client.batch_execute("INSERT INTO child VALUES (1)").await.unwrap();
+    assert_eq!(world.next().await, "dirty child encoding");
+    client.batch_execute("SET client_encoding = 'UTF8'").await.unwrap();
+    client.batch_execute("INSERT INTO users (email) VALUES ('b')").await.unwrap();
+    assert_eq!(world.next().await, "insert users put5");
+}
+
+#[tokio::test]
 async fn strict_commits_only_what_the_secondary_holds() {
     let mut world = world("strict").await;
     let client = world.client().await;

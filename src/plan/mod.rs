@@ -240,12 +240,20 @@ impl Planned {
     }
 }
 
+/// The reason for giving up a plan in a session whose encoding is not UTF-8.
+pub const ENCODING: &str = "encoding";
+
 impl Step {
     fn given_up(&self, reason: &'static str) -> Self {
         let flagged = |tables: &[Arc<Table>]| {
-            let returning = tables.iter().filter(|table| table.capture != Means::Trigger);
-            let tables = returning.map(|table| table.name.clone()).collect::<Vec<_>>();
-            if tables.is_empty() { self.clone() } else { Self::Uncaptured { tables, reason } }
+            // Triggers see a write in any form, but write its key in the session's encoding.
+            let lost = |table: &&Arc<Table>| table.capture != Means::Trigger || reason == ENCODING;
+            let named = tables.iter().filter(lost).map(|table| table.name.clone());
+            let named = named.collect::<Vec<_>>();
+            if named.is_empty() {
+                return Self::Entered(tables.to_vec());
+            }
+            Self::Uncaptured { tables: named, reason }
         };
         match self {
             Self::Capture(capture) => {

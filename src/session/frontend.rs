@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::{BufMut as _, BytesMut};
 
 use crate::names::TableName;
-use crate::plan::{Plan, Step};
+use crate::plan::{ENCODING, Plan, Step};
 use crate::policy::Mode;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
@@ -123,7 +123,7 @@ impl State {
         let end = body.iter().position(|byte| *byte == 0).unwrap_or(body.len());
         let text = std::str::from_utf8(&body[..end]);
         match text {
-            Ok(sql) if whole && self.lexable => {
+            Ok(sql) if whole && self.text.is_known() => {
                 let plan = self.planner.plan(sql, &self.path, &mut self.scratch);
                 let needed = plan.is_rewritten();
                 (self.without_temporary(plan), needed.then(|| sql.into()))
@@ -132,7 +132,7 @@ impl State {
             _ => {
                 let sql = String::from_utf8_lossy(&body[..end]);
                 let plan = self.planner.plan(&sql, &self.path, &mut self.scratch);
-                (Arc::new(plan.given_up("encoding")), None)
+                (Arc::new(plan.given_up(ENCODING)), None)
             }
         }
     }
@@ -185,7 +185,7 @@ impl State {
     fn prepared(&self, plan: Arc<Plan>, rest: &[u8], whole: bool) -> Prepared {
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
         let fixed = matches!(plan.single(), Some(Step::Read | Step::Other) | None);
-        let text = std::str::from_utf8(&rest[..end]).ok().filter(|_| whole && self.lexable);
+        let text = std::str::from_utf8(&rest[..end]).ok().filter(|_| whole && self.text.is_known());
         let source = text
             .filter(|_| !fixed)
             .map(|sql| Source { sql: sql.into(), types: types(rest).into() });

@@ -70,6 +70,21 @@ pub(super) struct Held {
     pub(super) timeout: Duration,
 }
 
+/// How the session writes and reads texts, as the server reports it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TextForm {
+    /// `standard_conforming_strings`: a backslash in a plain literal is a backslash.
+    plain_strings: bool,
+    utf8: bool,
+}
+
+impl TextForm {
+    /// True where statements can be read, and what they return is what the table holds.
+    pub(super) fn is_known(self) -> bool {
+        self.plain_strings && self.utf8
+    }
+}
+
 /// The state of one session.
 #[derive(Debug)]
 pub(super) struct State {
@@ -109,8 +124,8 @@ pub(super) struct State {
     pub(super) path_moved: bool,
     /// Names of temporary tables.
     pub(super) temporary: HashSet<String>,
-    /// Texts can be read: `standard_conforming_strings` is on, and the encoding keeps ASCII.
-    pub(super) lexable: bool,
+    /// How texts are written.
+    pub(super) text: TextForm,
     pub(super) statement_bytes_max: usize,
     pub(super) scratch: Vec<u8>,
 }
@@ -148,7 +163,7 @@ impl State {
             ddl: false,
             path_moved: false,
             temporary: HashSet::new(),
-            lexable: true,
+            text: TextForm { plain_strings: true, utf8: true },
             statement_bytes_max: limits.statement_bytes_max,
             scratch: Vec::new(),
             flow,
@@ -162,13 +177,9 @@ impl State {
     /// Takes a ParameterStatus.
     pub(super) fn parameter(&mut self, name: &str, value: &str) {
         match name {
-            "standard_conforming_strings" => self.lexable &= value == "on",
-            // These encodings have ASCII bytes inside other characters.
-            "client_encoding" => {
-                let unsafe_ones =
-                    ["SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"];
-                self.lexable &= !unsafe_ones.contains(&value);
-            }
+            "standard_conforming_strings" => self.text.plain_strings = value == "on",
+            // In any other encoding the server would convert keys and images on their way to us.
+            "client_encoding" => self.text.utf8 = matches!(value, "UTF8" | "SQL_ASCII"),
             _ => {}
         }
     }
