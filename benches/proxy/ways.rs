@@ -67,7 +67,7 @@ impl Way {
         let text = format!(
             "listen: {{ address: 127.0.0.1:{port} }}\nadmin: {{ address: 127.0.0.1:{admin} }}\n\
              from: {{ url: \"{}\" }}\nto: {{ url: \"{}\" }}\nlimits: {{ max_connections: 1200 }}\n\
-             tables:\n{tables}",
+             log: {{ level: warn }}\ntables:\n{tables}",
             postgres.url("postgres"),
             secondary.url("test"),
         );
