@@ -20,7 +20,8 @@ export CROSSFADE_WITHOUT=$left_out CROSSFADE_NOT_TESTED=$PWD/target/not-tested
 mkdir -p target
 : >"$CROSSFADE_NOT_TESTED"
 status=0
-cargo test "$@" || status=$?
+# Named, so that the suite with the tests is the last to report; there are no doc tests.
+cargo test --lib --bins --test main "$@" || status=$?
 
 echo
 if [ -s "$CROSSFADE_NOT_TESTED" ]; then
