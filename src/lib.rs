@@ -52,6 +52,17 @@
 //! writes more log. So for one row, later change ⇔ larger LSN, whatever order the images reach the
 //! secondary in.
 //!
+//! # Where building changed the design
+//!
+//! - The outbox entry is written by the client's own statement everywhere, not in front of COMMIT: so
+//!   entry and row share every savepoint, and the epoch is checked with each write. A lock that
+//!   ROLLBACK TO gives up takes its write with it.
+//! - Keys and images travel as `record_send(…)`, which no DateStyle, TimeZone or bytea_output
+//!   changes. A client_encoding other than UTF8 does: such sessions are flagged.
+//! - A delete entry is believed only once the row was seen to be gone, and no version is past the
+//!   log's end: otherwise a forged entry could remove a row.
+//! - A table with triggers gets RETURNING too while its mode is `strict`, for images before the commit.
+//!
 //! # Reading order
 //!
 //! A module uses modules of earlier lines only; `tests/tidy.rs` holds it to that. Up to [`capture`]
