@@ -141,10 +141,15 @@ impl Bench {
 
     /// Memory of an idle connection, logged in and once used.
     fn memory(&self) {
-        let mut ways = self.others();
-        ways.push(self.crossfade("crossfade", READS));
+        // One at a time: PgBouncer keeps its server connections, and the next would find no room.
+        let start: [fn(&Self) -> Option<Way>; 3] = [
+            |bench| Some(Way::relay(&bench.postgres)),
+            |bench| Way::pgbouncer(&bench.postgres, &bench.directory),
+            |bench| Some(bench.crossfade("crossfade", READS)),
+        ];
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        for way in ways.iter().filter(|way| way.memory().is_some()) {
+        for way in start.into_iter().filter_map(|start| start(self)) {
+            runtime.block_on(self.until_idle());
             let before = way.memory().unwrap_or(0.0);
             let clients = runtime.block_on(async {
                 let mut clients = Vec::new();
@@ -156,7 +161,6 @@ impl Bench {
             let held = way.memory().unwrap_or(0.0) - before;
             println!("idle connection, {}: {:.1} KiB", way.name, held / IDLE as f64);
             drop(clients);
-            runtime.block_on(self.until_idle());
         }
     }
 
