@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! ROUNDS=3 SECONDS=10 cargo bench --bench proxy          everything
-//! CASES=reads,rows,writes,memory cargo bench --bench proxy     some of it
+//! CASES=reads,async cargo bench --bench proxy     some of it
+//! CASES=hold MODE=async cargo bench --bench proxy          everything up, for a profiler, until ^C
 //! ```
 //!
-//! It prints, per case: throughput as a share of the direct one, and processor microseconds of the
-//! proxy per transaction, as medians of the rounds. Absolute figures belong to the machine, and so
+//! It prints, per case: throughput as a share of the direct one, and processor microseconds per
+//! transaction of the proxy and of both servers, as medians of the rounds. What a run left in the
+//! outbox is carried before its time is taken. Absolute figures belong to the machine, and so
 //! nothing is asserted.
 
 #![allow(unreachable_pub, reason = "nothing outside this bench reaches any of it")]
@@ -40,13 +42,17 @@ fn main() {
         relay::serve(listen, target).expect("the relay listens");
     }
     let bench = Bench::start();
-    let cases = env::var("CASES").unwrap_or_else(|_| "reads,rows,writes,memory".to_owned());
+    let cases =
+        env::var("CASES").unwrap_or_else(|_| "reads,rows,off,async,blocking,memory".to_owned());
     for case in cases.split(',') {
         match case {
             "reads" => bench.reads(),
             "rows" => bench.rows(),
-            "writes" => bench.writes(),
+            "off" => bench.writes("off", "off"),
+            "async" => bench.writes("async", "async"),
+            "blocking" => bench.writes("blocking", "blocking, timeout: 10s"),
             "memory" => bench.memory(),
+            "hold" => bench.hold(),
             other => println!("no case {other:?}"),
         }
     }
@@ -61,11 +67,13 @@ struct Bench {
     seconds: u64,
 }
 
-/// Throughput and the proxy's processor time of one run.
+/// Throughput of one run, and processor time per transaction.
 #[derive(Clone, Copy)]
 struct Figures {
     per_second: f64,
     cpu_micros: f64,
+    primary_micros: f64,
+    secondary_micros: f64,
 }
 
 impl Bench {
@@ -116,27 +124,34 @@ impl Bench {
 
     /// `-N` has one UPDATE, one SELECT and one INSERT (into a table without a key) a transaction;
     /// the single UPDATE commits by itself.
-    fn writes(&self) {
+    fn writes(&self, name: &'static str, mode: &str) {
         let update = "\\set aid random(1, 100000)\n\
              UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = :aid;\n";
         let update = self.script("update", update);
-        for (name, mode) in
-            [("off", "off"), ("async", "async"), ("blocking", "blocking, timeout: 10s")]
-        {
-            // One sidecar at a time: a second one would take part in draining the first one's outbox.
-            let tables =
-                format!("  pgbench_history: {{ mode: off }}\n  \"*\": {{ mode: {mode} }}\n");
-            let mut ways = self.others();
-            ways.push(self.crossfade(name, &tables));
-            for clients in ["1", "16"] {
-                let arguments = ["-N", "-c", clients, "-j", "2"];
-                self.compare(&format!("write -N, {clients}, {name}"), &ways, &arguments);
-                let arguments = ["-f", &update, "-M", "extended", "-c", clients, "-j", "2"];
-                self.compare(&format!("one UPDATE, {clients}, {name}"), &ways, &arguments);
-            }
+        // One sidecar at a time: a second one would take part in draining the first one's outbox.
+        let tables = format!("  pgbench_history: {{ mode: off }}\n  \"*\": {{ mode: {mode} }}\n");
+        let mut ways = self.others();
+        ways.push(self.crossfade(name, &tables));
+        for clients in ["1", "16"] {
+            let arguments = ["-N", "-c", clients, "-j", "2"];
+            self.compare(&format!("write -N, {clients}, {name}"), &ways, &arguments);
+            let arguments = ["-f", &update, "-M", "extended", "-c", clients, "-j", "2"];
+            self.compare(&format!("one UPDATE, {clients}, {name}"), &ways, &arguments);
         }
-        let secondary = self.secondary_update();
-        println!("the UPDATE on the secondary itself, one client: {secondary:.0} µs");
+        if name == "blocking" {
+            let secondary = self.secondary_update();
+            println!("the UPDATE on the secondary itself, one client: {secondary:.0} µs");
+        }
+    }
+
+    /// Prints where everything is, and waits.
+    fn hold(&self) {
+        let mode = env::var("MODE").unwrap_or_else(|_| "async".to_owned());
+        let tables = format!("  pgbench_history: {{ mode: off }}\n  \"*\": {{ mode: {mode} }}\n");
+        let way = self.crossfade("held", &tables);
+        let (primary, secondary) = (self.postgres.url("postgres"), self.secondary.url("test"));
+        println!("crossfade on port {}\nprimary {primary}\nsecondary {secondary}", way.port);
+        std::thread::park();
     }
 
     /// Memory of an idle connection, logged in and once used.
@@ -202,10 +217,13 @@ impl Bench {
         for (at, way) in ways.iter().enumerate().skip(1) {
             let (speed, cpu) = (median(at, |f| f.per_second), median(at, |f| f.cpu_micros));
             println!(
-                "  {:<10} throughput {:>5.2} of direct   cpu {cpu:>7.1} µs   {:>5.2} of relay   latency +{:.0} µs",
+                "  {:<10} throughput {:>5.2} of direct   cpu {cpu:>7.1} µs   {:>5.2} of relay   \
+                 servers {:>6.1} + {:>5.1} µs   latency +{:.0} µs",
                 way.name,
                 speed / direct,
                 cpu / relay,
+                median(at, |f| f.primary_micros),
+                median(at, |f| f.secondary_micros),
                 (1e6 / speed - 1e6 / direct).max(0.0),
             );
         }
@@ -216,11 +234,36 @@ impl Bench {
         let mut all = vec!["-n", "-T", &seconds];
         all.extend(arguments);
         all.push("postgres");
-        let before = way.cpu();
+        let used = || {
+            let servers = [&self.postgres, &self.secondary].map(Server::processor_seconds);
+            [way.cpu(), servers[0], servers[1]]
+        };
+        let before = used();
         let printed = self.pgbench(way.port, &all);
-        let cpu = way.cpu() - before;
+        if way.applies {
+            self.until_applied();
+        }
+        let after_run = used();
         let transactions = after(&printed, "actually processed: ");
-        Figures { per_second: after(&printed, "tps = "), cpu_micros: cpu * 1e6 / transactions }
+        let micros = |at: usize| (after_run[at] - before[at]) * 1e6 / transactions;
+        Figures {
+            per_second: after(&printed, "tps = "),
+            cpu_micros: micros(0),
+            primary_micros: micros(1),
+            secondary_micros: micros(2),
+        }
+    }
+
+    /// What the run left in the outbox is part of its cost, and none of the next one's.
+    fn until_applied(&self) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let client = connect(self.postgres.port()).await;
+            let left = "SELECT EXISTS (SELECT FROM crossfade.outbox)";
+            while client.query_one(left, &[]).await.expect("PostgreSQL answers").get::<_, bool>(0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
     }
 
     fn pgbench(&self, port: u16, arguments: &[&str]) -> String {

@@ -98,6 +98,12 @@ async fn every_kind_of_write_is_handed_over_and_answered_as_without_us() {
             "delete users gone",
         ),
         ("INSERT INTO auth.codes VALUES (1, NULL)", "1", "insert auth.codes put2"),
+        (
+            "UPDATE auth.codes SET id = 7 WHERE id = 1 RETURNING *, 5",
+            "row(7,NULL,5) 1",
+            "update auth.codes move, delete auth.codes gone",
+        ),
+        ("UPDATE auth.codes SET id = 1", "1", "update auth.codes move, delete auth.codes gone"),
         ("INSERT INTO parted VALUES (1, 1, 'x')", "1", "insert parted put3"),
         ("UPDATE parted SET part = 2", "1", "update parted move, delete parted gone"),
         ("DELETE FROM ONLY users WHERE email = 'b'", "1", "delete users gone"),

@@ -259,28 +259,52 @@ async fn the_guard_refuses_what_is_not_this_epoch_here() {
     let app = world.direct().await;
     let timeline = "SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
     let timeline: String = app.query_one(timeline, &[]).await.unwrap().get(0);
-    let guard = async |epoch: i64, timeline: &str| {
-        let called = app.query_one("SELECT crossfade.guard($1, $2)", &[&epoch, &timeline]).await;
+    let call = async |function: &str, epoch: i64, timeline: &str| {
+        let sql = format!("SELECT crossfade.{function}");
+        let called = app.query_one(&sql, &[&epoch, &timeline]).await;
         called
             .map(|row| row.get::<_, i64>(0))
             .map_err(|error| error.code().unwrap().code().to_owned())
     };
+    let guard = async |epoch: i64, timeline: &str| call("guard($1, $2)", epoch, timeline).await;
+    let enter = "enter(7, 'U', '', $1, $2)";
     assert_eq!(guard(1, &timeline).await, Ok(1));
-    assert_eq!(guard(2, &timeline).await, Err(control::STALE_EPOCH.to_owned()));
-    assert_eq!(guard(1, "0000FFFF").await, Err(control::STALE_TIMELINE.to_owned()));
+    let before = call(enter, 1, &timeline).await.unwrap();
+    assert_eq!(call(enter, 1, &timeline).await, Ok(before + 1), "the entry's number");
+
+    // Whatever the caller has put in its search path means nothing to us.
+    app.batch_execute(
+        "CREATE SCHEMA evil; CREATE FUNCTION evil.no(bigint, bigint) RETURNS bool LANGUAGE sql \
+         AS 'SELECT false'; CREATE OPERATOR evil.<> (LEFTARG = bigint, RIGHTARG = bigint, \
+         FUNCTION = evil.no); SET search_path = evil, pg_catalog",
+    )
+    .await
+    .unwrap();
+    for function in ["guard($1, $2)", enter] {
+        let refused = call(function, 2, &timeline).await;
+        assert_eq!(refused, Err(control::STALE_EPOCH.to_owned()), "{function}");
+        let refused = call(function, 1, "0000FFFF").await;
+        assert_eq!(refused, Err(control::STALE_TIMELINE.to_owned()), "{function}");
+    }
+    let truncate = call("enter(7, 'T', NULL, $1, $2)", 1, &timeline).await;
+    assert_eq!(truncate, Err("22023".to_owned()), "a TRUNCATE is no row");
+    app.batch_execute("RESET search_path").await.unwrap();
+    world.admin().await.batch_execute("DELETE FROM crossfade.outbox").await.unwrap();
 
     app.batch_execute("SET synchronous_commit = off; BEGIN").await.unwrap();
-    guard(1, &timeline).await.unwrap();
+    call(enter, 1, &timeline).await.unwrap();
     let flushed: String = app.query_one("SHOW synchronous_commit", &[]).await.unwrap().get(0);
     assert_eq!(flushed, "on");
     app.batch_execute("COMMIT").await.unwrap();
     let after: String = app.query_one("SHOW synchronous_commit", &[]).await.unwrap().get(0);
     assert_eq!(after, "off");
+    world.admin().await.batch_execute("DELETE FROM crossfade.outbox").await.unwrap();
 
     // MySQL's turn: nobody but Crossfade writes to tables with a trigger.
     let admin = world.admin().await;
     admin.batch_execute("SELECT setval('crossfade.epoch', 3)").await.unwrap();
     assert_eq!(guard(1, &timeline).await, Err(control::STALE_EPOCH.to_owned()));
+    assert_eq!(call(enter, 1, &timeline).await, Err(control::STALE_EPOCH.to_owned()));
     let refused = app.batch_execute("INSERT INTO ring_a VALUES (1)").await.unwrap_err();
     assert_eq!(refused.code().unwrap().code(), control::STALE_EPOCH);
     admin.batch_execute("INSERT INTO ring_a VALUES (1)").await.unwrap();

@@ -15,12 +15,14 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Way {
     pub name: &'static str,
     pub port: u16,
+    /// It writes to the secondary, and may be behind when a run ends.
+    pub applies: bool,
     process: Option<Child>,
 }
 
 impl Way {
     pub fn direct(postgres: &Server) -> Self {
-        Self { name: "direct", port: postgres.port(), process: None }
+        Self { name: "direct", port: postgres.port(), applies: false, process: None }
     }
 
     pub fn relay(postgres: &Server) -> Self {
@@ -77,7 +79,10 @@ impl Way {
         let setup = setup.expect("the program was built with this bench");
         let said = String::from_utf8_lossy(&setup.stderr);
         assert!(setup.status.success(), "crossfade setup: {said}");
-        Self::start(name, port, Command::new(program).arg("run").arg("--config").arg(&config))
+        let mut command = Command::new(program);
+        let mut way = Self::start(name, port, command.arg("run").arg("--config").arg(&config));
+        way.applies = true;
+        way
     }
 
     fn start(name: &'static str, port: u16, command: &mut Command) -> Self {
@@ -88,7 +93,7 @@ impl Way {
             assert!(Instant::now() < deadline, "{name} does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { name, port, process: Some(process) }
+        Self { name, port, applies: false, process: Some(process) }
     }
 
     /// Processor seconds used so far; 0 for PostgreSQL itself, whose work all ways share.

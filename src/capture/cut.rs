@@ -58,8 +58,11 @@ pub fn cut(payload: &[u8], capture: &Arc<Capture>, binary: bool) -> Result<Cut, 
     let mut old_entry = None;
     for added in capture.columns {
         let (value, next) = field(payload, at)?;
-        let value = value.ok_or(Malformed)?;
         at = next;
+        let value = match (value, added) {
+            (None, Added::OldEntry) => continue,
+            (value, _) => value.ok_or(Malformed)?,
+        };
         match added {
             Added::Entry => row.entry = Some(EntryId(integer(value, binary)?)),
             Added::Lsn => {

@@ -280,16 +280,9 @@ mod tests {
         let catalog = Catalog::for_test(&[("t", "id:int4*")]);
         let table = Arc::clone(catalog.tables.values().next().unwrap());
         let columns: &'static [Added] = &[];
-        let tag = "INSERT 0 ";
         let operation = Operation::Insert;
-        let capture = Arc::new(Capture {
-            table,
-            operation,
-            tag,
-            returning: false,
-            columns,
-            entered: Vec::new(),
-        });
+        let capture =
+            Arc::new(Capture { table, operation, returning: false, columns, entered: Vec::new() });
         let (key, row) = (Bytes::new(), Bytes::from_static(&[0; 10]));
         Row { capture, entry: Some(EntryId(entry)), lsn: 1, key, row, old: None, operation }
     }

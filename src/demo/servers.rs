@@ -157,6 +157,13 @@ impl Server {
         signal("CONT", &family(child.id()));
     }
 
+    /// Processor seconds used so far, by the server, its children, and those that have ended.
+    #[must_use]
+    pub fn processor_seconds(&self) -> f64 {
+        let Some(child) = &self.child else { return 0.0 };
+        family(child.id()).into_iter().map(processor_seconds).sum()
+    }
+
     #[must_use]
     pub fn product(&self) -> Product {
         self.product
@@ -309,6 +316,16 @@ fn state(pid: u32) -> Option<(char, u32)> {
     // The name may hold spaces and brackets; state and parent follow its last bracket.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// User and system time of a process and of the children it has waited for.
+fn processor_seconds(pid: u32) -> f64 {
+    /// `sysconf(_SC_CLK_TCK)`, which is 100 on every Linux.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let times = after_name.split_whitespace().skip(11).take(4);
+    times.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
 }
 
 /// Sends a signal with the shell's own `kill`; a process that has gone is no error.

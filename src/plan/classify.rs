@@ -12,7 +12,7 @@ use crate::plan::clause::{Dml, Reader, Verb};
 use crate::plan::columns;
 use crate::plan::edit::{Edit, Piece, Place};
 use crate::plan::resolve::{Names, Target};
-use crate::plan::{SearchPath, Step, Truncate, rewrite, session_words, with};
+use crate::plan::{SearchPath, Step, Truncate, moves, rewrite, session_words, with};
 use crate::policy::Mode;
 use crate::sql::lexer::{Kind, Token};
 use crate::sql::parse;
@@ -116,13 +116,13 @@ fn main(input: &Input<'_>, start: usize, nested: bool) -> Outcome {
         if !images || input.obstacle(&dml, &table).is_some() {
             return plain(Step::Entered(vec![table]));
         }
-        let (capture, edits) = rewrite::trace(reader, &dml, &table);
+        let (capture, edits) = rewrite::capture(reader, &dml, &table, input.situation);
         return (Step::Capture(Arc::new(capture)), edits);
     }
     if let Some(reason) = input.obstacle(&dml, &table) {
         return plain(flag(&[table], reason));
     }
-    let (capture, edits) = rewrite::capture(reader, &dml, &table, input.situation, nested);
+    let (capture, edits) = rewrite::capture(reader, &dml, &table, input.situation);
     (Step::Capture(Arc::new(capture)), edits)
 }
 
@@ -366,6 +366,14 @@ impl Input<'_> {
             Verb::Merge if self.situation.server < 17 => return Some("merge"),
             Verb::Merge | Verb::Insert if key => return Some("key_update"),
             Verb::Update if key && cursor => return Some("key_update"),
+            // Its star means the columns of FROM too, and the old key has to come from there.
+            Verb::Update
+                if key
+                    && dml.from.is_some()
+                    && moves::stars(self.reader(), dml).next().is_some() =>
+            {
+                return Some("key_update");
+            }
             _ => {}
         }
         parse::parse(self.sql, self.tokens).err().map(|unparsed| match unparsed {
@@ -408,7 +416,7 @@ impl Edit {
     /// Moves every position by `by` tokens.
     fn shift(&mut self, by: usize) {
         match &mut self.place {
-            Place::Before(at) | Place::After(at) => *at += by,
+            Place::After(at) => *at += by,
             Place::Instead(range) => *range = range.start + by..range.end + by,
         }
         for piece in &mut self.pieces {

@@ -4,13 +4,13 @@
 //! application's can stand in for it; names begin with `cf_`.
 
 use crate::catalog::Table;
+use crate::change::Operation;
 use crate::names::quote_pg;
 use crate::phase::Situation;
 use crate::plan::Added;
 
 const LSN: &str =
     "pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::pg_catalog.int8";
-const NEXT: &str = "pg_catalog.nextval('crossfade.outbox_id'::pg_catalog.regclass)";
 
 /// For INSERT and UPDATE.
 pub(super) const IMAGE: &[Added] = &[Added::Entry, Added::Lsn, Added::Key, Added::Row];
@@ -25,21 +25,42 @@ pub(super) const TRACED: &[Added] = &[Added::Lsn, Added::Key, Added::Row];
 /// The same for an UPDATE that assigns key columns.
 pub(super) const TRACED_MOVE: &[Added] = &[Added::Lsn, Added::Key, Added::Row, Added::OldKey];
 /// Where only the entry is written and nothing comes back.
-pub(super) const ENTRY: &[Added] = &[Added::Entry, Added::Lsn, Added::Key];
+pub(super) const ENTRY: &[Added] = &[Added::Entry];
 
-/// The select list for `columns`; `qualifier` names the target. A deleted row has no image.
-pub(super) fn list(table: &Table, qualifier: &str, columns: &[Added], deleted: bool) -> String {
+/// The select list for `columns` of a statement that does `operation`; `qualifier` names the target.
+/// A deleted row has no image. The entry is written while the row's lock is held, after the row's
+/// own change is in the log.
+pub(super) fn list(
+    table: &Table,
+    qualifier: &str,
+    columns: &[Added],
+    operation: Operation,
+    situation: &Situation,
+) -> String {
+    let deleted = operation == Operation::Delete;
+    let sent = format!("pg_catalog.record_send({})", key(table, qualifier));
+    let letter = |letter: char| format!("'{letter}'");
+    let merged = "pg_catalog.substr(merge_action(), 1, 1)::pg_catalog.\"char\"".to_owned();
     let column = |added: &Added| match added {
-        Added::Entry => format!("{NEXT} AS cf_id"),
+        Added::Entry if columns.contains(&Added::Operation) => {
+            format!("{} AS cf_id", enter(table, &merged, &sent, situation))
+        }
+        Added::Entry => {
+            let entered = enter(table, &letter(operation.letter()), &sent, situation);
+            format!("{entered} AS cf_id")
+        }
         Added::Lsn => format!("{LSN} AS cf_lsn"),
-        Added::Key => format!("pg_catalog.record_send({}) AS cf_key", key(table, qualifier)),
+        Added::Key => format!("{sent} AS cf_key"),
         Added::Row if deleted => {
             format!("pg_catalog.record_send(ROW({qualifier}.tableoid, NULL)) AS cf_row")
         }
         Added::Row => format!(
             "pg_catalog.record_send(ROW({qualifier}.tableoid, ROW({qualifier}.*))) AS cf_row"
         ),
-        Added::OldEntry => format!("{NEXT} AS cf_old_id"),
+        Added::OldEntry => format!(
+            "CASE WHEN cf_prev.cf_old <> {sent} THEN {} END AS cf_old_id",
+            enter(table, &letter('D'), "cf_prev.cf_old", situation)
+        ),
         Added::OldKey => "cf_prev.cf_old".to_owned(),
         Added::Operation => "pg_catalog.substr(merge_action(), 1, 1) AS cf_op".to_owned(),
     };
@@ -53,31 +74,12 @@ pub(super) fn key(table: &Table, qualifier: &str) -> String {
     format!("ROW({})", columns.collect::<Vec<_>>().join(", "))
 }
 
-/// The statement that writes the outbox entries of the rows in `source`.
-pub(super) fn enter(
-    table: &Table,
-    source: &str,
-    columns: &[Added],
-    letter: char,
-    situation: &Situation,
-) -> String {
+/// The call that writes one outbox entry and returns its number; raises unless this sidecar's epoch
+/// and timeline are the primary's.
+fn enter(table: &Table, operation: &str, key: &str, situation: &Situation) -> String {
     let id = table.id.map_or(0, |id| id.0);
-    let guard = guard(situation);
-    let operation = if columns.contains(&Added::Operation) {
-        format!("{source}.cf_op::pg_catalog.\"char\"")
-    } else {
-        format!("'{letter}'")
-    };
-    let into = "INSERT INTO crossfade.outbox (id, table_id, op, key, epoch, counter)";
-    let new = format!(
-        "{into} SELECT {source}.cf_id, {id}, {operation}, {source}.cf_key, (SELECT {guard}), {source}.cf_lsn FROM {source}"
-    );
-    if !columns.contains(&Added::OldKey) {
-        return new;
-    }
-    format!(
-        "{new} UNION ALL SELECT {source}.cf_old_id, {id}, 'D', {source}.cf_old, (SELECT {guard}), {source}.cf_lsn FROM {source} WHERE {source}.cf_old <> {source}.cf_key"
-    )
+    let Situation { epoch, timeline, .. } = situation;
+    format!("crossfade.enter({id}, {operation}, {key}, {epoch}, '{timeline}')")
 }
 
 /// The entries of a TRUNCATE, as a statement that follows it.

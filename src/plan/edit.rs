@@ -16,8 +16,6 @@ pub(super) struct Edit {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Right before the first byte of this token.
-    Before(usize),
     /// Right after the last byte of this token.
     After(usize),
     /// Instead of these tokens and all that stands between them.
@@ -75,9 +73,11 @@ pub(super) fn apply(sql: &str, tokens: &[Token], edits: &[Edit]) -> Applied {
 
 fn bytes(tokens: &[Token], place: &Place) -> Range<usize> {
     match place {
-        Place::Before(at) => tokens[*at].start..tokens[*at].start,
         Place::After(at) => tokens[*at].end..tokens[*at].end,
-        Place::Instead(range) => tokens[range.start].start..tokens[range.end - 1].end,
+        Place::Instead(range) => {
+            let end = tokens[range.start..range.end].last().map(|token| token.end);
+            tokens[range.start].start..end.unwrap_or(tokens[range.start].start)
+        }
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
         let sql = "  é x -- c";
         let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
         let insert = |place, text: &str| Edit { place, pieces: vec![Piece::Text(text.to_owned())] };
-        let edits = [insert(Place::Before(0), "<<"), insert(Place::After(1), ">>")];
+        let edits = [insert(Place::Instead(0..0), "<<"), insert(Place::After(1), ">>")];
         let applied = apply(sql, &tokens, &edits);
         assert_eq!(applied.text, "  <<é x>> -- c");
         assert_eq!(applied.client_position(5), 3); // é

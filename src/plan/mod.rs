@@ -98,8 +98,6 @@ pub enum Step {
 pub struct Capture {
     pub table: Arc<Table>,
     pub operation: Operation,
-    /// What the client's command tag begins with: `INSERT 0 `, `UPDATE `, …
-    pub tag: &'static str,
     /// The client asked for rows of its own.
     pub returning: bool,
     /// The columns added, in order.
@@ -119,7 +117,7 @@ pub enum Added {
     Key,
     /// `record_send(ROW(tableoid, ROW(t.*)))`.
     Row,
-    /// The entry for the row's old key, int8.
+    /// The entry for the row's old key, int8; NULL where the key stayed.
     OldEntry,
     /// The old key, as [`Added::Key`].
     OldKey,

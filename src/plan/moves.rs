@@ -39,8 +39,26 @@ pub(super) fn join_old(reader: Reader<'_>, dml: &Dml, table: &Table) -> Vec<Edit
             edits.push(text(Place::After(end - 1), format!(") AND {join}")));
         }
     }
-    debug_assert!(reader.tokens.len() >= end);
+    // A star would bring what we have put into FROM.
+    let own = |star| Edit {
+        place: Place::Instead(star..star + 1),
+        pieces: vec![Piece::Text(format!("{}.*", dml.qualifier))],
+    };
+    edits.extend(stars(reader, dml).map(own));
     edits
+}
+
+/// The bare stars of the client's RETURNING list.
+pub(super) fn stars(reader: Reader<'_>, dml: &Dml) -> impl Iterator<Item = usize> {
+    let list = dml.returning.map_or(0..0, |returning| returning + 1..dml.body.end);
+    let depth = reader.tokens[dml.body.start].depth;
+    let (first, end) = (list.start, list.end);
+    list.filter(move |at| {
+        reader.symbol(*at) == Some(b'*')
+            && reader.tokens[*at].depth == depth
+            && (*at == first || reader.symbol(at - 1) == Some(b','))
+            && (at + 1 == end || reader.symbol(at + 1) == Some(b','))
+    })
 }
 
 /// The subquery that reads and locks the rows as they are, under their old keys.

@@ -44,11 +44,9 @@ fn made(sql: &str) -> Plan {
 fn check(sql: &str, expected: Expect) {
     let text = made(sql).apply(sql).map_or_else(|| "unchanged".to_owned(), |applied| applied.text);
     let text = text
-        .replace("pg_catalog.nextval('crossfade.outbox_id'::pg_catalog.regclass) AS ", "§")
         .replace("pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::pg_catalog.int8 AS ", "§")
         .replace("pg_catalog.record_send", "§")
-        .replace("INSERT INTO crossfade.outbox (id, table_id, op, key, epoch, counter)", "§outbox")
-        .replace("(SELECT crossfade.guard(1, '00000001'))", "§guard");
+        .replace(", 1, '00000001')", ", §)");
     expected.assert_eq(&text);
 }
 
@@ -84,7 +82,7 @@ fn an_insert_returns_its_image_and_enters_its_key() {
     check(
         "INSERT INTO users (email) VALUES ('a;b') -- c",
         expect![[
-            r#"WITH cf_w AS (INSERT INTO users (email) VALUES ('a;b') RETURNING §cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row), cf_o AS (§outbox SELECT cf_w.cf_id, 1, 'I', cf_w.cf_key, §guard, cf_w.cf_lsn FROM cf_w) SELECT cf_w.* FROM cf_w -- c"#
+            r#"INSERT INTO users (email) VALUES ('a;b') RETURNING crossfade.enter(1, 'I', §(ROW(users."id")), §) AS cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row -- c"#
         ]],
     );
 }
@@ -94,7 +92,7 @@ fn the_clients_returning_comes_first_and_its_alias_is_used() {
     check(
         "UPDATE auth.codes AS c SET code = $1 WHERE id = 2 RETURNING c.*, 1 AS returning;",
         expect![[
-            r#"WITH cf_w AS (UPDATE auth.codes AS c SET code = $1 WHERE id = 2 RETURNING c.*, 1 AS returning, §cf_id, §cf_lsn, §(ROW(c."id")) AS cf_key, §(ROW(c.tableoid, ROW(c.*))) AS cf_row), cf_o AS (§outbox SELECT cf_w.cf_id, 3, 'U', cf_w.cf_key, §guard, cf_w.cf_lsn FROM cf_w) SELECT cf_w.* FROM cf_w;"#
+            r#"UPDATE auth.codes AS c SET code = $1 WHERE id = 2 RETURNING c.*, 1 AS returning, crossfade.enter(3, 'U', §(ROW(c."id")), §) AS cf_id, §cf_lsn, §(ROW(c."id")) AS cf_key, §(ROW(c.tableoid, ROW(c.*))) AS cf_row;"#
         ]],
     );
 }
@@ -112,13 +110,20 @@ fn an_update_of_the_key_brings_the_old_one_by_a_join_on_the_key() {
     check(
         "UPDATE members m SET org = 2, (role) = ROW('x') FROM users u WHERE u.id = m.\"user\" OR true RETURNING 1",
         expect![[
-            r#"WITH cf_w AS (UPDATE members m SET org = 2, (role) = ROW('x') FROM users u, (SELECT m."org" AS cf_k0, m."user" AS cf_k1, §(ROW(m."org", m."user")) AS cf_old FROM members m, users u WHERE u.id = m."user" OR true FOR UPDATE OF m) cf_prev WHERE ( u.id = m."user" OR true) AND m."org" = cf_prev.cf_k0 AND m."user" = cf_prev.cf_k1 RETURNING 1, §cf_id, §cf_lsn, §(ROW(m."org", m."user")) AS cf_key, §(ROW(m.tableoid, ROW(m.*))) AS cf_row, §cf_old_id, cf_prev.cf_old), cf_o AS (§outbox SELECT cf_w.cf_id, 2, 'U', cf_w.cf_key, §guard, cf_w.cf_lsn FROM cf_w UNION ALL SELECT cf_w.cf_old_id, 2, 'D', cf_w.cf_old, §guard, cf_w.cf_lsn FROM cf_w WHERE cf_w.cf_old <> cf_w.cf_key) SELECT cf_w.* FROM cf_w"#
+            r#"UPDATE members m SET org = 2, (role) = ROW('x') FROM users u, (SELECT m."org" AS cf_k0, m."user" AS cf_k1, §(ROW(m."org", m."user")) AS cf_old FROM members m, users u WHERE u.id = m."user" OR true FOR UPDATE OF m) cf_prev WHERE ( u.id = m."user" OR true) AND m."org" = cf_prev.cf_k0 AND m."user" = cf_prev.cf_k1 RETURNING 1, crossfade.enter(2, 'U', §(ROW(m."org", m."user")), §) AS cf_id, §cf_lsn, §(ROW(m."org", m."user")) AS cf_key, §(ROW(m.tableoid, ROW(m.*))) AS cf_row, CASE WHEN cf_prev.cf_old <> §(ROW(m."org", m."user")) THEN crossfade.enter(2, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
         ]],
     );
     check(
+        "UPDATE users SET id = 2 RETURNING id, *, users.*",
+        expect![[
+            r#"UPDATE users SET id = 2 FROM (SELECT users."id" AS cf_k0, §(ROW(users."id")) AS cf_old FROM users FOR UPDATE OF users) cf_prev WHERE users."id" = cf_prev.cf_k0 RETURNING id, users.*, users.*, crossfade.enter(1, 'U', §(ROW(users."id")), §) AS cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row, CASE WHEN cf_prev.cf_old <> §(ROW(users."id")) THEN crossfade.enter(1, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
+        ]],
+    );
+    step("UPDATE users SET id = 2 FROM codes RETURNING *", expect!["uncaptured key_update users"]);
+    check(
         "UPDATE users SET id = id + 1",
         expect![[
-            r#"WITH cf_w AS (UPDATE users SET id = id + 1 FROM (SELECT users."id" AS cf_k0, §(ROW(users."id")) AS cf_old FROM users FOR UPDATE OF users) cf_prev WHERE users."id" = cf_prev.cf_k0 RETURNING §cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row, §cf_old_id, cf_prev.cf_old), cf_o AS (§outbox SELECT cf_w.cf_id, 1, 'U', cf_w.cf_key, §guard, cf_w.cf_lsn FROM cf_w UNION ALL SELECT cf_w.cf_old_id, 1, 'D', cf_w.cf_old, §guard, cf_w.cf_lsn FROM cf_w WHERE cf_w.cf_old <> cf_w.cf_key) SELECT cf_w.* FROM cf_w"#
+            r#"UPDATE users SET id = id + 1 FROM (SELECT users."id" AS cf_k0, §(ROW(users."id")) AS cf_old FROM users FOR UPDATE OF users) cf_prev WHERE users."id" = cf_prev.cf_k0 RETURNING crossfade.enter(1, 'U', §(ROW(users."id")), §) AS cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row, CASE WHEN cf_prev.cf_old <> §(ROW(users."id")) THEN crossfade.enter(1, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
         ]],
     );
 }
@@ -128,7 +133,7 @@ fn a_with_list_stays_in_front() {
     check(
         "WITH x AS (SELECT 1) INSERT INTO users SELECT * FROM x",
         expect![[
-            r#"WITH x AS (SELECT 1) , cf_w AS (INSERT INTO users SELECT * FROM x RETURNING §cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row), cf_o AS (§outbox SELECT cf_w.cf_id, 1, 'I', cf_w.cf_key, §guard, cf_w.cf_lsn FROM cf_w) SELECT cf_w.* FROM cf_w"#
+            r#"WITH x AS (SELECT 1) INSERT INTO users SELECT * FROM x RETURNING crossfade.enter(1, 'I', §(ROW(users."id")), §) AS cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row"#
         ]],
     );
 }
@@ -138,13 +143,13 @@ fn a_write_inside_with_is_entered_and_keeps_its_columns() {
     check(
         "WITH x AS (DELETE FROM users RETURNING id, lower(email) AS e) SELECT * FROM x",
         expect![[
-            r#"WITH cf_w0 (cf_0, cf_1, cf_id, cf_lsn, cf_key) AS (DELETE FROM users RETURNING id, lower(email) AS e, §cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key), x AS (SELECT cf_0 AS "id", cf_1 AS "e" FROM cf_w0), cf_o0 AS (§outbox SELECT cf_w0.cf_id, 1, 'D', cf_w0.cf_key, §guard, cf_w0.cf_lsn FROM cf_w0) SELECT * FROM x"#
+            r#"WITH cf_w0 (cf_0, cf_1, cf_id) AS (DELETE FROM users RETURNING id, lower(email) AS e, crossfade.enter(1, 'D', §(ROW(users."id")), §) AS cf_id), x AS (SELECT cf_0 AS "id", cf_1 AS "e" FROM cf_w0) SELECT * FROM x"#
         ]],
     );
     check(
         "WITH x AS (UPDATE users SET email = '') SELECT 1",
         expect![[
-            r#"WITH x AS (UPDATE users SET email = '' RETURNING §cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key), cf_o0 AS (§outbox SELECT x.cf_id, 1, 'U', x.cf_key, §guard, x.cf_lsn FROM x) SELECT 1"#
+            r#"WITH x AS (UPDATE users SET email = '' RETURNING crossfade.enter(1, 'U', §(ROW(users."id")), §) AS cf_id) SELECT 1"#
         ]],
     );
     step(
@@ -161,8 +166,8 @@ fn statements_of_one_string_are_planned_one_by_one() {
     );
     let sql = "SELECT 1; DELETE FROM users; SELECT 2";
     let text = made(sql).apply(sql).unwrap().text;
-    assert!(text.starts_with("SELECT 1; WITH cf_w AS (DELETE FROM users RETURNING"));
-    assert!(text.ends_with("SELECT cf_w.* FROM cf_w; SELECT 2"));
+    assert!(text.starts_with("SELECT 1; DELETE FROM users RETURNING"));
+    assert!(text.ends_with(" AS cf_row; SELECT 2"));
 }
 
 #[test]

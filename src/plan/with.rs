@@ -4,8 +4,8 @@
 //! ```text
 //! WITH x AS (INSERT INTO t … RETURNING id) SELECT … FROM x
 //!   ▼
-//! WITH cf_w0 AS (INSERT INTO t … RETURNING id, <id, lsn, key>), x AS (SELECT id FROM cf_w0),
-//!      cf_o0 AS (INSERT INTO crossfade.outbox … FROM cf_w0) SELECT … FROM x
+//! WITH cf_w0 AS (INSERT INTO t … RETURNING id, crossfade.enter(…)), x AS (SELECT id FROM cf_w0)
+//!      SELECT … FROM x
 //! ```
 //!
 //! Invariant: the client's query sees columns of the same names, number and order as without us;
@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::catalog::Table;
+use crate::change::Operation;
 use crate::names::quote_pg;
 use crate::phase::Situation;
 use crate::plan::clause::{Dml, Reader, Verb};
@@ -88,21 +89,15 @@ pub(super) fn enter(
     table: &Arc<Table>,
     situation: &Situation,
 ) -> Option<Vec<Edit>> {
-    let letter = match dml.verb {
-        Verb::Insert => 'I',
-        Verb::Update => 'U',
-        Verb::Delete => 'D',
+    let operation = match dml.verb {
+        Verb::Insert => Operation::Insert,
+        Verb::Update => Operation::Update,
+        Verb::Delete => Operation::Delete,
         Verb::Merge => return None,
     };
-    let added = columns::list(table, &dml.qualifier, columns::ENTRY, false);
+    let added = columns::list(table, &dml.qualifier, columns::ENTRY, operation, situation);
     let Some(returning) = dml.returning else {
-        // Nobody can refer to a CTE without rows: its name may stand for ours.
-        let name = reader.text(cte.name);
-        let entries = columns::enter(table, name, columns::ENTRY, letter, situation);
-        return Some(vec![
-            text(Place::After(cte.body.end - 1), format!(" RETURNING {added}")),
-            text(Place::After(cte.body.end), format!(", cf_o{number} AS ({entries})")),
-        ]);
+        return Some(vec![text(Place::After(cte.body.end - 1), format!(" RETURNING {added}"))]);
     };
     let names = returned(reader, returning + 1..dml.body.end, dml, table);
     let names = match (names, cte.columns) {
@@ -115,17 +110,13 @@ pub(super) fn enter(
     let pairs = aliases.iter().zip(&names);
     let select: Vec<_> =
         pairs.map(|(alias, name)| format!("{alias} AS {}", quote_pg(name))).collect();
-    let entries = columns::enter(table, &source, columns::ENTRY, letter, situation);
-    let head = format!("{source} ({}, cf_id, cf_lsn, cf_key) AS (", aliases.join(", "));
+    let head = format!("{source} ({}, cf_id) AS (", aliases.join(", "));
     let pieces = vec![
         Piece::Text(head),
         Piece::Copy(cte.body.clone()),
         Piece::Text(format!(", {added}), ")),
         Piece::Copy(cte.name..cte.body.start),
-        Piece::Text(format!(
-            "SELECT {} FROM {source}), cf_o{number} AS ({entries})",
-            select.join(", ")
-        )),
+        Piece::Text(format!("SELECT {} FROM {source})", select.join(", "))),
     ];
     Some(vec![Edit { place: Place::Instead(cte.name..cte.body.end + 1), pieces }])
 }

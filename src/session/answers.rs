@@ -187,14 +187,7 @@ impl State {
         };
         let step = step.map_or(Step::Other, |step| self.statements.executed(&step).clone());
         self.flow.metrics.statement(kind(&step), started.elapsed());
-        match &step {
-            Step::Capture(capture) => {
-                let tag = retag(&tag, capture.tag);
-                pipe.take(header);
-                write::command_complete(&mut pipe.output, &tag);
-            }
-            _ => pipe.pass(header),
-        }
+        pipe.pass(header);
         self.completed(step, &tag);
         Ok(true)
     }
@@ -235,7 +228,6 @@ impl State {
         if !pipe.is_whole(header) {
             return Ok(false);
         }
-        let verb = self.capturing().and_then(|(capture, _)| capture.tag.split(' ').next());
         let applied = match self.pending.front() {
             Some(Expect::Query(query)) => query.applied.as_ref(),
             Some(Expect::Parse { prepared, .. }) => prepared.applied.as_ref(),
@@ -243,8 +235,7 @@ impl State {
             _ => None,
         };
         if let Some(applied) = applied {
-            let moved =
-                reworded(pipe.body(header), verb, |position| applied.client_position(position));
+            let moved = moved(pipe.body(header), |position| applied.client_position(position));
             pipe.take(header);
             write::message(&mut pipe.output, b'E', |out| out.put_slice(&moved));
         } else {
@@ -301,14 +292,6 @@ fn swallow(pipe: &mut Pipe, header: Header) -> bool {
     true
 }
 
-/// `SELECT 3` with the client's verb.
-fn retag(tag: &[u8], verb: &str) -> Vec<u8> {
-    match tag.strip_prefix(b"SELECT ") {
-        Some(count) => [verb.as_bytes(), count].concat(),
-        None => tag.to_vec(),
-    }
-}
-
 /// Writes a RowDescription without its last `added` columns.
 fn describe(body: &[u8], added: usize, out: &mut BytesMut) -> Option<()> {
     let mut parts = Body::new(body);
@@ -325,26 +308,17 @@ fn describe(body: &[u8], added: usize, out: &mut BytesMut) -> Option<()> {
     Some(())
 }
 
-/// An ErrorResponse's fields as the client's own text would have got them: the position moved, and
-/// the statement called by its verb where a read-only transaction refuses it.
-fn reworded(body: &[u8], verb: Option<&str>, moved: impl Fn(usize) -> usize) -> Bytes {
+/// An ErrorResponse's fields, with the position as it is in the client's own text.
+fn moved(body: &[u8], moved: impl Fn(usize) -> usize) -> Bytes {
     let mut out = BytesMut::with_capacity(body.len());
     let mut parts = Body::new(body);
-    let mut read_only = false;
     while let Some(field) = parts.byte().filter(|field| *field != 0) {
         let Some(value) = parts.text() else { break };
         out.put_u8(field);
-        match (field, std::str::from_utf8(value), verb) {
-            (b'P', Ok(text), _) => match text.parse() {
-                Ok(position) => out.put_slice(moved(position).to_string().as_bytes()),
-                Err(_) => out.put_slice(value),
-            },
-            (b'M', Ok(text), Some(verb)) if read_only => {
-                out.put_slice(text.replacen("SELECT", verb, 1).as_bytes());
-            }
+        match (field, std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())) {
+            (b'P', Some(position)) => out.put_slice(moved(position).to_string().as_bytes()),
             _ => out.put_slice(value),
         }
-        read_only |= field == b'C' && value == b"25006";
         out.put_u8(0);
     }
     out.put_u8(0);

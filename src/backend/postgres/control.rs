@@ -127,7 +127,45 @@ BEGIN
 END
 $guard$;
 
-REVOKE ALL ON FUNCTION crossfade.guard(bigint, text), crossfade.trigger_guard() FROM PUBLIC;
+-- Every captured statement calls this for each of its rows, so it has to be cheap: expressions
+-- instead of queries, and no SET clause, which would be applied and undone at each call. Hence every
+-- name and operator is qualified: the caller's search_path means nothing here.
+CREATE OR REPLACE FUNCTION crossfade.enter(
+    entered_table integer, entered_op "char", entered_key bytea, expected bigint, timeline text
+) RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $enter$
+DECLARE
+    entry bigint;
+BEGIN
+    IF pg_catalog.pg_advisory_xact_lock_shared(LOCK_CLASS, LOCK_KEY) IS NULL
+        OR COALESCE(pg_catalog.pg_sequence_last_value('crossfade.epoch'::pg_catalog.regclass), 2)
+            OPERATOR(pg_catalog.<>) (expected OPERATOR(pg_catalog.*) 2::bigint)
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'CF001',
+            MESSAGE = 'the migration has moved on to another epoch';
+    END IF;
+    IF pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)
+        OPERATOR(pg_catalog.<>) timeline
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'CF002', MESSAGE = 'the server is on another timeline';
+    END IF;
+    IF pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
+        PERFORM pg_catalog.set_config('synchronous_commit', 'on', true);
+    END IF;
+    IF entered_op OPERATOR(pg_catalog.=) 'T'::"char" THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a row cannot be truncated';
+    END IF;
+    entry := pg_catalog.nextval('crossfade.outbox_id'::pg_catalog.regclass);
+    INSERT INTO crossfade.outbox (id, table_id, op, key, epoch, counter) VALUES (
+        entry, entered_table, entered_op, entered_key, expected,
+        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint
+    );
+    RETURN entry;
+END
+$enter$;
+
+REVOKE ALL ON FUNCTION crossfade.guard(bigint, text), crossfade.trigger_guard(),
+    crossfade.enter(integer, "char", bytea, bigint, text) FROM PUBLIC;
 "#;
 
 /// [`SCHEMA`] and [`DDL`] with the lock's numbers filled in.
@@ -153,6 +191,10 @@ pub fn grants(role: &str) -> Vec<String> {
         format!("GRANT INSERT ON crossfade.outbox TO {role}"),
         format!("GRANT USAGE ON SEQUENCE crossfade.outbox_id TO {role}"),
         format!("GRANT EXECUTE ON FUNCTION crossfade.guard(bigint, text) TO {role}"),
+        format!(
+            "GRANT EXECUTE ON FUNCTION \
+             crossfade.enter(integer, \"char\", bytea, bigint, text) TO {role}"
+        ),
     ]
 }
 
