@@ -219,6 +219,36 @@ async fn an_image_never_overwrites_the_row_that_holds_its_unique_value() {
     }
 }
 
+/// Present and absent rows go together in one statement, and its ON DUPLICATE KEY would also fire on
+/// another row's unique value.
+#[tokio::test]
+async fn many_rows_in_one_statement_never_touch_a_row_of_another_key() {
+    for target in Target::all() {
+        let table = ("pairs", "a:int4*,b:int4*,email:text,bio:text?");
+        let ddl = "CREATE TABLE pairs (a int, b int, email varchar(100) NOT NULL UNIQUE, \
+             bio longtext, PRIMARY KEY (a, b)) DEFAULT CHARSET=utf8mb4";
+        let mut site = Site::start(target, &[table], &[ddl]).await;
+        let t = site.table("pairs");
+        let all = "SELECT a, b, email FROM pairs ORDER BY a, b";
+        let pair = |b: i64, email: &str| [int(1), int(b), text(email), Value::Null];
+        let first = [insert(&t, (1, 1), &pair(1, "a")), insert(&t, (2, 2), &pair(2, "b"))];
+        site.apply(&first).await;
+        let many = [
+            update(&t, (10, 1), &pair(1, "a2")),
+            update(&t, (11, 2), &pair(2, "a")),
+            insert(&t, (12, 3), &pair(3, "b")),
+            update(&t, (13, 4), &pair(3, "c")),
+        ];
+        assert_eq!(site.apply(&many).await, [Outcome::Applied; 4]);
+        assert_eq!(site.rows(all).await, ["1 1 a2", "1 2 a", "1 3 c"]);
+        let one = [update(&t, (20, 1), &pair(1, "x"))];
+        let clash = [update(&t, (21, 1), &pair(2, "y")), insert(&t, (22, 2), &pair(4, "c"))];
+        let refused = site.write(&[&one, &clash]).await.unwrap_err();
+        assert_eq!((refused.error.code().as_str(), refused.at), ("1062", 2));
+        assert_eq!(site.rows(all).await, ["1 1 a2", "1 2 a", "1 3 c"]);
+    }
+}
+
 #[tokio::test]
 async fn the_steps_of_a_transaction_keep_unique_values_free() {
     for target in Target::all() {

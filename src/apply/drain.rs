@@ -113,7 +113,7 @@ impl Drain {
     /// One claim's worth; `None` if there was nothing, else whether all of it was carried.
     async fn pass(&mut self, grace: Duration) -> Result<Option<bool>, Stop> {
         let situation = self.shared.situation();
-        let under_way = self.shared.under_way.ids();
+        let under_way = self.shared.under_way.ranges();
         let (outbox, _) = self.primary().await?;
         let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
         let entries = outbox.claim(limit, grace, &under_way).await?;

@@ -41,7 +41,7 @@ const CLAIM: &str = "UPDATE crossfade.outbox o \
      FROM (SELECT id FROM crossfade.outbox \
            WHERE (CASE WHEN next_try IS NULL \
                   THEN at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3) \
-                  ELSE next_try <= pg_catalog.clock_timestamp() END) AND id <> ALL ($4::bigint[]) \
+                  ELSE next_try <= pg_catalog.clock_timestamp() END) AND NOT $4::text::int8multirange @> id \
            ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) c \
      WHERE o.id = c.id \
      RETURNING o.id, o.table_id, o.op::text, o.key, o.epoch, o.counter, o.n";
@@ -124,12 +124,12 @@ impl Outbox {
     }
 
     /// Leases up to `limit` entries that are older than `grace` or whose next try has come, the
-    /// oldest first; `except` are those whose images are still under way here.
+    /// oldest first; `except`, an `int8multirange`, are those whose images are still under way here.
     pub async fn claim(
         &self,
         limit: i64,
         grace: Duration,
-        except: &[i64],
+        except: &str,
     ) -> Result<Vec<Entry>, Error> {
         let (lease, grace) = (LEASE.as_secs_f64(), grace.as_secs_f64());
         let rows = self.client.query(&self.claim, &[&limit, &lease, &grace, &except]).await?;

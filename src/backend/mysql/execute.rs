@@ -1,8 +1,8 @@
 //! Runs a plan's steps on the rows, inside the writer's open transaction.
 //!
 //! ```text
-//! steps ──▶ absent rows: one INSERT for many      present rows: UPDATE by key
-//!              └─ duplicate ─▶ one by one             └─ not found ─▶ INSERT
+//! steps ──▶ rows in a row: one INSERT for many (of present ones: ON DUPLICATE KEY, their own)
+//!              └─ refused ─▶ one by one: UPDATE by key, else INSERT; or the other way round
 //!        clash in a transaction of its own ─▶ put aside, tried after the others ─▶ as a set
 //! ```
 //!
@@ -81,16 +81,13 @@ impl<'w> Run<'w> {
         let (mut aside, mut first) = (Vec::new(), None);
         let mut steps = steps.into_iter().peekable();
         while let Some(step) = steps.next() {
-            let mut fresh = Vec::new();
-            if let Step::Put { expected: false, .. } = step {
-                fresh.push(step);
-                while let Some(next) =
-                    steps.next_if(|step| matches!(step, Step::Put { expected: false, .. }))
-                {
-                    fresh.push(next);
+            if let Step::Put { .. } = step {
+                let mut puts = vec![step];
+                while let Some(next) = steps.next_if(|step| matches!(step, Step::Put { .. })) {
+                    puts.push(next);
                 }
-                for run in insert_runs(fresh) {
-                    self.insert_run(run, &mut aside, &mut first).await?;
+                for run in put_runs(puts) {
+                    self.put_run(run, &mut aside, &mut first).await?;
                 }
                 continue;
             }
@@ -118,14 +115,14 @@ impl<'w> Run<'w> {
         Ok(())
     }
 
-    /// Rows of one table that are thought to be absent: one INSERT; one by one if it fails.
-    async fn insert_run<'s>(
+    /// Rows of one table: one statement; one by one if it fails.
+    async fn put_run<'s>(
         &mut self,
         run: Vec<Step<'s>>,
         aside: &mut Vec<Step<'s>>,
         first: &mut Option<Refused>,
     ) -> Result<(), Refused> {
-        if run.len() > 1 && self.insert_many(&run).await? {
+        if run.len() > 1 && self.put_many(&run).await? {
             return Ok(());
         }
         for step in run {
@@ -137,10 +134,11 @@ impl<'w> Run<'w> {
     }
 
     /// False if the statement failed as a whole and its rows have to go one by one.
-    async fn insert_many(&mut self, run: &[Step<'_>]) -> Result<bool, Refused> {
-        let (mut params, mut table) = (Vec::new(), None);
+    async fn put_many(&mut self, run: &[Step<'_>]) -> Result<bool, Refused> {
+        let (mut params, mut table, mut fresh) = (Vec::new(), None, true);
         for step in run {
-            let Step::Put { change, image, .. } = step else { return Ok(false) };
+            let Step::Put { change, image, expected, .. } = step else { return Ok(false) };
+            fresh &= !expected;
             match rows::insert_params(&change.table, image, self.flavor) {
                 Ok(mut row) => params.append(&mut row),
                 Err(_) => return Ok(false),
@@ -148,7 +146,11 @@ impl<'w> Run<'w> {
             table = Some(&change.table);
         }
         let Some(table) = table else { return Ok(true) };
-        match self.execute(rows::insert(table, run.len()), params, table).await {
+        let sql = match fresh {
+            true => rows::insert(table, run.len()),
+            false => rows::upsert(table, run.len(), self.flavor),
+        };
+        match self.execute(sql, params, table).await {
             Ok(_) => Ok(true),
             Err(failed) => match failed.error.reaction() {
                 Reaction::Soon | Reaction::Stuck => Ok(false),
@@ -356,11 +358,12 @@ impl From<mysql_async::Error> for Failed {
     }
 }
 
-/// Splits rows to insert into statements of one table each: parents first, in their own order
-/// within a table. Only inserts are here, so nothing else can be overtaken; a circle of foreign keys
-/// keeps the order as it came.
-fn insert_runs(fresh: Vec<Step<'_>>) -> Vec<Vec<Step<'_>>> {
-    let mut steps = fresh;
+/// Splits rows into statements of one table each: parents first, in their own order within a table.
+/// Only rows that stay or come are here, so nothing else can be overtaken; where a foreign key might
+/// carry a change from one of the tables to another, or they reference each other in a circle, the
+/// order stays as it came.
+fn put_runs(puts: Vec<Step<'_>>) -> Vec<Vec<Step<'_>>> {
+    let mut steps = puts;
     let table = |step: &Step<'_>| match step {
         Step::Put { change, .. } => change.table.oid,
         _ => 0,
@@ -369,7 +372,9 @@ fn insert_runs(fresh: Vec<Step<'_>>) -> Vec<Vec<Step<'_>>> {
         Step::Put { change, .. } => Some(&*change.table),
         _ => None,
     });
-    if let Some(ranks) = foreign::order(tables) {
+    let fresh = steps.iter().all(|step| matches!(step, Step::Put { expected: false, .. }));
+    let ranks = foreign::order(tables.clone()).filter(|_| fresh || !foreign::cascades(tables));
+    if let Some(ranks) = ranks {
         steps.sort_by_key(|step| (ranks.get(&table(step)).copied(), table(step)));
     }
     let mut runs: Vec<Vec<Step<'_>>> = Vec::new();

@@ -50,6 +50,19 @@ pub(super) fn order<'a>(
     tables.all(rises).then_some(ranks)
 }
 
+/// True where an UPDATE in place of a row of one of the tables may change, by a foreign key, a row of
+/// another: the key references something that such an UPDATE sets.
+pub(super) fn cascades<'a>(tables: impl Iterator<Item = &'a Table> + Clone) -> bool {
+    let by_oid: HashMap<Oid, &Table> = tables.map(|table| (table.oid, table)).collect();
+    let is_set = |key: &ForeignKey| {
+        let parent = by_oid.get(&key.references);
+        parent.is_some_and(|parent| {
+            key.referenced.iter().any(|name| rows::sets_in_place(parent, name))
+        })
+    };
+    by_oid.values().any(|table| table.foreign_keys.iter().any(is_set))
+}
+
 /// A query that finds the parent that `image` names through `key`, locked; nothing to ask for where
 /// the reference is NULL or the parent is not carried over.
 pub(super) fn parent_query(

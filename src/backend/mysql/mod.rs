@@ -17,6 +17,7 @@ mod execute;
 pub mod facts;
 mod fence;
 mod foreign;
+mod lock;
 pub mod prune;
 mod rows;
 mod session;

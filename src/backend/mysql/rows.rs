@@ -4,8 +4,8 @@
 //! INSERT INTO `t` (…) VALUES (…), (…)      UPDATE `t` SET … WHERE `key` = ?      DELETE … WHERE …
 //! ```
 //!
-//! Invariant: no statement here can touch a row of another key: no ON DUPLICATE KEY, no REPLACE, no
-//! IGNORE.
+//! Invariant: no statement here can touch a row of another key: no REPLACE, no IGNORE, and ON
+//! DUPLICATE KEY only with the whole key compared, see [`upsert`].
 
 use std::fmt::Write as _;
 
@@ -27,6 +27,35 @@ pub(super) fn insert(table: &Table, rows: usize) -> String {
         names.join(", "),
         vec![row.as_str(); rows].join(", ")
     )
+}
+
+/// `INSERT` of so many rows, each of which updates the row of its own key where there is one.
+///
+/// MySQL takes the clause for a duplicate in *any* unique key. Where the row that it found has another
+/// key than ours, the first assignment sets that key to NULL, which no key can be: the statement fails
+/// as a whole, and the rows go one by one.
+pub(super) fn upsert(table: &Table, rows: usize, flavor: Flavor) -> String {
+    let target = quote_mysql(&table.target);
+    let new = |column: &Column| match flavor {
+        Flavor::MariaDb => format!("VALUES({})", quote_mysql(&column.name)),
+        Flavor::MySql => format!("cf_new.{}", quote_mysql(&column.name)),
+    };
+    let own = |column: &Column| format!("{target}.{}", quote_mysql(&column.name));
+    let same: Vec<String> =
+        table.key_columns().map(|column| format!("{} = {}", own(column), new(column))).collect();
+    let guard = table.key_columns().take(1).map(|column| {
+        let kept = if has_spellings(column) { new(column) } else { own(column) };
+        format!("{} = IF({}, {kept}, NULL)", quote_mysql(&column.name), same.join(" AND "))
+    });
+    let first = table.key.first();
+    let others = in_place(table).filter(|(at, _)| Some(at) != first);
+    let set = others.map(|(_, column)| format!("{} = {}", quote_mysql(&column.name), new(column)));
+    let alias = match flavor {
+        Flavor::MariaDb => "",
+        Flavor::MySql => " AS cf_new",
+    };
+    let set: Vec<String> = guard.chain(set).collect();
+    format!("{}{alias} ON DUPLICATE KEY UPDATE {}", insert(table, rows), set.join(", "))
 }
 
 pub(super) fn insert_params(
@@ -137,6 +166,11 @@ fn carried(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
 
 fn in_place(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
     carried(table).filter(|(at, column)| !table.is_key(*at) || has_spellings(column))
+}
+
+/// Whether an UPDATE in place sets this column.
+pub(super) fn sets_in_place(table: &Table, name: &str) -> bool {
+    in_place(table).any(|(_, column)| column.name == name)
 }
 
 /// Types of which two values may be equal as keys and yet not the same.
