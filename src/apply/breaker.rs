@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -17,10 +16,10 @@ use tracing::{info, warn};
 use super::metrics::ApplyMetrics;
 use super::{Shared, stopping};
 use crate::backend::mysql::{Link, WriteError, control};
+use crate::backend::pauses::Pauses;
 
 /// Failures in a row that open the breaker.
 const FAILURES_MAX: u32 = 3;
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
 pub(super) struct Breaker {
     failures: AtomicU32,
@@ -64,11 +63,11 @@ impl Breaker {
 
 /// Looks for a secondary that is away, with growing pauses.
 pub(super) async fn probe(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let mut pause = BACKOFF_MIN;
+    let mut pauses = Pauses::up_to(shared.limits.backoff_max);
     loop {
         let look = async {
             shared.breaker.opened().await;
-            tokio::time::sleep(pause).await;
+            pauses.wait().await;
             reach(&shared).await
         };
         let reached = tokio::select! {
@@ -76,11 +75,9 @@ pub(super) async fn probe(shared: Arc<Shared>, mut stopped: watch::Receiver<bool
             () = stopping(&mut stopped) => return,
         };
         if reached.is_ok() {
-            pause = BACKOFF_MIN;
+            pauses.reset();
             shared.breaker.close();
             shared.bell.ring(None);
-        } else {
-            pause = (pause * 2).min(shared.limits.backoff_max);
         }
     }
 }

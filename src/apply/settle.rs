@@ -11,14 +11,15 @@ use tracing::warn;
 
 use super::under_way::UnderWay;
 use super::{Shared, stopping};
+use crate::backend::pauses;
 use crate::outbox::Outbox;
 
 /// Transactions whose entries wait to be deleted.
 const QUEUE_MAX: usize = 20_000;
 /// Entries deleted by one statement, about.
 const ENTRIES_AT_ONCE: usize = 1000;
-/// Attempts at one statement.
-const ATTEMPTS_MAX: u32 = 3;
+/// Attempts at one statement after the first.
+const AGAIN_MAX: usize = 2;
 /// Waits for more entries: a delete of a thousand costs little more than one of ten.
 const LINGER: Duration = Duration::from_millis(5);
 
@@ -73,23 +74,19 @@ pub(super) async fn run(
 }
 
 async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, ids: Vec<i64>) {
-    for attempt in 1..=ATTEMPTS_MAX {
-        if ids.is_empty() {
-            break;
-        }
+    let mut pauses = pauses::few(pauses::REACH_MIN, shared.limits.backoff_max, AGAIN_MAX);
+    while !ids.is_empty() {
         let result = match open(shared, outbox).await {
             Ok(outbox) => outbox.settle(&ids).await.map_err(|error| error.to_string()),
             Err(error) => Err(error),
         };
-        match result {
-            Ok(_) => break,
-            Err(error) => {
-                *outbox = None;
-                if attempt == ATTEMPTS_MAX {
-                    warn!(entries = ids.len(), error, "applied entries stay in the outbox for now");
-                } else {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+        let Err(error) = result else { break };
+        *outbox = None;
+        match pauses.next() {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => {
+                warn!(entries = ids.len(), error, "applied entries stay in the outbox for now");
+                break;
             }
         }
     }

@@ -17,11 +17,15 @@ use tracing::{debug, warn};
 use super::Shared;
 use super::metrics::Written;
 use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError, Writer};
+use crate::backend::pauses;
 use crate::change::{Change, Transaction};
 use crate::handoff::Settled;
 
-/// Pauses between attempts at a transaction that clashes with one that is on its way.
-const PAUSES_MS: [u64; 5] = [5, 10, 20, 40, 80];
+/// Attempts at a transaction that clashes with one that is on its way, after the first; then it is
+/// left to the outbox. The pauses between them grow from the one bound to the other.
+const RACE_ATTEMPTS: usize = 5;
+const RACE_PAUSE_MIN: Duration = Duration::from_millis(5);
+const RACE_PAUSE_MAX: Duration = Duration::from_millis(80);
 /// A connection that was quiet for longer than this part of `wait_timeout` is made anew.
 const IDLE_PART: u32 = 2;
 
@@ -182,13 +186,13 @@ impl Worker {
 
     /// A part that cannot be taken apart: try again, or leave it to the outbox.
     async fn refused(&mut self, mut part: VecDeque<Item>, mut refused: Refused) {
-        for pause in PAUSES_MS {
+        for pause in pauses::few(RACE_PAUSE_MIN, RACE_PAUSE_MAX, RACE_ATTEMPTS) {
             match refused.error.reaction() {
                 Reaction::Now | Reaction::Soon => {}
                 Reaction::ReadAgain | Reaction::Stuck | Reaction::Down => break,
             }
             part.iter().for_each(|item| self.count(item, Written::Retried));
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            tokio::time::sleep(pause).await;
             match self.write(&part).await {
                 Ok(outcomes) => {
                     self.applied(part, &outcomes);

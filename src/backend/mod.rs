@@ -6,6 +6,7 @@ pub mod dial;
 pub mod from_url;
 pub mod mysql;
 pub mod password;
+pub mod pauses;
 pub mod postgres;
 pub mod stream;
 pub mod tls;

@@ -9,7 +9,7 @@
 //! (a policy then makes a statement fail instead of hiding rows), commits that are flushed, and no
 //! timeout of the role's that would cut a drain short.
 //!
-//! Invariant: attempts are spaced by a pause that doubles from [`BACKOFF_MIN`] to [`BACKOFF_MAX`],
+//! Invariant: attempts are spaced by a pause that doubles from [`REACH_MIN`](crate::backend::pauses::REACH_MIN) to [`BACKOFF_MAX`],
 //! so a server that comes back is not met by a storm.
 //!
 //! Not here: what is asked (`introspect`, `control`, `outbox`).
@@ -17,16 +17,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use rand::Rng;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::backend::from_url::FromUrl;
+use crate::backend::pauses::Pauses;
 use crate::backend::tls::{TlsError, postgres_tls};
 
-/// First pause between attempts.
-pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Longest time for one attempt, login included.
@@ -110,13 +108,13 @@ pub struct Link {
     client: Option<Client>,
     /// How many connections there were; statements prepared on an earlier one are gone.
     generation: u64,
-    pause: Duration,
+    pauses: Pauses,
 }
 
 impl Link {
     #[must_use]
     pub fn new(connector: Connector) -> Self {
-        Self { connector, client: None, generation: 0, pause: BACKOFF_MIN }
+        Self { connector, client: None, generation: 0, pauses: Pauses::up_to(BACKOFF_MAX) }
     }
 
     /// The open connection, or one attempt to open it.
@@ -136,7 +134,7 @@ impl Link {
     /// Says that all is well: the next pause is the shortest again. A connection alone does not say
     /// so, since what is done with it can fail as often as it is made.
     pub fn settled(&mut self) {
-        self.pause = BACKOFF_MIN;
+        self.pauses.reset();
     }
 
     /// Numbers the connection that [`Self::get`] gave last.
@@ -150,13 +148,9 @@ impl Link {
         self.client = None;
     }
 
-    /// Waits before the next attempt: half of the pause and a random part of the other half, so
-    /// that many sidecars do not come at once. The pause then doubles.
+    /// Waits before the next attempt, each time longer.
     pub async fn back_off(&mut self) {
-        let half = self.pause / 2;
-        let jitter = rand::rng().random_range(0.0..=1.0);
-        sleep(half + half.mul_f64(jitter)).await;
-        self.pause = (self.pause * 2).min(BACKOFF_MAX);
+        self.pauses.wait().await;
     }
 }
 
@@ -164,7 +158,6 @@ impl Link {
 mod tests {
     use super::*;
     use crate::backend::from_url::{Host, SslMode};
-    use tokio::time::Instant;
 
     /// Nothing listens there.
     fn nowhere() -> Connector {
@@ -179,18 +172,6 @@ mod tests {
             ssl_identity: None,
         };
         Connector::new(url).unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_grow_to_their_bound() {
-        let mut link = Link::new(nowhere());
-        let mut longest = Duration::ZERO;
-        for _ in 0..20 {
-            let start = Instant::now();
-            link.back_off().await;
-            longest = longest.max(start.elapsed());
-        }
-        assert!(BACKOFF_MAX / 2 <= longest && longest <= BACKOFF_MAX + BACKOFF_MIN);
     }
 
     #[tokio::test]
