@@ -4,20 +4,22 @@
 //! ```text
 //! units ──batches──▶ written ─▶ settle          too old to judge ─▶ read again
 //!            └─ refused: the culprit alone ─▶ clash? ─▶ once more after the others ─▶ as a set
+//!                                          │     └─▶ with the row that holds the value now
 //!                                          └─ fail: attempts, reason, a later next_try
 //! ```
 //!
 //! Invariant: every unit's entries end settled, failed, given back, or among those to read again.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::warn;
 
 use super::drain::{Drain, LATER, Stop, Unit};
-use super::gather::Task;
+use super::gather::{Need, Task};
 use super::metrics::Written;
 use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError};
-use crate::change::Change;
+use crate::change::{Change, Effect, Operation};
 use crate::phase::Situation;
 
 /// Most rows that are applied as one set because their unique values clash.
@@ -106,12 +108,62 @@ impl Drain {
             }
         }
         for (part, refused) in self.as_sets(left, situation, again).await? {
+            let failed = self.with_owners(part, refused, situation, again, all).await?;
+            let Some((part, refused)) = failed else { continue };
             *all = false;
             for unit in part {
                 self.fail(&unit, &refused).await?;
             }
         }
         Ok(())
+    }
+
+    /// Units that clash with a row that has no entry here: that row is read again as well, and goes
+    /// with them, as one set. Answers with what still failed.
+    async fn with_owners(
+        &mut self,
+        part: Vec<Unit>,
+        refused: Refused,
+        situation: &Situation,
+        again: &mut Vec<Task>,
+        all: &mut bool,
+    ) -> Result<Option<(Vec<Unit>, Refused)>, Stop> {
+        let owners = match self.owners(&part).await {
+            Ok(owners) if !owners.is_empty() => owners,
+            _ => return Ok(Some((part, refused))),
+        };
+        let mut set = self.units(owners, situation, all).await?;
+        if set.is_empty() {
+            return Ok(Some((part, refused)));
+        }
+        let owners = set.len();
+        set.extend(part);
+        let changes: Vec<Change> = set.iter().map(|unit| same_statement(&unit.change)).collect();
+        match self.attempt(&[&changes], situation).await {
+            Ok(outcomes) => {
+                self.written(set, &outcomes, again).await?;
+                Ok(None)
+            }
+            Err(refused) => Ok(Some((set.split_off(owners), refused))),
+        }
+    }
+
+    /// What has to be read to know about the rows that stand in the way.
+    async fn owners(&mut self, part: &[Unit]) -> Result<Vec<Task>, WriteError> {
+        let Some((writer, _)) = &mut self.writer else { return Ok(Vec::new()) };
+        let mut tasks = Vec::new();
+        for unit in part {
+            let Effect::Put { key, image } = &unit.change.effect else { continue };
+            for key in writer.owners(&unit.change.table, key, image).await? {
+                tasks.push(Task {
+                    table: Arc::clone(&unit.change.table),
+                    operation: Operation::Update,
+                    ids: Vec::new(),
+                    need: Need::Read { key, gone_at: None },
+                });
+            }
+        }
+        Ok(tasks)
     }
 
     /// Rows of one table that stand in each other's way go together; whoever spoils the set is left

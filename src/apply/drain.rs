@@ -157,7 +157,7 @@ impl Drain {
     }
 
     /// Reads what has to be read; afterwards every version is in the primary's flushed log.
-    async fn units(
+    pub(super) async fn units(
         &mut self,
         tasks: Vec<Task>,
         situation: &Situation,

@@ -36,6 +36,24 @@ impl Key {
     }
 }
 
+impl Key {
+    /// From the values, as they were read from the secondary; `None` where one of them is NULL or of
+    /// a type that cannot be written.
+    #[must_use]
+    pub fn encode(values: Vec<Value>, table: &Table) -> Option<Self> {
+        let mut raw = Vec::with_capacity(64);
+        raw.extend_from_slice(&i32::try_from(values.len()).ok()?.to_be_bytes());
+        for (value, column) in values.iter().zip(table.key_columns()) {
+            let field = value.encode(&column.type_ref.pg_type)?;
+            raw.extend_from_slice(&column.type_ref.base_oid.to_be_bytes());
+            raw.extend_from_slice(&i32::try_from(field.len()).ok()?.to_be_bytes());
+            raw.extend_from_slice(&field);
+        }
+        let hash = KeyHash::of(&values, table);
+        Some(Self { values, hash, raw: raw.into() })
+    }
+}
+
 impl KeyHash {
     /// Hashes the canonical form of a key's values, which are in the order of [`Table::key`].
     #[must_use]

@@ -14,6 +14,7 @@
 mod builtin;
 mod canonical;
 mod decode;
+mod encode;
 mod json;
 mod mysql;
 mod network;

@@ -18,6 +18,7 @@ pub mod facts;
 mod fence;
 mod foreign;
 mod lock;
+mod owners;
 pub mod prune;
 mod rows;
 mod session;
