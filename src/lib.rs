@@ -56,7 +56,11 @@
 //!
 //! - The outbox entry is written by the client's own statement everywhere, not in front of COMMIT: so
 //!   entry and row share every savepoint, and the epoch is checked with each write. A lock that
-//!   ROLLBACK TO gives up takes its write with it.
+//!   ROLLBACK TO gives up takes its write with it. It is written by a function in RETURNING rather
+//!   than by an INSERT in a WITH list: planning that took PostgreSQL longer than running it.
+//! - Rows of one table go to the secondary in one statement with ON DUPLICATE KEY UPDATE, but only
+//!   with the whole key compared: where the clause was fired by another unique key, it sets a key
+//!   column to NULL, and the statement fails instead of changing another's row.
 //! - Keys and images travel as `record_send(…)`, which no DateStyle, TimeZone or bytea_output
 //!   changes. A client_encoding other than UTF8 does: such sessions are flagged.
 //! - A delete entry is believed only once the row was seen to be gone, and no version is past the
