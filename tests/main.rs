@@ -13,6 +13,7 @@ mod capture;
 mod config;
 mod demo;
 mod login;
+mod postgres18;
 mod privacy;
 mod random;
 mod reload;

@@ -9,11 +9,6 @@ use crate::support::{Target, World, connect};
 
 const SCHEMA: &str = "CREATE TABLE users (id int PRIMARY KEY, name text)";
 
-fn edit(world: &World, change: impl Fn(String) -> String) {
-    let text = change(fs::read_to_string(&world.config).unwrap());
-    fs::write(&world.config, text).unwrap();
-}
-
 async fn logged(world: &World, words: &str) {
     let proxy = world.proxy.as_ref().unwrap();
     world.until(words, async || proxy.log().contains(words)).await;
@@ -37,7 +32,7 @@ async fn passwords_of_both_databases_are_replaced_by_a_reload() {
         let set = format!("ALTER USER IF EXISTS 'root'@'{host}' IDENTIFIED BY 'rotated'");
         secondary.query_drop(set).await.unwrap();
     }
-    edit(&world, |text| text.replace(&format!(":{PASSWORD}@"), ":rotated@"));
+    world.edit(|text| text.replace(&format!(":{PASSWORD}@"), ":rotated@"));
     world.proxy.as_ref().unwrap().reload();
     logged(&world, "configuration taken").await;
     let ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -97,7 +92,7 @@ async fn a_mode_changes_by_post_and_goes_back_by_reload() {
 async fn a_wrong_file_is_not_taken_and_the_old_one_holds() {
     let world = World::start(Target::MariaDb, SCHEMA, "").await;
     let before = fs::read_to_string(&world.config).unwrap();
-    edit(&world, |text| text + "limits: { max_connections: many }\n");
+    world.edit(|text| text + "limits: { max_connections: many }\n");
     let address = ([127, 0, 0, 1], world.proxy.as_ref().unwrap().admin_port).into();
     let reload = async || {
         crossfade::admin::client::post(address, "/reload", None, String::new()).await.unwrap()
