@@ -1,6 +1,7 @@
 //! Bytes in, bytes out: the same messages to PostgreSQL and through Crossfade get the same answers.
 
 mod alike;
+mod large;
 mod script;
 
 use crossfade::policy::Mode;

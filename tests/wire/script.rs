@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 
 use crate::support::PATIENCE;
 
+/// What is read at once of a message that is not kept.
+const CHUNK: usize = 256 << 10;
+
 /// A session.
 pub(super) struct Wire {
     socket: TcpStream,
@@ -56,6 +59,26 @@ impl Wire {
             heard.extend(write_down(tag, &body));
         }
         heard.join(" ")
+    }
+
+    /// Kind and length of each message up to the next ReadyForQuery; no body is held.
+    pub(super) async fn lengths(&mut self) -> Vec<(char, usize)> {
+        let mut heard = Vec::new();
+        let mut scratch = vec![0; CHUNK];
+        while heard.last().is_none_or(|(tag, _)| *tag != 'Z') {
+            let tag = char::from(self.socket.read_u8().await.unwrap());
+            let length = self.socket.read_u32().await.unwrap() as usize - 4;
+            let mut left = length;
+            while 0 < left {
+                let part = &mut scratch[..left.min(CHUNK)];
+                let read = tokio::time::timeout(PATIENCE, self.socket.read(part)).await;
+                let read = read.expect("it goes on").unwrap();
+                assert_ne!(read, 0, "the message was cut off, {left} of {length} bytes early");
+                left -= read;
+            }
+            heard.push((tag, length));
+        }
+        heard
     }
 
     /// Waits for a message of this kind; what comes before it is dropped.
