@@ -7,7 +7,7 @@ mod script;
 use crossfade::policy::Mode;
 
 use crate::support::inside::{self, Inside};
-use script::{Wire, frame};
+use script::{Wire, frame, ready};
 
 const SCHEMA: &str = "
     CREATE TABLE users (id int PRIMARY KEY, email text UNIQUE, age int);
@@ -56,8 +56,7 @@ async fn check(world: &Inside, batches: &[&[&str]], expected: &[&str]) {
         let mut heard = Vec::new();
         for batch in batches {
             wire.say(batch).await;
-            let ready = batch.iter().filter(|message| ["S", "Q"].contains(&&message[..1])).count();
-            heard.push(wire.hear(ready).await);
+            heard.push(wire.hear(ready(batch)).await);
         }
         answers.push(heard);
     }
@@ -340,4 +339,48 @@ async fn a_row_too_large_for_an_image_is_left_to_the_outbox() {
     wire.say(&["Q DELETE FROM notes RETURNING length(note)"]).await;
     assert_eq!(wire.hear(1).await, "T(length) D(20000000) C(DELETE 1) Z(I)");
     assert_eq!(world.next().await, "delete notes gone");
+}
+
+#[tokio::test]
+async fn a_function_call_that_may_write_is_flagged_and_one_on_a_large_object_is_not() {
+    let mut world = world("function").await;
+    let direct = world.direct().await;
+    let make = "CREATE FUNCTION add_note(id int) RETURNS int LANGUAGE sql AS \
+                'INSERT INTO notes VALUES (id) RETURNING id'";
+    direct.batch_execute(make).await.unwrap();
+    let own = "SELECT 'add_note'::regproc::oid";
+    let own: u32 = direct.query_one(own, &[]).await.unwrap().get(0);
+    let mut wire = world.wire().await;
+    let call = format!("F {own} 0 7 0");
+    wire.say(&[&call]).await;
+    assert_eq!(wire.hear(1).await, "V(7) Z(I)");
+    assert_eq!(world.next().await, "dirty notes,parent,users function_call");
+    // One that fails has written nothing, but the mark comes first.
+    wire.say(&[&call]).await;
+    assert_eq!(wire.hear(1).await, "E(23505) Z(I)");
+    assert_eq!(world.next().await, "dirty notes,parent,users function_call");
+    // lo_create, lo_open, lowrite, lo_lseek, loread, lo_close, lo_unlink
+    for (message, answer) in [
+        ("Q BEGIN", "C(BEGIN) Z(T)"),
+        ("F 715 0 4711 0", "V(4711) Z(T)"),
+        ("F 952 0 4711,393216 0", "V(0) Z(T)"),
+        ("F 955 0,1 0,\\xcafe 1", "V(00000002) Z(T)"),
+        ("F 956 0 0,0,0 0", "V(0) Z(T)"),
+        ("F 954 0 0,9 1", "V(cafe) Z(T)"),
+        ("F 953 0 0 0", "V(0) Z(T)"),
+        ("F 964 0 4711 0", "V(1) Z(T)"),
+        ("Q COMMIT", "C(COMMIT) Z(I)"),
+        ("Q DELETE FROM notes", "C(DELETE 1) Z(I)"),
+    ] {
+        wire.say(&[message]).await;
+        assert_eq!(wire.hear(1).await, answer, "{message}");
+    }
+    assert_eq!(world.next().await, "delete notes gone");
+    let counted = world.registry.gather().into_iter();
+    let uncaptured = counted.filter(|family| family.name() == "uncaptured_writes_total");
+    let counts: Vec<f64> = uncaptured
+        .flat_map(|family| family.get_metric().to_vec())
+        .map(|metric| metric.get_counter().get_value())
+        .collect();
+    assert_eq!(counts, [1.0; 3], "one call that ran, three tables that it may have written");
 }

@@ -35,6 +35,7 @@ impl State {
                 b'I' | b's' => self.ended(pipe, header)?,
                 b'E' => self.error(pipe, header)?,
                 b'G' => self.copy_in(pipe, header),
+                b'V' => self.function_result(pipe, header),
                 b'S' => self.parameter_status(pipe, header),
                 b'N' => self.notice(pipe, header),
                 _ => {
@@ -224,7 +225,7 @@ impl State {
                 self.unwrap_single(status);
                 return Ok(true);
             }
-            Some(Expect::Query(_) | Expect::Sync | Expect::Function) => pipe.pass(header),
+            Some(Expect::Query(_) | Expect::Sync | Expect::Function { .. }) => pipe.pass(header),
             _ => return Err(Broken::Unexpected('Z')),
         }
         self.at_rest(status);
@@ -252,7 +253,8 @@ impl State {
         }
         let simple = matches!(
             self.pending.front(),
-            Some(Expect::Query(_) | Expect::Function | Expect::OurQuery | Expect::OurEnd(_)) | None
+            Some(Expect::Query(_) | Expect::Function { .. } | Expect::OurQuery | Expect::OurEnd(_))
+                | None
         );
         if !simple {
             self.pending.fail(&mut self.statements);

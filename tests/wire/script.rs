@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! "P s INSERT …", "B p s 1,NULL t", "E p 1", "S" ──▶ bytes ──▶ "1 2 D(a) s Z(I)"
+//! "F 177 0 2,3 0"                                ──▶ bytes ──▶ "V(5) Z(I)"
 //! ```
 
 use std::time::Duration;
@@ -172,6 +173,7 @@ fn encode(message: &str) -> Vec<u8> {
             let rows: u32 = words.next().map_or(0, |rows| rows.parse().unwrap());
             [portal, rows.to_be_bytes().to_vec()].concat()
         }
+        "F" => call(&rest.split(' ').collect::<Vec<_>>()),
         "d" | "f" => [
             rest.replace("\\n", "\n").replace("\\t", "\t").as_bytes(),
             if tag == "f" { b"\0" } else { b"" },
@@ -180,6 +182,40 @@ fn encode(message: &str) -> Vec<u8> {
         _ => Vec::new(),
     };
     frame(tag.as_bytes()[0], &body)
+}
+
+/// How many ReadyForQuery answer a batch.
+pub(super) fn ready(batch: &[&str]) -> usize {
+    batch.iter().filter(|message| ["S", "Q", "F"].contains(&&message[..1])).count()
+}
+
+/// A FunctionCall: `function formats arguments result`, the lists with commas or `-`; an argument
+/// that begins with `\\x` is bytes.
+fn call(words: &[&str]) -> Vec<u8> {
+    let list = |at: usize| words[at].split(',').filter(|word| *word != "-");
+    let count = |at| u16::try_from(list(at).count()).unwrap().to_be_bytes();
+    let mut body = words[0].parse::<u32>().unwrap().to_be_bytes().to_vec();
+    body.extend(count(1));
+    list(1).for_each(|format| body.extend(format.parse::<u16>().unwrap().to_be_bytes()));
+    body.extend(count(2));
+    for value in list(2) {
+        let bytes = match value.strip_prefix("\\x") {
+            Some(digits) => (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                .collect(),
+            None => value.as_bytes().to_vec(),
+        };
+        match value {
+            "NULL" => body.extend([255; 4]),
+            _ => {
+                body.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+                body.extend(bytes);
+            }
+        }
+    }
+    body.extend(words[3].parse::<u16>().unwrap().to_be_bytes());
+    body
 }
 
 /// `values` is a list with commas, or `-` for none; `formats` is a list of result formats.
@@ -230,6 +266,7 @@ fn write_down(tag: u8, body: &[u8]) -> Option<String> {
         }
         b'T' => columns(body).join(","),
         b'D' => values(body).join(","),
+        b'V' => values(&[b"\0\x01", body].concat()).join(","),
         b't' => u16::from_be_bytes([body[0], body[1]]).to_string(),
         b'd' => String::from_utf8_lossy(body).trim_end().to_owned(),
         _ => return Some(char::from(tag).to_string()),
