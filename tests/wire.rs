@@ -342,6 +342,43 @@ async fn a_row_too_large_for_an_image_is_left_to_the_outbox() {
 }
 
 #[tokio::test]
+async fn what_follows_a_strict_write_waits_until_that_is_decided() {
+    let lines = [("users", Mode::Strict), ("loose", Mode::Off)];
+    let mut world = inside::start("wire_strict", SCHEMA, &lines).await;
+    let select = "T(?column?) D(1) C(SELECT 1) Z(I)";
+    let write = ["P _ INSERT INTO users VALUES (4)", "B _ _", "E _"];
+    let copy = "Q INSERT INTO users VALUES (4); COPY loose FROM STDIN";
+    for (batch, expected) in [
+        (vec!["Q INSERT INTO users VALUES (4)", "Q SELECT 1"], "C(INSERT 0 1) Z(I) SELECT"),
+        (vec!["Q INSERT INTO users VALUES (1)", "Q SELECT 1"], "E(23505) Z(I) SELECT"),
+        (
+            vec!["Q INSERT INTO users VALUES (1)", "P _ SELECT 1", "B _ _", "D P _", "E _", "S"],
+            "E(23505) Z(I) 1 2 SELECT",
+        ),
+        ([&write[..], &["Q SELECT 1"]].concat(), "1 2 C(INSERT 0 1) SELECT"),
+        ([&write[..], &["F 177 0 2,3 0"]].concat(), "1 2 C(INSERT 0 1) V(5) Z(I)"),
+        (vec![copy, "d 1\\ta\\n", "c", "Q SELECT 1"], "C(INSERT 0 1) G C(COPY 1) Z(I) SELECT"),
+    ] {
+        check(&world, &[&batch], &[&expected.replace("SELECT", select)]).await;
+        if !expected.starts_with("E(23505)") {
+            assert_eq!(world.next().await, "strict insert users put3 Commit", "{batch:?}");
+        }
+    }
+    let mut wire = world.wire().await;
+    wire.say(&["Q INSERT INTO users VALUES (7)"]).await;
+    assert_eq!(wire.finish().await, "C(INSERT 0 1) Z(I) end");
+    assert_eq!(world.next().await, "strict insert users put3 Commit");
+
+    let failure = crossfade::handoff::Failure { code: "58000", message: "is down".to_owned() };
+    *world.refuse.lock().unwrap() = Some(failure);
+    let mut wire = world.wire().await;
+    wire.say(&["P _ INSERT INTO users VALUES (8)", "B _ _", "E _", "Q SELECT 1"]).await;
+    assert_eq!(wire.hear(1).await, "1 2 C(INSERT 0 1) E(58000) Z(I)");
+    wire.say(&["Q SELECT count(*) FROM users WHERE id = 8"]).await;
+    assert_eq!(wire.hear(1).await, "T(count) D(0) C(SELECT 1) Z(I)");
+}
+
+#[tokio::test]
 async fn a_function_call_that_may_write_is_flagged_and_one_on_a_large_object_is_not() {
     let mut world = world("function").await;
     let direct = world.direct().await;

@@ -34,7 +34,7 @@ impl State {
     pub(super) fn client_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
         self.follow();
         self.speak(pipe);
-        while self.work.is_none() && self.pending.len() < PENDING_MAX {
+        while self.work.is_none() && self.pending.len() < PENDING_MAX && !self.is_wrapping() {
             let Some(header) = pipe.next()? else { break };
             let done = match header.tag {
                 b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'c' | b'f'
