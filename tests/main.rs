@@ -19,5 +19,6 @@ mod random;
 mod reload;
 mod setup;
 mod tidy;
+mod trouble;
 mod wire;
 mod writer;

@@ -237,17 +237,18 @@ impl State {
             return Ok(false);
         }
         let verb = self.capturing().and_then(|(capture, _)| capture.tag.split(' ').next());
+        let hint = ours_is_missing(pipe.body(header)) && self.enters();
         let applied = match self.pending.front() {
             Some(Expect::Query(query)) => query.applied.as_ref(),
             Some(Expect::Parse { prepared, .. }) => prepared.applied.as_ref(),
             Some(Expect::Execute { prepared: Some(prepared), .. }) => prepared.applied.as_ref(),
             _ => None,
         };
-        if let Some(applied) = applied {
-            let moved =
-                reworded(pipe.body(header), verb, |position| applied.client_position(position));
+        if applied.is_some() || hint {
+            let moved = |position| applied.map_or(position, |map| map.client_position(position));
+            let reworded = reworded(pipe.body(header), verb, hint, moved);
             pipe.take(header);
-            write::message(&mut pipe.output, b'E', |out| out.put_slice(&moved));
+            write::message(&mut pipe.output, b'E', |out| out.put_slice(&reworded));
         } else {
             pipe.pass(header);
         }
@@ -262,6 +263,21 @@ impl State {
         self.copying = false;
         self.failed();
         Ok(true)
+    }
+
+    /// True where what the server answers to has written, or would have, an outbox entry.
+    fn enters(&mut self) -> bool {
+        let step = match self.pending.front() {
+            Some(Expect::Query(query)) => {
+                query.plan.statements.get(query.at).map(|planned| &planned.step)
+            }
+            Some(Expect::Execute { prepared: Some(prepared), .. }) => prepared.step(),
+            Some(Expect::Parse { prepared, .. }) => prepared.step(),
+            Some(Expect::Ours) => return true,
+            _ => None,
+        };
+        let step = step.map(|step| self.statements.executed(step));
+        matches!(step, Some(Step::Capture(_) | Step::Entered(_) | Step::Truncate(_)))
     }
 
     /// The client has to send a COPY's data now.
@@ -327,14 +343,34 @@ fn describe(body: &[u8], added: usize, out: &mut BytesMut) -> Option<()> {
     Some(())
 }
 
+/// What a client is told whose write found our tables gone, or closed to its role.
+const HINT: &str = "Crossfade writes an outbox entry with each row: run \"crossfade setup\", which \
+     creates what is missing and grants it.";
+
+/// True where an ErrorResponse is about something of ours that is not there, or not granted.
+fn ours_is_missing(body: &[u8]) -> bool {
+    let mut fields = body.split(|byte| *byte == 0);
+    let code =
+        |field: &[u8]| [b"C42P01", b"C42883", b"C3F000", b"C42501"].iter().any(|c| *c == field);
+    let mut missing = false;
+    fields.any(|field| {
+        missing |= code(field);
+        missing && field.first() == Some(&b'M') && field.windows(9).any(|part| part == b"crossfade")
+    })
+}
+
 /// An ErrorResponse's fields as the client's own text would have got them: the position moved, and
-/// the statement called by its verb where a read-only transaction refuses it.
-fn reworded(body: &[u8], verb: Option<&str>, moved: impl Fn(usize) -> usize) -> Bytes {
+/// the statement called by its verb where a read-only transaction refuses it; with our hint where
+/// what is wrong is ours.
+fn reworded(body: &[u8], verb: Option<&str>, hint: bool, moved: impl Fn(usize) -> usize) -> Bytes {
     let mut out = BytesMut::with_capacity(body.len());
     let mut parts = Body::new(body);
     let mut read_only = false;
     while let Some(field) = parts.byte().filter(|field| *field != 0) {
         let Some(value) = parts.text() else { break };
+        if hint && field == b'H' {
+            continue;
+        }
         out.put_u8(field);
         match (field, std::str::from_utf8(value), verb) {
             (b'P', Ok(text), _) => match text.parse() {
@@ -347,6 +383,11 @@ fn reworded(body: &[u8], verb: Option<&str>, moved: impl Fn(usize) -> usize) -> 
             _ => out.put_slice(value),
         }
         read_only |= field == b'C' && value == b"25006";
+        out.put_u8(0);
+    }
+    if hint {
+        out.put_u8(b'H');
+        out.put_slice(HINT.as_bytes());
         out.put_u8(0);
     }
     out.put_u8(0);
