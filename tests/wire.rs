@@ -209,6 +209,43 @@ async fn a_message_that_lies_about_its_length_ends_the_session_without_memory() 
 }
 
 #[tokio::test]
+async fn a_message_cut_in_half_ends_the_session_on_both_sides() {
+    let mut world = world("half_message").await;
+    let direct = world.direct().await;
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                    AND backend_type = 'client backend'";
+    let before: i64 = direct.query_one(sessions, &[]).await.unwrap().get(0);
+    let write = frame(b'Q', b"INSERT INTO users VALUES (4)\0");
+    for whole in [
+        frame(b'Q', b"SELECT 1\0"),
+        write.clone(),
+        frame(b'P', b"\0INSERT INTO users VALUES (4)\0\0\0"),
+        frame(b'B', b"\0\0\0\0\0\0\0\0"),
+        frame(b'E', b"\0\0\0\0\0"),
+        frame(b'F', b"\0\0\0\xb1\0\0\0\0\0\0"),
+        frame(b'S', b""),
+    ] {
+        for length in [1, 4, 5, whole.len() - 1] {
+            let mut wire = world.wire().await;
+            wire.send(&whole[..length.min(whole.len() - 1)]).await;
+            assert_eq!(wire.finish().await, "end", "{length} bytes of {}", whole.escape_ascii());
+        }
+    }
+    // The same in the middle of a write's batch, which is undone.
+    let mut wire = world.wire().await;
+    wire.say(&["P _ INSERT INTO users VALUES (4)", "B _ _", "E _"]).await;
+    wire.send(&write[..9]).await;
+    assert_eq!(wire.finish().await, "end");
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    while before < direct.query_one(sessions, &[]).await.unwrap().get(0) {
+        assert!(std::time::Instant::now() < deadline, "a session stays behind");
+    }
+    let count = direct.query_one("SELECT count(*) FROM users", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 0);
+    assert!(world.seen.try_recv().is_err(), "nothing was handed over");
+}
+
+#[tokio::test]
 async fn a_statement_that_is_too_long_to_read_is_not_taken_for_a_read() {
     let mut world = world("long").await;
     let mut wire = world.wire().await;

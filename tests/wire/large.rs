@@ -68,6 +68,50 @@ async fn copies_of_any_size_stream_through_in_both_directions() {
     assert!(peak - before < GROWTH_KIB, "{before} KiB grew to {peak} KiB");
 }
 
+/// A parser that recurses would end the process: these are answered as without us.
+#[tokio::test]
+async fn statements_of_any_depth_are_answered_as_without_us() {
+    let schema = "CREATE TABLE users (id int PRIMARY KEY, age int)";
+    let world = World::start(Target::MariaDb, schema, "").await;
+    let terms = vec!["id = 1"; 40_000].join(" OR ");
+    let (open, close) = ("(".repeat(10_000), ")".repeat(10_000));
+    let mut past = Wire::connect(world.postgres_port(), &world.database).await;
+    let mut through = Wire::connect(world.proxy_port(), &world.database).await;
+    for sql in [
+        "INSERT INTO users VALUES (1, 1)".to_owned(),
+        format!("SELECT id FROM users WHERE {terms}"),
+        format!("UPDATE users SET age = 2 WHERE {terms}"),
+        format!("SELECT {open}1{close}"),
+        format!("INSERT INTO users VALUES ({open}2{close}, 2)"),
+        format!("SELECT {}1{}", "(SELECT ".repeat(5_000), ")".repeat(5_000)),
+        format!("SELECT {open}"),
+        format!("SELECT {}1", "- ".repeat(20_000)),
+        format!("SELECT '{{}}'::int{}", "[]".repeat(10_000)),
+        "TRUNCATE users".to_owned(),
+    ] {
+        for messages in [
+            vec![format!("Q {sql}")],
+            [&*format!("P _ {sql}"), "B _ _", "E _", "S"].map(str::to_owned).to_vec(),
+        ] {
+            let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
+            let begin = &sql[..sql.len().min(40)];
+            past.say(&["Q BEGIN"]).await;
+            through.say(&["Q BEGIN"]).await;
+            assert_eq!(past.hear(1).await, through.hear(1).await);
+            past.say(&messages).await;
+            let expected = past.hear(1).await;
+            past.say(&["Q ROLLBACK"]).await;
+            past.hear(1).await;
+            through.say(&messages).await;
+            assert_eq!(through.hear(1).await, expected, "{begin}");
+            through.say(&["Q ROLLBACK"]).await;
+            through.hear(1).await;
+        }
+    }
+    let peak = peak_kib(&world);
+    assert!(peak < PEAK_KIB, "{peak} KiB");
+}
+
 /// Kind and length of each message up to ReadyForQuery's.
 fn lengths(messages: &[(char, usize)]) -> Vec<(char, usize)> {
     [messages, &[('Z', 1)]].concat()
