@@ -1,11 +1,13 @@
 # make setup   bring what demo, tests and benches need (root or sudo; instant when nothing is missing)
 # make demo    the whole story on throwaway servers
-# make test    every test;  WITHOUT=mysql leaves out what cannot be had, and says so at the end
+# make test    every test;  WITHOUT="mysql postgres18" leaves out what cannot be had, and says so at the end
 # make lint    formatting, clippy, documentation, licences
 # make bench   criterion benches, then pgbench against the proxy  (ROUNDS=3 SECONDS=10)
 
 WITHOUT ?=
-parts = tools servers $(if $(findstring mysql,$(WITHOUT)),,mysql) drivers
+comma = ,
+optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
+parts = tools servers $(optional) drivers
 
 .PHONY: setup demo test lint bench
 

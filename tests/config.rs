@@ -97,7 +97,7 @@ fn a_database_that_is_away_is_exit_code_3() {
         "away",
         &format!("{}admin: {{ address: 127.0.0.1:{} }}\n", nowhere(), free_port()),
     );
-    for arguments in [["setup"], ["status"]] {
+    for arguments in [["check"], ["setup"], ["status"]] {
         let (code, output) = verb(&file.0, &arguments);
         assert_eq!(code, Some(3), "{arguments:?}: {output}");
         assert!(output.contains("127.0.0.1:"), "it does not say where: {output}");

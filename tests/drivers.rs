@@ -16,7 +16,7 @@ use std::time::Duration;
 use crossfade::demo::servers;
 use tokio::process::Command;
 
-use crate::support::{Target, World, left_out};
+use crate::support::{Target, World, left_out, postgres18, postgres18_home, shared};
 
 const SCHEMA: &str = include_str!("drivers/schema.sql");
 /// COPY cannot be captured by RETURNING, and `device` is the target of a cascade.
@@ -26,6 +26,8 @@ const TABLES: &str =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driver {
     Psql,
+    /// That of libpq 18, on PostgreSQL 18.
+    Psql18,
     Psycopg,
     NodePostgres,
     PostgresJs,
@@ -36,6 +38,13 @@ enum Driver {
 #[tokio::test]
 async fn psql_sees_no_difference() {
     sees_no_difference(Driver::Psql).await;
+}
+
+#[tokio::test]
+async fn psql_18_sees_no_difference_on_postgresql_18() {
+    if let Some(server) = postgres18("psql of PostgreSQL 18").await {
+        sees_no_difference_on(server, Driver::Psql18).await;
+    }
 }
 
 #[tokio::test]
@@ -73,18 +82,29 @@ async fn sqlx_sees_no_difference() {
 }
 
 async fn sees_no_difference(driver: Driver) {
-    let world = World::bare(Target::MariaDb, TABLES).await;
-    world.direct().await.batch_execute(SCHEMA).await.unwrap();
-    let direct = run(driver, &world, world.postgres_port()).await;
+    let start = || shared(servers::Product::Postgres);
+    let server = tokio::task::spawn_blocking(start).await.unwrap();
+    sees_no_difference_on(server, driver).await;
+}
 
-    let mut world = World::bare(Target::MariaDb, TABLES).await;
-    world.direct().await.batch_execute(SCHEMA).await.unwrap();
-    world.run().await;
-    let transparent = run(driver, &world, world.proxy_port()).await;
+async fn sees_no_difference_on(server: &servers::Server, driver: Driver) {
+    let world = async |target| {
+        let world = World::before(target, TABLES, server).await;
+        world.direct().await.batch_execute(SCHEMA).await.unwrap();
+        world
+    };
+    let past = world(Target::MariaDb).await;
+    let direct = run(driver, &past, past.postgres_port()).await;
+
+    let mut observed = world(Target::MariaDb).await;
+    observed.run().await;
+    let transparent = run(driver, &observed, observed.proxy_port()).await;
     assert_same(driver, "transparent", &direct, &transparent);
 
     for target in Target::all() {
-        let world = World::start(target, SCHEMA, TABLES).await;
+        let mut world = world(target).await;
+        world.setup();
+        world.run().await;
         let dual = run(driver, &world, world.proxy_port()).await;
         assert_same(driver, "dual write", &direct, &dual);
         world.drained().await;
@@ -126,9 +146,14 @@ async fn run(driver: Driver, world: &World, port: u16) -> String {
             let run = in_rust::run(port, &world.database);
             return tokio::time::timeout(HANG, run).await.expect("tokio-postgres ends");
         }
-        Driver::Psql => {
-            let mut psql = Command::new("psql");
+        Driver::Psql | Driver::Psql18 => {
+            let newest = postgres18_home().join("bin/psql");
+            let mut psql =
+                Command::new(if driver == Driver::Psql { "psql".into() } else { newest });
             psql.args(["-X", "-a", "-f", "psql.sql"]);
+            if driver == Driver::Psql18 {
+                psql.args(["-f", "psql18.sql"]);
+            }
             psql
         }
         Driver::Psycopg => {
@@ -141,7 +166,10 @@ async fn run(driver: Driver, world: &World, port: u16) -> String {
         Driver::Sqlx => Command::new(sqlx_target().join("debug/sqlx-driver")),
     };
     let printed = output(command.current_dir(directory()).envs(environment), driver).await;
-    if driver == Driver::Psql { without_numbers_of_the_run(&printed) } else { printed }
+    match driver {
+        Driver::Psql | Driver::Psql18 => without_numbers_of_the_run(&printed),
+        _ => printed,
+    }
 }
 
 /// Only a hang takes longer, on however busy a machine.

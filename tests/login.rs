@@ -227,6 +227,21 @@ async fn replication_and_other_databases_are_refused() {
     let replication = format!("{} replication=database", gate.conninfo("trusted"));
     let error = psql(&replication, "", "IDENTIFY_SYSTEM").await.unwrap_err();
     assert!(error.contains("FATAL:  replication connections are not supported"), "{error}");
+    // As a driver asks for it, in every spelling that PostgreSQL knows.
+    for value in ["database", "true", "TRUE", "t", "on", "yes", "1"] {
+        let mut raw = Raw::connect(&gate).await;
+        let who = [("user", "trusted"), ("database", "postgres"), ("replication", value)];
+        raw.send(&gate::startup(3 << 16, &who)).await;
+        let error = raw.error().await;
+        assert_eq!((&*error["S"], &*error["C"]), ("FATAL", "0A000"), "{value}: {error:?}");
+        assert_eq!(raw.rest().await, b"", "{value}");
+    }
+    for value in ["false", "off", "no", "0"] {
+        let mut raw = Raw::connect(&gate).await;
+        let who = [("user", "trusted"), ("database", "postgres"), ("replication", value)];
+        raw.send(&gate::startup(3 << 16, &who)).await;
+        raw.until(b'Z').await;
+    }
 
     let other = gate.conninfo("trusted").replace("dbname=postgres", "dbname=template1");
     let error = psql(&other, "", "SELECT 1").await.unwrap_err();

@@ -8,6 +8,7 @@
 //! The servers are shared by all tests of the run, the databases are not. [`World::alone`] has
 //! servers of its own, for tests that kill or freeze them.
 
+pub mod certificate;
 pub mod compare;
 pub mod inside;
 pub mod process;
@@ -16,7 +17,7 @@ use std::env;
 use std::fmt;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -85,6 +86,38 @@ pub fn shared(product: Product) -> &'static Server {
     })
 }
 
+/// Where PostgreSQL 18 is unpacked, as tests/setup/places.sh has it.
+#[must_use]
+pub fn postgres18_home() -> PathBuf {
+    let named = env::var_os("CROSSFADE_POSTGRES18").filter(|home| !home.is_empty());
+    named.map_or_else(|| crossfade::demo::servers::cache().join("postgres18"), PathBuf::from)
+}
+
+/// A `pg_hba.conf` in which the role `trusted` needs no password.
+pub const TRUSTING: &str = "\
+local all all scram-sha-256
+host all trusted all trust
+host all all all scram-sha-256
+";
+
+/// The run's PostgreSQL 18, with TLS; `None` where it is left out, with `what` as what was not
+/// tested.
+pub async fn postgres18(what: &str) -> Option<&'static Server> {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    if left_out("postgres18", what) {
+        return None;
+    }
+    let start = || {
+        let home = Some(postgres18_home().join("bin"));
+        let settings = vec!["max_connections=300".to_owned()];
+        let hba = Some(TRUSTING.to_owned());
+        let options = Options { home, settings, hba, tls: true, ..Options::default() };
+        Server::start(Product::Postgres, options)
+            .unwrap_or_else(|error| panic!("PostgreSQL 18: {error}"))
+    };
+    Some(blocking(move || SERVER.get_or_init(start)).await)
+}
+
 /// Runs a blocking start beside the test's other tasks.
 async fn blocking<T: Send + 'static>(task: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(task).await.unwrap()
@@ -142,6 +175,12 @@ impl World {
         world.postgres = Some(postgres);
         world.follower = Some(follower);
         world
+    }
+
+    /// As [`Self::bare`], in front of another PostgreSQL than the shared one.
+    pub async fn before(target: Target, tables: &str, postgres: &Server) -> Self {
+        let follower = blocking(move || shared(target.product())).await;
+        Self::on(target, tables, postgres, follower).await
     }
 
     async fn on(target: Target, tables: &str, postgres: &Server, follower: &Server) -> Self {
@@ -222,6 +261,20 @@ impl World {
     pub async fn admin(&self) -> tokio_postgres::Client {
         let password = crossfade::demo::servers::PASSWORD;
         connect(self.postgres_port, "postgres", password, &self.database).await
+    }
+
+    /// Changes a line of proxy.yaml; what runs does not notice before a reload.
+    pub fn edit(&self, change: impl Fn(String) -> String) {
+        let text = change(fs::read_to_string(&self.config).unwrap());
+        fs::write(&self.config, text).unwrap();
+    }
+
+    /// Has clients of Crossfade offered TLS, with the certificate in `directory`.
+    pub fn offer_tls(&self, directory: &Path) {
+        let file = |name: &str| directory.join(name).display().to_string();
+        let (cert, key) = (file(certificate::CERT), file(certificate::KEY));
+        let tls = format!("listen: {{ tls: {{ cert: \"{cert}\", key: \"{key}\" }}, address");
+        self.edit(|text| text.replacen("listen: { address", &tls, 1));
     }
 
     /// The administrator's connection to the secondary.

@@ -1,12 +1,13 @@
 //! Bytes in, bytes out: the same messages to PostgreSQL and through Crossfade get the same answers.
 
 mod alike;
+mod large;
 mod script;
 
 use crossfade::policy::Mode;
 
 use crate::support::inside::{self, Inside};
-use script::{Wire, frame};
+use script::{Wire, frame, ready};
 
 const SCHEMA: &str = "
     CREATE TABLE users (id int PRIMARY KEY, email text UNIQUE, age int);
@@ -55,8 +56,7 @@ async fn check(world: &Inside, batches: &[&[&str]], expected: &[&str]) {
         let mut heard = Vec::new();
         for batch in batches {
             wire.say(batch).await;
-            let ready = batch.iter().filter(|message| ["S", "Q"].contains(&&message[..1])).count();
-            heard.push(wire.hear(ready).await);
+            heard.push(wire.hear(ready(batch)).await);
         }
         answers.push(heard);
     }
@@ -209,6 +209,43 @@ async fn a_message_that_lies_about_its_length_ends_the_session_without_memory() 
 }
 
 #[tokio::test]
+async fn a_message_cut_in_half_ends_the_session_on_both_sides() {
+    let mut world = world("half_message").await;
+    let direct = world.direct().await;
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                    AND backend_type = 'client backend'";
+    let before: i64 = direct.query_one(sessions, &[]).await.unwrap().get(0);
+    let write = frame(b'Q', b"INSERT INTO users VALUES (4)\0");
+    for whole in [
+        frame(b'Q', b"SELECT 1\0"),
+        write.clone(),
+        frame(b'P', b"\0INSERT INTO users VALUES (4)\0\0\0"),
+        frame(b'B', b"\0\0\0\0\0\0\0\0"),
+        frame(b'E', b"\0\0\0\0\0"),
+        frame(b'F', b"\0\0\0\xb1\0\0\0\0\0\0"),
+        frame(b'S', b""),
+    ] {
+        for length in [1, 4, 5, whole.len() - 1] {
+            let mut wire = world.wire().await;
+            wire.send(&whole[..length.min(whole.len() - 1)]).await;
+            assert_eq!(wire.finish().await, "end", "{length} bytes of {}", whole.escape_ascii());
+        }
+    }
+    // The same in the middle of a write's batch, which is undone.
+    let mut wire = world.wire().await;
+    wire.say(&["P _ INSERT INTO users VALUES (4)", "B _ _", "E _"]).await;
+    wire.send(&write[..9]).await;
+    assert_eq!(wire.finish().await, "end");
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    while before < direct.query_one(sessions, &[]).await.unwrap().get(0) {
+        assert!(std::time::Instant::now() < deadline, "a session stays behind");
+    }
+    let count = direct.query_one("SELECT count(*) FROM users", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 0);
+    assert!(world.seen.try_recv().is_err(), "nothing was handed over");
+}
+
+#[tokio::test]
 async fn a_statement_that_is_too_long_to_read_is_not_taken_for_a_read() {
     let mut world = world("long").await;
     let mut wire = world.wire().await;
@@ -339,4 +376,85 @@ async fn a_row_too_large_for_an_image_is_left_to_the_outbox() {
     wire.say(&["Q DELETE FROM notes RETURNING length(note)"]).await;
     assert_eq!(wire.hear(1).await, "T(length) D(20000000) C(DELETE 1) Z(I)");
     assert_eq!(world.next().await, "delete notes gone");
+}
+
+#[tokio::test]
+async fn what_follows_a_strict_write_waits_until_that_is_decided() {
+    let lines = [("users", Mode::Strict), ("loose", Mode::Off)];
+    let mut world = inside::start("wire_strict", SCHEMA, &lines).await;
+    let select = "T(?column?) D(1) C(SELECT 1) Z(I)";
+    let write = ["P _ INSERT INTO users VALUES (4)", "B _ _", "E _"];
+    let copy = "Q INSERT INTO users VALUES (4); COPY loose FROM STDIN";
+    for (batch, expected) in [
+        (vec!["Q INSERT INTO users VALUES (4)", "Q SELECT 1"], "C(INSERT 0 1) Z(I) SELECT"),
+        (vec!["Q INSERT INTO users VALUES (1)", "Q SELECT 1"], "E(23505) Z(I) SELECT"),
+        (
+            vec!["Q INSERT INTO users VALUES (1)", "P _ SELECT 1", "B _ _", "D P _", "E _", "S"],
+            "E(23505) Z(I) 1 2 SELECT",
+        ),
+        ([&write[..], &["Q SELECT 1"]].concat(), "1 2 C(INSERT 0 1) SELECT"),
+        ([&write[..], &["F 177 0 2,3 0"]].concat(), "1 2 C(INSERT 0 1) V(5) Z(I)"),
+        (vec![copy, "d 1\\ta\\n", "c", "Q SELECT 1"], "C(INSERT 0 1) G C(COPY 1) Z(I) SELECT"),
+    ] {
+        check(&world, &[&batch], &[&expected.replace("SELECT", select)]).await;
+        if !expected.starts_with("E(23505)") {
+            assert_eq!(world.next().await, "strict insert users put3 Commit", "{batch:?}");
+        }
+    }
+    let mut wire = world.wire().await;
+    wire.say(&["Q INSERT INTO users VALUES (7)"]).await;
+    assert_eq!(wire.finish().await, "C(INSERT 0 1) Z(I) end");
+    assert_eq!(world.next().await, "strict insert users put3 Commit");
+
+    let failure = crossfade::handoff::Failure { code: "58000", message: "is down".to_owned() };
+    *world.refuse.lock().unwrap() = Some(failure);
+    let mut wire = world.wire().await;
+    wire.say(&["P _ INSERT INTO users VALUES (8)", "B _ _", "E _", "Q SELECT 1"]).await;
+    assert_eq!(wire.hear(1).await, "1 2 C(INSERT 0 1) E(58000) Z(I)");
+    wire.say(&["Q SELECT count(*) FROM users WHERE id = 8"]).await;
+    assert_eq!(wire.hear(1).await, "T(count) D(0) C(SELECT 1) Z(I)");
+}
+
+#[tokio::test]
+async fn a_function_call_that_may_write_is_flagged_and_one_on_a_large_object_is_not() {
+    let mut world = world("function").await;
+    let direct = world.direct().await;
+    let make = "CREATE FUNCTION add_note(id int) RETURNS int LANGUAGE sql AS \
+                'INSERT INTO notes VALUES (id) RETURNING id'";
+    direct.batch_execute(make).await.unwrap();
+    let own = "SELECT 'add_note'::regproc::oid";
+    let own: u32 = direct.query_one(own, &[]).await.unwrap().get(0);
+    let mut wire = world.wire().await;
+    let call = format!("F {own} 0 7 0");
+    wire.say(&[&call]).await;
+    assert_eq!(wire.hear(1).await, "V(7) Z(I)");
+    assert_eq!(world.next().await, "dirty notes,parent,users function_call");
+    // One that fails has written nothing, but the mark comes first.
+    wire.say(&[&call]).await;
+    assert_eq!(wire.hear(1).await, "E(23505) Z(I)");
+    assert_eq!(world.next().await, "dirty notes,parent,users function_call");
+    // lo_create, lo_open, lowrite, lo_lseek, loread, lo_close, lo_unlink
+    for (message, answer) in [
+        ("Q BEGIN", "C(BEGIN) Z(T)"),
+        ("F 715 0 4711 0", "V(4711) Z(T)"),
+        ("F 952 0 4711,393216 0", "V(0) Z(T)"),
+        ("F 955 0,1 0,\\xcafe 1", "V(00000002) Z(T)"),
+        ("F 956 0 0,0,0 0", "V(0) Z(T)"),
+        ("F 954 0 0,9 1", "V(cafe) Z(T)"),
+        ("F 953 0 0 0", "V(0) Z(T)"),
+        ("F 964 0 4711 0", "V(1) Z(T)"),
+        ("Q COMMIT", "C(COMMIT) Z(I)"),
+        ("Q DELETE FROM notes", "C(DELETE 1) Z(I)"),
+    ] {
+        wire.say(&[message]).await;
+        assert_eq!(wire.hear(1).await, answer, "{message}");
+    }
+    assert_eq!(world.next().await, "delete notes gone");
+    let counted = world.registry.gather().into_iter();
+    let uncaptured = counted.filter(|family| family.name() == "uncaptured_writes_total");
+    let counts: Vec<f64> = uncaptured
+        .flat_map(|family| family.get_metric().to_vec())
+        .map(|metric| metric.get_counter().get_value())
+        .collect();
+    assert_eq!(counts, [1.0; 3], "one call that ran, three tables that it may have written");
 }

@@ -31,6 +31,9 @@ pub struct Report {
     pub primary: String,
     pub epoch: u64,
     pub lag: Lag,
+    /// What stops the migration, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
     pub tables: BTreeMap<String, TableReport>,
 }
 
@@ -77,6 +80,8 @@ pub struct TableReport {
 pub struct Ledger {
     /// Age of the oldest entry, in seconds.
     pub oldest_seconds: f64,
+    /// As [`Report::problem`].
+    pub problem: Option<String>,
     /// By the table's name, as it is printed.
     pub tables: BTreeMap<String, LedgerLine>,
 }
@@ -95,8 +100,9 @@ impl Report {
         let errors_by_entity = errors(gathered);
         let total_errors = errors_by_entity.values().sum();
         let lines = || ledger.tables.values();
+        let healthy = total_errors == 0 && ledger.problem.is_none();
         Self {
-            status: if total_errors == 0 { Status::Healthy } else { Status::Errors },
+            status: if healthy { Status::Healthy } else { Status::Errors },
             total_errors,
             errors_by_entity,
             phase: situation.phase.as_str().to_owned(),
@@ -107,6 +113,7 @@ impl Report {
                 pending: lines().map(|line| line.pending).sum(),
                 stuck: lines().map(|line| line.stuck).sum(),
             },
+            problem: ledger.problem.clone(),
             tables: situation.catalog.tables.values().map(|table| line(table, ledger)).collect(),
         }
     }
@@ -170,6 +177,9 @@ impl fmt::Display for Report {
             "lag {:.1} s   pending {}   stuck {}   errors {}",
             lag.seconds, lag.pending, lag.stuck, self.total_errors
         )?;
+        if let Some(problem) = &self.problem {
+            writeln!(f, "{problem}")?;
+        }
         let width = self.tables.keys().map(String::len).max().unwrap_or(0).max("table".len());
         writeln!(f, "\n{:width$}  mode      capture    pending  stuck  state", "table")?;
         for (name, table) in &self.tables {

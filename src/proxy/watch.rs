@@ -24,6 +24,7 @@ use crate::backend::mysql;
 use crate::backend::mysql::ToUrl;
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::postgres::connect::{Connector, Link};
+use crate::backend::postgres::control::Presence;
 use crate::names::TableName;
 use crate::outbox::STUCK_ATTEMPTS;
 
@@ -99,14 +100,20 @@ const LEDGER: &str = "
     FROM crossfade.tables t LEFT JOIN counted c ON c.table_id = t.id";
 
 async fn read_ledger(client: &Client) -> Result<Ledger, tokio_postgres::Error> {
-    let set_up = "SELECT to_regclass('crossfade.outbox') IS NOT NULL";
-    if !client.query_one(set_up, &[]).await?.get::<_, bool>(0) {
-        return Ok(Ledger::default());
+    let missing = format!("SELECT {}", Presence::question());
+    match Presence::new(&client.query_one(&missing, &[]).await?.get::<_, Vec<String>>(0)) {
+        Presence::Complete => {}
+        Presence::Absent => return Ok(Ledger::default()),
+        Presence::Damaged(missing) => {
+            let problem = format!("{missing} is gone from PostgreSQL: run `crossfade setup`");
+            return Ok(Ledger { problem: Some(problem), ..Ledger::default() });
+        }
     }
     let rows = client.query(LEDGER, &[&STUCK_ATTEMPTS]).await?;
     let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));
     Ok(Ledger {
         oldest_seconds: oldest.fold(0.0, f64::max),
+        problem: None,
         tables: rows.iter().map(line).collect::<BTreeMap<_, _>>(),
     })
 }

@@ -35,6 +35,7 @@ impl State {
                 b'I' | b's' => self.ended(pipe, header)?,
                 b'E' => self.error(pipe, header)?,
                 b'G' => self.copy_in(pipe, header),
+                b'V' => self.function_result(pipe, header),
                 b'S' => self.parameter_status(pipe, header),
                 b'N' => self.notice(pipe, header),
                 _ => {
@@ -217,7 +218,7 @@ impl State {
                 self.unwrap_single(status);
                 return Ok(true);
             }
-            Some(Expect::Query(_) | Expect::Sync | Expect::Function) => pipe.pass(header),
+            Some(Expect::Query(_) | Expect::Sync | Expect::Function { .. }) => pipe.pass(header),
             _ => return Err(Broken::Unexpected('Z')),
         }
         self.at_rest(status);
@@ -228,22 +229,25 @@ impl State {
         if !pipe.is_whole(header) {
             return Ok(false);
         }
+        let hint = ours_is_missing(pipe.body(header)) && self.enters();
         let applied = match self.pending.front() {
             Some(Expect::Query(query)) => query.applied.as_ref(),
             Some(Expect::Parse { prepared, .. }) => prepared.applied.as_ref(),
             Some(Expect::Execute { prepared: Some(prepared), .. }) => prepared.applied.as_ref(),
             _ => None,
         };
-        if let Some(applied) = applied {
-            let moved = moved(pipe.body(header), |position| applied.client_position(position));
+        if applied.is_some() || hint {
+            let moved = |position| applied.map_or(position, |map| map.client_position(position));
+            let reworded = reworded(pipe.body(header), hint, moved);
             pipe.take(header);
-            write::message(&mut pipe.output, b'E', |out| out.put_slice(&moved));
+            write::message(&mut pipe.output, b'E', |out| out.put_slice(&reworded));
         } else {
             pipe.pass(header);
         }
         let simple = matches!(
             self.pending.front(),
-            Some(Expect::Query(_) | Expect::Function | Expect::OurQuery | Expect::OurEnd(_)) | None
+            Some(Expect::Query(_) | Expect::Function { .. } | Expect::OurQuery | Expect::OurEnd(_))
+                | None
         );
         if !simple {
             self.pending.fail(&mut self.statements);
@@ -251,6 +255,21 @@ impl State {
         self.copying = false;
         self.failed();
         Ok(true)
+    }
+
+    /// True where what the server answers to has written, or would have, an outbox entry.
+    fn enters(&mut self) -> bool {
+        let step = match self.pending.front() {
+            Some(Expect::Query(query)) => {
+                query.plan.statements.get(query.at).map(|planned| &planned.step)
+            }
+            Some(Expect::Execute { prepared: Some(prepared), .. }) => prepared.step(),
+            Some(Expect::Parse { prepared, .. }) => prepared.step(),
+            Some(Expect::Ours) => return true,
+            _ => None,
+        };
+        let step = step.map(|step| self.statements.executed(step));
+        matches!(step, Some(Step::Capture(_) | Step::Entered(_) | Step::Truncate(_)))
     }
 
     /// The client has to send a COPY's data now.
@@ -308,17 +327,42 @@ fn describe(body: &[u8], added: usize, out: &mut BytesMut) -> Option<()> {
     Some(())
 }
 
-/// An ErrorResponse's fields, with the position as it is in the client's own text.
-fn moved(body: &[u8], moved: impl Fn(usize) -> usize) -> Bytes {
+/// What a client is told whose write found our tables gone, or closed to its role.
+const HINT: &str = "Crossfade writes an outbox entry with each row: run \"crossfade setup\", which \
+     creates what is missing and grants it.";
+
+/// True where an ErrorResponse is about something of ours that is not there, or not granted.
+fn ours_is_missing(body: &[u8]) -> bool {
+    let mut fields = body.split(|byte| *byte == 0);
+    let code =
+        |field: &[u8]| [b"C42P01", b"C42883", b"C3F000", b"C42501"].iter().any(|c| *c == field);
+    let mut missing = false;
+    fields.any(|field| {
+        missing |= code(field);
+        missing && field.first() == Some(&b'M') && field.windows(9).any(|part| part == b"crossfade")
+    })
+}
+
+/// An ErrorResponse's fields, with the position as it is in the client's own text, and with our hint
+/// where what is wrong is ours.
+fn reworded(body: &[u8], hint: bool, moved: impl Fn(usize) -> usize) -> Bytes {
     let mut out = BytesMut::with_capacity(body.len());
     let mut parts = Body::new(body);
     while let Some(field) = parts.byte().filter(|field| *field != 0) {
         let Some(value) = parts.text() else { break };
+        if hint && field == b'H' {
+            continue;
+        }
         out.put_u8(field);
         match (field, std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())) {
             (b'P', Some(position)) => out.put_slice(moved(position).to_string().as_bytes()),
             _ => out.put_slice(value),
         }
+        out.put_u8(0);
+    }
+    if hint {
+        out.put_u8(b'H');
+        out.put_slice(HINT.as_bytes());
         out.put_u8(0);
     }
     out.put_u8(0);

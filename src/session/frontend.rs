@@ -34,7 +34,7 @@ impl State {
     pub(super) fn client_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
         self.follow();
         self.speak(pipe);
-        while self.work.is_none() && self.pending.len() < PENDING_MAX {
+        while self.work.is_none() && self.pending.len() < PENDING_MAX && !self.is_wrapping() {
             let Some(header) = pipe.next()? else { break };
             let done = match header.tag {
                 b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'c' | b'f'
@@ -55,7 +55,7 @@ impl State {
                 b'C' => self.close(pipe, header),
                 b'S' => self.sync(pipe, header),
                 b'c' | b'f' => self.copy_end(pipe, header),
-                b'F' => self.pass(pipe, header, Expect::Function),
+                b'F' => self.function(pipe, header),
                 _ => {
                     pipe.pass(header);
                     true
@@ -69,7 +69,7 @@ impl State {
         Ok(())
     }
 
-    fn pass(&mut self, pipe: &mut Pipe, header: Header, expect: Expect) -> bool {
+    pub(super) fn pass(&mut self, pipe: &mut Pipe, header: Header, expect: Expect) -> bool {
         self.pending.push(expect);
         pipe.pass(header);
         true
@@ -372,7 +372,7 @@ impl State {
     }
 
     /// False where tables have to be marked dirty first; the message is looked at again afterwards.
-    fn is_clear(&mut self, plan: &Plan) -> bool {
+    pub(super) fn is_clear(&mut self, plan: &Plan) -> bool {
         if std::mem::take(&mut self.cleared) {
             return true;
         }

@@ -12,6 +12,7 @@ mod auth;
 pub mod cancel;
 mod fatal;
 mod frontend;
+mod function;
 mod login;
 mod metrics;
 mod packet;

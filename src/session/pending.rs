@@ -42,8 +42,10 @@ pub(super) enum Expect {
     Sync,
     /// All answers to a Query, up to its ReadyForQuery.
     Query(Box<Query>),
-    /// FunctionCallResponse and ReadyForQuery.
-    Function,
+    /// FunctionCallResponse and ReadyForQuery; the plan of a function that may write tables.
+    Function {
+        flagged: Option<Box<Plan>>,
+    },
     /// The client has ended a COPY that the server may not have begun yet.
     CopyEnd,
     /// One answer to an extended message of ours, which the client does not see.

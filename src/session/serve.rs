@@ -240,7 +240,8 @@ impl Session {
                     Poll::Pending => {}
                 }
             }
-            if self.hearing == Hearing::Last && self.to_server.backlog() == 0 {
+            let said = self.to_server.backlog() == 0 && !self.state.owes_an_end();
+            if self.hearing == Hearing::Last && said {
                 match self.server.poll_shutdown(cx) {
                     Poll::Ready(Ok(())) => self.hearing = Hearing::Ended,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Primary(error))),

@@ -48,7 +48,18 @@ impl State {
             }
             self.strict = true;
         }
-        true
+        // A query string ends the transaction of a batch that had no Sync, and commits it.
+        !simple || !self.strict || self.block || self.hold(false)
+    }
+
+    /// True while what the client says next would end up in a transaction of ours.
+    pub(super) fn is_wrapping(&self) -> bool {
+        self.wrapped && !self.copying
+    }
+
+    /// True while the primary has yet to hear from us how a transaction ends.
+    pub(super) fn owes_an_end(&self) -> bool {
+        self.wrapped || self.flushed || !self.say.is_empty()
     }
 
     /// The same for a Sync, which ends an implicit transaction.

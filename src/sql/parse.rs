@@ -3,6 +3,9 @@
 //! Invariant: no input aborts the process. Size, nesting and the length of operator chains (which
 //! become a tree as deep as they are long) are measured on tokens first.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use sqlparser::ast::Statement;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserOptions};
@@ -36,19 +39,37 @@ pub fn parse(sql: &str, tokens: &[Token]) -> Result<Statement, Unparsed> {
     let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
         return Err(Unparsed::NotUnderstood);
     };
-    let statement = &sql[first.start..last.end];
+    let statement = match row_names(sql.as_bytes(), tokens) {
+        None => Cow::Borrowed(&sql[first.start..last.end]),
+        Some(names) => {
+            Cow::Owned([&sql[first.start..names.start], &sql[names.end..last.end]].join(" "))
+        }
+    };
     // Without `unescape` a literal keeps its escapes, so that no quote can break out of it.
     let options = ParserOptions::new().with_unescape(false).with_trailing_commas(false);
     let mut parser = Parser::new(&PostgreSqlDialect {})
         .with_options(options)
         .with_recursion_limit(RECURSION_MAX)
-        .try_with_sql(statement)
+        .try_with_sql(&statement)
         .map_err(|_| Unparsed::NotUnderstood)?;
     let mut statements = parser.parse_statements().map_err(|_| Unparsed::NotUnderstood)?;
     match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => Ok(statement),
         _ => Err(Unparsed::NotUnderstood),
     }
+}
+
+/// Where `WITH (OLD AS o, NEW AS n)` stands after RETURNING: PostgreSQL 18's, which sqlparser does
+/// not know. It names rows that exist anyway, so without it the statement reads the same.
+fn row_names(sql: &[u8], tokens: &[Token]) -> Option<Range<usize>> {
+    let with = tokens.windows(3).position(|three| {
+        three[0].is(sql, "RETURNING")
+            && three[1].is(sql, "WITH")
+            && three[2].kind == Kind::Symbol(b'(')
+    })? + 1;
+    let rest = &tokens[with..];
+    let close = rest.iter().find(|token| token.kind == Kind::Symbol(b')'))?;
+    Some(rest[0].start..close.end)
 }
 
 fn nesting(tokens: &[Token]) -> u32 {
@@ -82,6 +103,13 @@ mod tests {
         assert_eq!(check(&format!("SELECT {terms}")).unwrap_err(), Unparsed::TooLarge);
         let deep = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));
         assert_eq!(check(&deep).unwrap_err(), Unparsed::TooLarge);
+    }
+
+    #[test]
+    fn names_for_the_old_and_the_new_row_are_understood() {
+        let names = "UPDATE t SET a = 1 RETURNING WITH (OLD AS o, NEW AS \"N\") o.a, \"N\".a";
+        assert!(check(names).is_ok());
+        assert!(check("UPDATE t SET a = 1 RETURNING WITH (OLD AS o").is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::gate::{Gate, Raw, frame, psql, request, startup};
+use super::gate::{Gate, Leg, Raw, frame, psql, request, startup};
 
 /// What becomes of bytes that are not a login: an error with this code, then the end; or just that.
 #[track_caller]
@@ -85,6 +85,13 @@ async fn a_client_that_stalls_is_let_go() {
     wordless.send(&startup(3 << 16, &[("user", "scram"), ("database", "postgres")])).await;
     assert_eq!(silent.rest().await, b"");
     assert_eq!(half.rest().await, b"");
+    let gate = Gate::start(|gate| gate.listen(Leg::Tls).timeout(Duration::from_millis(200))).await;
+    let mut handshake = Raw::connect(&gate).await;
+    handshake.send(&request(80_877_103)).await;
+    assert_eq!(handshake.byte().await, b'S');
+    // The beginning of a ClientHello, and no more.
+    handshake.send(&[0x16, 3, 1, 0, 200, 1]).await;
+    assert_eq!(handshake.rest().await, b"");
     assert_eq!(wordless.message().await.0, b'R');
     assert_eq!(wordless.error().await["C"], "57014");
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -30,7 +29,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, certificate};
 
 /// Each role is asked for its password in its own way.
 pub(super) const ROLES: [(&str, &str); 4] =
@@ -174,7 +173,7 @@ impl Plan {
 
     /// The authority that signed the gate's own certificate.
     pub(super) fn ca(&self) -> PathBuf {
-        self.directory.join("ca.crt")
+        self.directory.join(certificate::CA)
     }
 }
 
@@ -206,8 +205,7 @@ impl Gate {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("crossfade-gate-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&directory).unwrap();
-        issue(&directory);
+        certificate::issue(&directory);
         let url = FromUrl {
             host: Host::Name("127.0.0.1".to_owned()),
             port: server().await.port(),
@@ -236,8 +234,8 @@ impl Gate {
     async fn open(plan: Plan) -> Self {
         let Plan { leg, unix, url, users, sessions_max, timeout, patience, directory } = plan;
         let files = TlsFiles {
-            cert: directory.join("server.crt"),
-            key: directory.join("server.key"),
+            cert: directory.join(certificate::CERT),
+            key: directory.join(certificate::KEY),
             required: leg == Leg::Required,
         };
         let config = LoginConfig {
@@ -284,7 +282,7 @@ impl Gate {
     }
 
     pub(super) fn ca(&self) -> PathBuf {
-        self.directory.join("ca.crt")
+        self.directory.join(certificate::CA)
     }
 
     pub(super) fn conninfo(&self, user: &str) -> String {
@@ -361,22 +359,6 @@ fn flow() -> Arc<Flow> {
         metrics: SessionMetrics::register(&Registry::new()).unwrap(),
         limits: FlowLimits::default(),
     })
-}
-
-/// A certificate for the gate, and its authority.
-fn issue(directory: &Path) {
-    std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    let sign = "-CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -extfile names";
-    for arguments in [
-        format!("req -x509 {key} -days 30 -subj /CN=gate-authority -keyout ca.key -out ca.crt"),
-        format!("req {key} -subj /CN=localhost -keyout server.key -out server.csr"),
-        format!("x509 -req -in server.csr {sign} -out server.crt"),
-    ] {
-        let mut openssl = Command::new("openssl");
-        let output = openssl.args(arguments.split(' ')).current_dir(directory).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
 }
 
 /// Runs one statement in psql; its output, or what it complains about.

@@ -3,8 +3,9 @@
 #
 #   beside.sh SUITE DIRECTORY PROGRAM[,PROGRAM]... PACKAGE...
 #
-# Each program gets a wrapper in DIRECTORY/bin. No source is added, nothing is installed, root is not
-# needed: apt resolves and downloads into a directory of its own, from the mirror this machine uses.
+# Each program gets a wrapper, where the package has the program (PostgreSQL looks for its files from
+# there) and in DIRECTORY/bin. No source is added, nothing is installed, root is not needed: apt
+# resolves and downloads into a directory of its own, from the mirror this machine uses.
 set -euo pipefail
 suite=$1 directory=$2 programs=$3
 shift 3
@@ -56,11 +57,13 @@ for program in ${programs//,/ }; do
     found=$(find "$unfinished/usr" -type f -name "$program" -perm -u+x | head -n 1)
     [ -n "$found" ] || { echo "no $program among the packages" >&2; exit 1; }
     found=${found#"$unfinished"}
-    cat >"$unfinished/bin/$program" <<WRAPPER
+    mv "$unfinished$found" "$unfinished$found.real"
+    cat >"$unfinished$found" <<WRAPPER
 #!/bin/sh
-exec $directory$loader --library-path $directory/usr/lib/x86_64-linux-gnu --argv0 $program $directory$found "\$@"
+exec $directory$loader --library-path $directory/usr/lib/x86_64-linux-gnu --argv0 $directory$found $directory$found.real "\$@"
 WRAPPER
-    chmod 755 "$unfinished/bin/$program"
+    chmod 755 "$unfinished$found"
+    ln -s "$directory$found" "$unfinished/bin/$program"
 done
 rm -rf "$directory"
 mv "$unfinished" "$directory"

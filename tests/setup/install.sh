@@ -1,13 +1,15 @@
 #!/bin/bash
 # Brings what the demo, the tests and the benches need; does nothing, at once, where it is all there.
 #
-#   tests/setup/install.sh [tools] [servers] [mysql] [drivers] [bench]      (default: all but bench)
+#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [bench]
+#                                                                          (default: all but bench)
 #
-#   tools     a C compiler and openssl
-#   servers   PostgreSQL and MariaDB, from Debian's packages; no service is started, no cluster made
-#   mysql     MySQL, unpacked beside the system (see beside.sh); CROSSFADE_MYSQL names one that exists
-#   drivers   Python and Node with the clients that tests/drivers runs, in places of their own
-#   bench     PgBouncer, to measure against
+#   tools       a C compiler and openssl
+#   servers     PostgreSQL and MariaDB, from Debian's packages; no service is started, no cluster made
+#   mysql       MySQL, unpacked beside the system (see beside.sh); CROSSFADE_MYSQL names one that exists
+#   postgres18  PostgreSQL 18 with its psql, likewise; CROSSFADE_POSTGRES18 names one that exists
+#   drivers     Python and Node with the clients that tests/drivers runs, in places of their own
+#   bench       PgBouncer, to measure against
 #
 # Works as root, or with sudo where packages are missing. Written for Debian 12.
 set -euo pipefail
@@ -15,12 +17,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/places.sh"
 
 main() {
-    [ $# -gt 0 ] || set -- tools servers mysql drivers
+    [ $# -gt 0 ] || set -- tools servers mysql postgres18 drivers
     local wanted=()
     for part in "$@"; do "missing_$part"; done
     packages "${wanted[@]}"
     for part in "$@"; do
-        case $part in mysql | drivers) "bring_$part" ;; esac
+        case $part in mysql | postgres18 | drivers) "bring_$part" ;; esac
     done
 }
 
@@ -39,9 +41,12 @@ missing_servers() {
         wanted+=(mariadb-server-core mariadb-client-core)
 }
 
-missing_mysql() {
-    mysql_is_there || [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ||
-        wanted+=(debian-archive-keyring)
+missing_mysql() { mysql_is_there || missing_keyring; }
+
+missing_postgres18() { postgres18_is_there || missing_keyring; }
+
+missing_keyring() {
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || wanted+=(debian-archive-keyring)
 }
 
 missing_drivers() {
@@ -89,6 +94,14 @@ bring_mysql() {
     mysql_is_there && return
     echo "unpacking MySQL into $(mysql_home)" >&2
     "$here/beside.sh" sid "$(mysql_home)" mysqld,mysql mysql-server-core mysql-client-core
+}
+
+postgres18_is_there() { "$(postgres18_home)/bin/postgres" --version >/dev/null 2>&1; }
+
+bring_postgres18() {
+    postgres18_is_there && return
+    echo "unpacking PostgreSQL 18 into $(postgres18_home)" >&2
+    "$here/beside.sh" sid "$(postgres18_home)" initdb,postgres,psql postgresql-18 postgresql-client-18
 }
 
 bring_drivers() {

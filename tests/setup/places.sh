@@ -11,3 +11,4 @@ cache() {
 }
 
 mysql_home() { echo "${CROSSFADE_MYSQL:-$(cache)/mysql}"; }
+postgres18_home() { echo "${CROSSFADE_POSTGRES18:-$(cache)/postgres18}"; }

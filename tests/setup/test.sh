@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs every test, and ends by saying what was not tested.
 #
-#   CROSSFADE_WITHOUT=mysql tests/setup/test.sh [argument of cargo test]...
+#   CROSSFADE_WITHOUT="mysql postgres18" tests/setup/test.sh [argument of cargo test]...
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/setup/places.sh
@@ -9,12 +9,15 @@ cd "$(dirname "$0")/../.."
 left_out=${CROSSFADE_WITHOUT:-}
 without() { case ",${left_out//[ ;]/,}," in *,"$1",*) true ;; *) false ;; esac; }
 
-for server in mysql; do
-    if ! without $server && ! [ -x "$(mysql_home)/bin/mysqld" ]; then
-        echo "MySQL is missing: \`make setup\` brings it, \`make test WITHOUT=mysql\` leaves it out" >&2
+# What can be left out, and what is missing where it is not.
+needed() {
+    if ! without "$1" && ! [ -x "$3" ]; then
+        echo "$2 is missing: \`make setup\` brings it, \`make test WITHOUT=$1\` leaves it out" >&2
         exit 1
     fi
-done
+}
+needed mysql MySQL "$(mysql_home)/bin/mysqld"
+needed postgres18 "PostgreSQL 18" "$(postgres18_home)/bin/postgres"
 
 export CROSSFADE_WITHOUT=$left_out CROSSFADE_NOT_TESTED=$PWD/target/not-tested
 mkdir -p target

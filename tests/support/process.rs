@@ -26,6 +26,19 @@ pub struct Proxy {
 impl Proxy {
     /// Starts it and waits until it is ready.
     pub async fn start(config: &Path) -> Self {
+        let mut proxy = Self::launch(config);
+        proxy.until(&[200]).await;
+        proxy
+    }
+
+    /// Starts it and waits until it says whether it is ready: it need not be.
+    pub async fn start_unready(config: &Path) -> Self {
+        let mut proxy = Self::launch(config);
+        proxy.until(&[200, 503]).await;
+        proxy
+    }
+
+    fn launch(config: &Path) -> Self {
         let log = config.with_file_name("log");
         let output = fs::File::options().create(true).append(true).open(&log).unwrap();
         let child = Command::new(PROGRAM)
@@ -47,18 +60,17 @@ impl Proxy {
             .unwrap();
         let text = fs::read_to_string(config).unwrap();
         let (port, admin_port) = (port_of(&text, "listen:"), port_of(&text, "admin:"));
-        let mut proxy = Self { child, guard, log, port, admin_port };
-        proxy.until_ready().await;
-        proxy
+        Self { child, guard, log, port, admin_port }
     }
 
-    async fn until_ready(&mut self) {
+    async fn until(&mut self, readiness: &[u16]) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("crossfade run ended with {status}\n{}", self.log_tail());
             }
-            if matches!(self.get("/health/readiness").await, Some((200, _))) {
+            let answer = self.get("/health/readiness").await;
+            if answer.is_some_and(|(status, _)| readiness.contains(&status)) {
                 return;
             }
             assert!(Instant::now() < deadline, "never ready\n{}", self.log_tail());

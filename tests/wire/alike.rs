@@ -1,7 +1,7 @@
 //! Many scripts in both directions of a comparison: to PostgreSQL, and through Crossfade, with
 //! captured tables. Answers, errors in all their fields, notices and reported parameters are alike.
 
-use super::script::Wire;
+use super::script::{Wire, ready};
 use super::{RESET, world};
 
 /// A session: batches that are sent in one write each.
@@ -33,8 +33,7 @@ async fn play(wire: &mut Wire, script: Script<'_>) -> Vec<String> {
     let mut heard = Vec::new();
     for batch in script {
         wire.say(batch).await;
-        let ready = batch.iter().filter(|message| ["S", "Q"].contains(&&message[..1])).count();
-        heard.push(wire.hear(ready).await);
+        heard.push(wire.hear(ready(batch)).await);
     }
     heard.append(&mut wire.details);
     heard
@@ -98,6 +97,30 @@ const SCRIPTS: &[Script<'_>] = &[
     ],
     // flush instead of sync
     &[&["P _ UPDATE users SET age = 0 RETURNING id", "B _ _", "D P _", "E _", "H", "S"]],
+    // function calls: int4pl, upper, int4div; text and binary, NULL, errors, in and out of a block
+    &[&["F 177 0 2,3 0"], &["F 177 1 \\x00000002,\\x00000003 1"], &["F 871 - abc 0"]],
+    &[&["F 177 0,1 2,\\x00000003 1"], &["F 177 - NULL,1 0"], &["F 154 0 1,0 0"], &["Q SELECT 1"]],
+    &[
+        &["F 99 - 1 0"],
+        &["F 177 0 2 0"],
+        &["F 177 0,0,0 2,3 0"],
+        &["F 177 0 x,3 0"],
+        &["F 177 1 \\x02,\\x00000003 1"],
+        &["F 177 7 2,3 0"],
+    ],
+    &[
+        &["Q BEGIN"],
+        &["F 177 0 2,3 0"],
+        &["F 154 0 1,0 0"],
+        &["F 177 0 2,3 0"],
+        &["Q ROLLBACK"],
+        &["P _ INSERT INTO users VALUES (4)", "B _ _", "E _", "F 177 0 2,3 0"],
+        &["P _ SELECT 1/0", "B _ _", "E _", "H"],
+    ],
+    &[
+        &["P _ SELECT 1/0", "B _ _", "E _", "P _ SELECT 2", "S", "F 177 0 2,3 0"],
+        &["F 177 0 2,3 0", "F 871 - abc 0", "Q SELECT 1"],
+    ],
     // transactions
     &[&[
         "Q BEGIN; SAVEPOINT a; INSERT INTO users VALUES (1); ROLLBACK TO a; INSERT INTO users VALUES (4); RELEASE a; COMMIT",

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! "P s INSERT …", "B p s 1,NULL t", "E p 1", "S" ──▶ bytes ──▶ "1 2 D(a) s Z(I)"
+//! "F 177 0 2,3 0"                                ──▶ bytes ──▶ "V(5) Z(I)"
 //! ```
 
 use std::time::Duration;
@@ -11,6 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::PATIENCE;
+
+/// What is read at once of a message that is not kept.
+const CHUNK: usize = 256 << 10;
 
 /// A session.
 pub(super) struct Wire {
@@ -56,6 +60,26 @@ impl Wire {
             heard.extend(write_down(tag, &body));
         }
         heard.join(" ")
+    }
+
+    /// Kind and length of each message up to the next ReadyForQuery; no body is held.
+    pub(super) async fn lengths(&mut self) -> Vec<(char, usize)> {
+        let mut heard = Vec::new();
+        let mut scratch = vec![0; CHUNK];
+        while heard.last().is_none_or(|(tag, _)| *tag != 'Z') {
+            let tag = char::from(self.socket.read_u8().await.unwrap());
+            let length = self.socket.read_u32().await.unwrap() as usize - 4;
+            let mut left = length;
+            while 0 < left {
+                let part = &mut scratch[..left.min(CHUNK)];
+                let read = tokio::time::timeout(PATIENCE, self.socket.read(part)).await;
+                let read = read.expect("it goes on").unwrap();
+                assert_ne!(read, 0, "the message was cut off, {left} of {length} bytes early");
+                left -= read;
+            }
+            heard.push((tag, length));
+        }
+        heard
     }
 
     /// Waits for a message of this kind; what comes before it is dropped.
@@ -149,6 +173,7 @@ fn encode(message: &str) -> Vec<u8> {
             let rows: u32 = words.next().map_or(0, |rows| rows.parse().unwrap());
             [portal, rows.to_be_bytes().to_vec()].concat()
         }
+        "F" => call(&rest.split(' ').collect::<Vec<_>>()),
         "d" | "f" => [
             rest.replace("\\n", "\n").replace("\\t", "\t").as_bytes(),
             if tag == "f" { b"\0" } else { b"" },
@@ -157,6 +182,40 @@ fn encode(message: &str) -> Vec<u8> {
         _ => Vec::new(),
     };
     frame(tag.as_bytes()[0], &body)
+}
+
+/// How many ReadyForQuery answer a batch.
+pub(super) fn ready(batch: &[&str]) -> usize {
+    batch.iter().filter(|message| ["S", "Q", "F"].contains(&&message[..1])).count()
+}
+
+/// A FunctionCall: `function formats arguments result`, the lists with commas or `-`; an argument
+/// that begins with `\\x` is bytes.
+fn call(words: &[&str]) -> Vec<u8> {
+    let list = |at: usize| words[at].split(',').filter(|word| *word != "-");
+    let count = |at| u16::try_from(list(at).count()).unwrap().to_be_bytes();
+    let mut body = words[0].parse::<u32>().unwrap().to_be_bytes().to_vec();
+    body.extend(count(1));
+    list(1).for_each(|format| body.extend(format.parse::<u16>().unwrap().to_be_bytes()));
+    body.extend(count(2));
+    for value in list(2) {
+        let bytes = match value.strip_prefix("\\x") {
+            Some(digits) => (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                .collect(),
+            None => value.as_bytes().to_vec(),
+        };
+        match value {
+            "NULL" => body.extend([255; 4]),
+            _ => {
+                body.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+                body.extend(bytes);
+            }
+        }
+    }
+    body.extend(words[3].parse::<u16>().unwrap().to_be_bytes());
+    body
 }
 
 /// `values` is a list with commas, or `-` for none; `formats` is a list of result formats.
@@ -207,6 +266,7 @@ fn write_down(tag: u8, body: &[u8]) -> Option<String> {
         }
         b'T' => columns(body).join(","),
         b'D' => values(body).join(","),
+        b'V' => values(&[b"\0\x01", body].concat()).join(","),
         b't' => u16::from_be_bytes([body[0], body[1]]).to_string(),
         b'd' => String::from_utf8_lossy(body).trim_end().to_owned(),
         _ => return Some(char::from(tag).to_string()),

@@ -93,14 +93,15 @@ impl Link {
     }
 
     async fn open(url: &ToUrl, limits: &LinkLimits) -> Result<Self, WriteError> {
-        let mut conn = match Conn::new(url.options(url.ssl_mode != SslMode::Disabled)).await {
+        let conn = match Conn::new(url.options(url.ssl_mode != SslMode::Disabled)).await {
             Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
                 if url.ssl_mode == SslMode::Preferred =>
             {
-                Conn::new(url.options(false)).await?
+                Conn::new(url.options(false)).await
             }
-            other => other?,
+            other => other,
         };
+        let mut conn = conn.map_err(WriteError::connecting)?;
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
         let version = version.unwrap_or_default();
         let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::MySql };

@@ -13,6 +13,9 @@ pub enum WriteError {
     /// The connection broke, so the outcome of the last commit is unknown.
     #[error("lost connection to secondary")]
     Disconnected,
+    /// There was no connection to begin with.
+    #[error("could not connect to secondary: {why}")]
+    Unreachable { why: String },
     /// No answer in time; the connection is given up.
     #[error("secondary did not answer in time")]
     TimedOut,
@@ -62,7 +65,9 @@ impl WriteError {
     #[must_use]
     pub fn reaction(&self) -> Reaction {
         match self {
-            Self::Disconnected | Self::TimedOut | Self::Settings => Reaction::Down,
+            Self::Disconnected | Self::Unreachable { .. } | Self::TimedOut | Self::Settings => {
+                Reaction::Down
+            }
             Self::Server { code, .. } => reaction(*code),
             Self::Race => Reaction::Now,
             Self::Epoch { .. } => Reaction::ReadAgain,
@@ -78,6 +83,7 @@ impl WriteError {
     pub fn code(&self) -> String {
         match self {
             Self::Disconnected => "disconnected".to_owned(),
+            Self::Unreachable { .. } => "unreachable".to_owned(),
             Self::TimedOut => "timeout".to_owned(),
             Self::Server { code, .. } | Self::Warning { code } => code.to_string(),
             Self::Unrepresentable { .. } => "unrepresentable".to_owned(),
@@ -94,6 +100,7 @@ impl WriteError {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             Self::Disconnected => "08006",
+            Self::Unreachable { .. } => "08001",
             Self::TimedOut => "57014",
             Self::Server { code, .. } => sqlstate(*code),
             Self::Warning { .. } | Self::Unrepresentable { .. } => "22000",
@@ -106,9 +113,24 @@ impl WriteError {
     #[must_use]
     pub fn breaks_connection(&self) -> bool {
         match self {
-            Self::Disconnected | Self::TimedOut | Self::Settings => true,
+            Self::Disconnected | Self::Unreachable { .. } | Self::TimedOut | Self::Settings => true,
             Self::Server { code, .. } => reaction(*code) == Reaction::Down,
             _ => false,
+        }
+    }
+}
+
+impl WriteError {
+    /// Why an attempt to connect failed. What the operating system or TLS says of it quotes nothing.
+    pub(super) fn connecting(error: mysql_async::Error) -> Self {
+        match error {
+            mysql_async::Error::Io(mysql_async::IoError::Io(error)) => {
+                Self::Unreachable { why: error.kind().to_string() }
+            }
+            mysql_async::Error::Io(mysql_async::IoError::Tls(error)) => {
+                Self::Unreachable { why: error.to_string() }
+            }
+            error => error.into(),
         }
     }
 }

@@ -33,6 +33,46 @@ pub const TRIGGER: &str = "crossfade_capture";
 /// The trigger for TRUNCATE.
 pub const TRUNCATE_TRIGGER: &str = "crossfade_capture_truncate";
 
+/// What there is of ours where dual writes have begun.
+const RELATIONS: [&str; 5] = [
+    "crossfade.epoch",
+    "crossfade.outbox",
+    "crossfade.settings",
+    "crossfade.sidecars",
+    "crossfade.tables",
+];
+
+/// How much of it there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Never set up, or abandoned.
+    Absent,
+    Complete,
+    /// Someone dropped these. Writes must go on to fail: taken for absent, they would be lost.
+    Damaged(String),
+}
+
+impl Presence {
+    /// The expression whose value [`Self::new`] takes.
+    #[must_use]
+    pub fn question() -> String {
+        format!(
+            "ARRAY(SELECT name FROM pg_catalog.unnest(ARRAY['{}']) name \
+             WHERE pg_catalog.to_regclass(name) IS NULL ORDER BY name)",
+            RELATIONS.join("', '")
+        )
+    }
+
+    #[must_use]
+    pub fn new(missing: &[String]) -> Self {
+        match missing.len() {
+            0 => Self::Complete,
+            all if all == RELATIONS.len() => Self::Absent,
+            _ => Self::Damaged(missing.join(", ")),
+        }
+    }
+}
+
 /// Creates the schema; needs CREATE on the database, also where the schema is there already.
 pub const SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS crossfade";
 
@@ -296,6 +336,11 @@ pub async fn mark_dirty(client: &Client, tables: &[TableName], reason: &str) -> 
          WHERE t.schema = m.schema AND t.name = m.name";
     client.execute(statement, &[&schemas, &names, &reason]).await
 }
+
+/// Marks every table: what the outbox held is not known any more.
+pub const OUTBOX_LOST: &str = "UPDATE crossfade.tables t \
+     SET dirty_reason = coalesce(t.dirty_reason, 'outbox_lost'), \
+       dirty_since = coalesce(t.dirty_since, pg_catalog.now())";
 
 #[cfg(test)]
 mod tests {

@@ -135,13 +135,18 @@ pub(super) fn postgres(action: &str, source: tokio_postgres::Error) -> ControlEr
 /// Reads what is there of ours.
 async fn standing(client: &Client) -> Result<Standing, tokio_postgres::Error> {
     let present = "SELECT pg_catalog.to_regnamespace('crossfade') IS NOT NULL, \
-         pg_catalog.to_regclass('crossfade.tables') IS NOT NULL";
+         pg_catalog.to_regclass('crossfade.tables') IS NOT NULL, \
+         pg_catalog.to_regclass('crossfade.epoch') IS NOT NULL, \
+         pg_catalog.to_regclass('crossfade.outbox') IS NULL";
     let present = client.query_one(present, &[]).await?;
     let mut standing = Standing { schema: present.get(0), ..Standing::default() };
     if present.get(1) {
+        standing.registered = registered(client).await?;
+        standing.outbox_lost = present.get(3);
+    }
+    if present.get(2) {
         let epoch = client.query_one("SELECT last_value FROM crossfade.epoch", &[]).await?;
         standing.epoch = u64::try_from(epoch.get::<_, i64>(0) / 2).ok();
-        standing.registered = registered(client).await?;
     }
     standing.writers = writers(client).await?;
     standing.owned = owned(client).await?;

@@ -32,6 +32,8 @@ pub(super) struct Standing {
     pub(super) epoch: Option<u64>,
     /// `crossfade.tables`: number and capture.
     pub(super) registered: HashMap<TableName, (TableId, String)>,
+    /// Tables are registered, but what the outbox held for them is gone.
+    pub(super) outbox_lost: bool,
     /// Roles that may write tables, quoted.
     pub(super) writers: Vec<String>,
     /// Tables whose owner we may act as.
@@ -137,6 +139,9 @@ impl Plan {
             self.postgres.push(control::SCHEMA.to_owned());
         }
         self.postgres.push(control::tables().trim().trim_end_matches(';').to_owned());
+        if standing.outbox_lost {
+            self.postgres.push(control::OUTBOX_LOST.to_owned());
+        }
         for setting in [
             (
                 "timeline",

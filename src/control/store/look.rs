@@ -4,6 +4,7 @@
 
 use tokio_postgres::{Client, Error, Row, Statement};
 
+use crate::backend::postgres::control::Presence;
 use crate::backend::postgres::introspect;
 
 /// Where things stand, without the catalogue itself.
@@ -21,6 +22,8 @@ pub(super) enum State {
     /// A standby: not the primary that we were sent to.
     Standby,
     NotSetUp,
+    /// Someone dropped these of our relations.
+    Damaged(String),
     SetUp(SetUp),
 }
 
@@ -51,7 +54,7 @@ impl State {
     fn registry(&self) -> Option<&str> {
         match self {
             Self::SetUp(state) => Some(&state.registry),
-            Self::NotSetUp | Self::Standby => None,
+            Self::NotSetUp | Self::Damaged(_) | Self::Standby => None,
         }
     }
 
@@ -59,7 +62,7 @@ impl State {
     pub(super) fn turn(&self) -> Option<(u64, bool, &str)> {
         match self {
             Self::SetUp(state) => Some((state.epoch, state.mysql_is_primary, &state.timeline)),
-            Self::NotSetUp | Self::Standby => None,
+            Self::NotSetUp | Self::Damaged(_) | Self::Standby => None,
         }
     }
 }
@@ -71,11 +74,13 @@ pub(super) struct Looker {
     state: Option<Statement>,
 }
 
-const PRESENT: &str = "SELECT pg_catalog.to_regclass('crossfade.outbox') IS NOT NULL \
-       AND pg_catalog.to_regclass('crossfade.tables') IS NOT NULL \
-       AND pg_catalog.to_regclass('crossfade.epoch') IS NOT NULL, \
-     pg_catalog.pg_is_in_recovery(), \
-     pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000";
+fn present() -> String {
+    let missing = Presence::question();
+    format!(
+        "SELECT {missing}, pg_catalog.pg_is_in_recovery(), \
+         pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000"
+    )
+}
 
 /// `last_value` is read from the sequence itself: that is bound to no snapshot.
 const STATE: &str = "SELECT e.last_value, now.timeline, \
@@ -93,7 +98,7 @@ const STATE: &str = "SELECT e.last_value, now.timeline, \
 
 impl Looker {
     pub(super) async fn new(client: &Client, generation: u64) -> Result<Self, Error> {
-        Ok(Self { generation, present: client.prepare(PRESENT).await?, state: None })
+        Ok(Self { generation, present: client.prepare(&present()).await?, state: None })
     }
 
     /// Whether it still belongs to the connection of that number.
@@ -103,15 +108,16 @@ impl Looker {
 
     pub(super) async fn look(&mut self, client: &Client) -> Result<Seen, Error> {
         let row = client.query_one(&self.present, &[]).await?;
-        let (set_up, standby): (bool, bool) = (row.get(0), row.get(1));
+        let presence = Presence::new(&row.get::<_, Vec<String>>(0));
         let server = u32::try_from(row.get::<_, i32>(2)).unwrap_or(0);
-        let state = match (standby, set_up) {
-            (true, _) => State::Standby,
-            (false, false) => {
+        let state = match presence {
+            _ if row.get(1) => State::Standby,
+            Presence::Absent => {
                 self.state = None;
                 State::NotSetUp
             }
-            (false, true) => State::SetUp(self.state(client).await?),
+            Presence::Damaged(missing) => State::Damaged(missing),
+            Presence::Complete => State::SetUp(self.state(client).await?),
         };
         Ok(Seen { digest: introspect::digest(client).await?, server, state })
     }

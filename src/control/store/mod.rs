@@ -108,12 +108,25 @@ enum LookError {
     Secondary(#[from] WriteError),
     #[error("the server that from.url names is a standby")]
     Standby,
+    #[error("{0} is gone from the primary, run `crossfade setup`")]
+    Damaged(String),
     #[error("the schema keeps changing")]
     Restless,
     #[error("the primary is another server now, and writes still hold the old epoch")]
     Held,
     #[error("the primary did not answer in time")]
     TimedOut,
+}
+
+impl LookError {
+    fn report(&self) {
+        let chain = chain(self);
+        match self {
+            // Writes fail until a person acts.
+            Self::Damaged(_) => error!(error = chain, "captured writes fail"),
+            _ => warn!(error = chain, "state not read, the last one stands"),
+        }
+    }
 }
 
 impl Store {
@@ -163,7 +176,7 @@ impl Store {
                 Err(error) => {
                     // Once per outage; `/health/readiness` shows the rest of it.
                     if !failed {
-                        warn!(error = chain(&error), "state not read, the last one stands");
+                        error.report();
                     }
                     failed = true;
                 }
@@ -237,6 +250,7 @@ impl Store {
         self.looker = Some(looker);
         match seen.state {
             State::Standby => Err(LookError::Standby),
+            State::Damaged(missing) => Err(LookError::Damaged(missing)),
             State::NotSetUp | State::SetUp(_) => Ok(seen),
         }
     }
@@ -285,11 +299,16 @@ impl Store {
                 (Phase::Switched, state.epoch, state.timeline.clone())
             }
             State::SetUp(state) => (Phase::DualWrite, state.epoch, state.timeline.clone()),
-            State::NotSetUp | State::Standby => (Phase::Setup, 0, String::new()),
+            State::NotSetUp | State::Damaged(_) | State::Standby => {
+                (Phase::Setup, 0, String::new())
+            }
         };
         let before = Arc::clone(&self.situation.borrow());
         if (before.phase, before.epoch) != (phase, epoch) {
             info!(phase = phase.as_str(), epoch, timeline, "phase");
+            if phase == Phase::Setup && before.phase != Phase::Setup {
+                warn!("Crossfade's schema is gone from the primary, writes are not carried over");
+            }
         }
         if before.catalog.version != catalog.version {
             info!(version = catalog.version, tables = catalog.captured().count(), "catalogue read");

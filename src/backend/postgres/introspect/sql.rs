@@ -70,7 +70,8 @@ pub(super) const TYPES: &str = concat!(
      FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid"
 );
 
-/// Constraints as written; those that partitions got from their root are left out.
+/// Constraints as written; those that partitions got from their root are left out, and those that
+/// the server does not enforce: MySQL would. (`conenforced` came with 18, hence the JSON.)
 pub(super) const CONSTRAINTS: &str = concat!(
     "SELECT k.conrelid, k.conname::text, k.contype::text, k.condeferrable, k.conkey, k.confrelid, \
        (SELECT pg_catalog.array_agg(a.attname::text ORDER BY f.place) \
@@ -79,7 +80,8 @@ pub(super) const CONSTRAINTS: &str = concat!(
        k.confdeltype::text, k.confupdtype::text, pg_catalog.pg_get_constraintdef(k.oid) \
      FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     WHERE k.contype IN ('p', 'f', 'c', 'x') AND k.conparentid = 0 AND c.relkind IN ('r', 'p') AND ",
+     WHERE k.contype IN ('p', 'f', 'c', 'x') AND k.conparentid = 0 AND c.relkind IN ('r', 'p') \
+       AND coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::pg_catalog.bool, true) AND ",
     user_schema!(),
     " ORDER BY k.conrelid, k.conname"
 );
