@@ -30,6 +30,7 @@ async fn start(token: Option<&str>) -> Admin {
         situation: watch::channel(Arc::new(Situation { server: 15, ..Situation::transparent() })).1,
         ledger: watch::channel(Arc::new(Ledger::default())).1,
         health: health_seen,
+        lease: crate::support::inside::confirmed(),
         registries: Metrics::new().unwrap().registries().into(),
         token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
         requests: sender,
@@ -70,7 +71,8 @@ async fn readiness_follows_the_primary_alone() {
         ready.body,
         concat!(
             r#"{"primary":{"product":"postgresql","answers":true},"#,
-            r#""secondary":{"product":"mysql","answers":false,"error":"connection refused"}}"#
+            r#""secondary":{"product":"mysql","answers":false,"error":"connection refused"},"#,
+            r#""lease":{"held":true}}"#
         )
     );
     assert_eq!(get(admin.address, "/health/liveness").await.unwrap().status, 200);

@@ -12,6 +12,7 @@ mod apply;
 mod capture;
 mod config;
 mod demo;
+mod lease;
 mod login;
 mod privacy;
 mod random;

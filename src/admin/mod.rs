@@ -34,10 +34,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::Situation;
 use crate::policy::Mode;
 
+use health::Readiness;
 pub use health::{Health, Side};
 pub use report::{Lag, Ledger, LedgerLine, Report, Status, TableReport, primary};
 pub use token::Token;
@@ -71,6 +73,7 @@ pub struct Published {
     pub situation: watch::Receiver<Arc<Situation>>,
     pub ledger: watch::Receiver<Arc<Ledger>>,
     pub health: watch::Receiver<Arc<Health>>,
+    pub lease: Lease,
     pub registries: Vec<Registry>,
     /// The `Authorization` that POST wants; a reload may change it.
     pub token: watch::Receiver<Option<Token>>,
@@ -132,14 +135,16 @@ async fn metrics(State(published): State<Published>) -> Response {
 }
 
 async fn readiness(State(published): State<Published>) -> impl IntoResponse {
-    let health = Arc::clone(&published.health.borrow());
-    // Until the first look at the migration's state, clients would only wait.
+    let health = Health::clone(&published.health.borrow());
+    let why = published.lease.why_not();
+    // Until the first look at the migration's state, and without the lease, clients would only wait.
     let known = published.situation.borrow().server > 0;
-    let status = match health.primary.answers && known {
+    let status = match health.primary.answers && known && why.is_none() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, [(CACHE_CONTROL, "no-store")], Json((*health).clone()))
+    let readiness = Readiness { health, lease: health::Confirmed { held: why.is_none(), why } };
+    (status, [(CACHE_CONTROL, "no-store")], Json(readiness))
 }
 
 async fn migration_status(State(published): State<Published>) -> impl IntoResponse {

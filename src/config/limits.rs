@@ -44,7 +44,7 @@ pub struct LimitsConfig {
     pub poll: Duration,
     /// A sidecar that could not confirm its epoch for this long stops answering.
     pub lease: Duration,
-    /// Longest pause of the clients while the databases swap places.
+    /// Longest pause of the clients while the lease does not hold, or the databases swap places.
     pub hold: Duration,
     /// How long open transactions may take to end after SIGTERM.
     pub shutdown: Duration,

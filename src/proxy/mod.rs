@@ -30,6 +30,7 @@ use crate::admin::{self, Health, Ledger, Published, REQUESTS_MAX, Request, Token
 use crate::backend::tls::TlsError;
 use crate::config::{Config, ConfigError};
 use crate::handoff::{self, Jobs};
+use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
@@ -145,10 +146,12 @@ impl Parts {
         let flow = Flow {
             planners: Planners::new(situation.subscribe(), limits.plans),
             handoff,
+            lease: Lease::new(limits.lease, LeaseMetrics::register(metrics.own())?),
             metrics: SessionMetrics::register(metrics.own())?,
             limits: FlowLimits {
                 statement_bytes_max: limits.statement_bytes,
                 images_bytes_max: limits.transaction_bytes,
+                hold: limits.hold,
             },
         };
         let parts = Self {
@@ -175,6 +178,7 @@ impl Parts {
             situation: self.situation.subscribe(),
             ledger: self.ledger.subscribe(),
             health: self.health.subscribe(),
+            lease: self.flow.lease.clone(),
             registries: metrics.registries().into(),
             token: self.token.subscribe(),
             requests: self.requests.0.clone(),

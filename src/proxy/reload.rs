@@ -39,6 +39,7 @@ impl Running {
         self.take_policies(config.tables.clone());
         self.seats.set_max(config.limits.max_connections);
         self.parts.flow.handoff.set_bytes_max(config.limits.queue_bytes);
+        self.parts.flow.lease.set_length(config.limits.lease);
         self.config = config;
         info!(file = %self.file.display(), "configuration taken");
         Ok(())

@@ -51,12 +51,13 @@ impl Workers {
             parts.policies.subscribe(),
             parts.situation.clone(),
             limits.poll,
-            sidecar(config),
+            sidecar(config, parts),
             StoreMetrics::register(metrics.own())?,
         );
         let (stop_store, store_stopped) = channel::channel(false);
         let mut others = JoinSet::new();
         others.spawn(heard::run(primary, signals, nudge));
+        others.spawn(parts.flow.lease.clone().watch());
         look(&mut others, config, parts);
         let store = tokio::spawn(store.run(store_stopped));
         Ok(Self { applier, others, store, stop_store })
@@ -82,11 +83,11 @@ fn look(tasks: &mut JoinSet<()>, config: &Config, parts: &Parts) {
     tasks.spawn(watch::secondary(databases, poll, link(&config.limits), health));
 }
 
-fn sidecar(config: &Config) -> Sidecar {
+fn sidecar(config: &Config, parts: &Parts) -> Sidecar {
     Sidecar {
         id: format!("{:016x}", rand::random::<u64>()),
         address: config.listen.address.to_string(),
-        lease: config.limits.lease,
+        lease: parts.flow.lease.clone(),
     }
 }
 

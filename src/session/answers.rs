@@ -24,6 +24,9 @@ use crate::wire::{Body, Header, write};
 impl State {
     /// Looks at what the primary has answered.
     pub(super) fn server_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
+        if self.withholds(pipe) {
+            return Ok(());
+        }
         while self.work.is_none() {
             let Some(header) = pipe.next()? else { return Ok(()) };
             let done = match header.tag {
@@ -183,10 +186,11 @@ impl State {
                 self.pending.pop();
                 found
             }
-            _ => (None, std::time::Instant::now()),
+            _ => (None, self.now),
         };
         let step = step.map_or(Step::Other, |step| self.statements.executed(&step).clone());
-        self.flow.metrics.statement(kind(&step), started.elapsed());
+        self.flow.metrics.statement(kind(&step), self.now.saturating_duration_since(started));
+        self.wrote |= kind(&step) == "write";
         match &step {
             Step::Capture(capture) => {
                 let tag = retag(&tag, capture.tag);

@@ -22,6 +22,7 @@ pub struct SessionMetrics {
     uncaptured: IntCounterVec,
     timeouts: IntCounter,
     overhead: Histogram,
+    unconfirmed: IntCounterVec,
 }
 
 #[derive(Clone, Debug)]
@@ -83,12 +84,23 @@ impl SessionMetrics {
         registry.register(Box::new(uncaptured.clone()))?;
         registry.register(Box::new(timeouts.clone()))?;
         registry.register(Box::new(overhead.clone()))?;
+        let unconfirmed = IntCounterVec::new(
+            Opts::new(
+                "lease_refusals_total",
+                "Statements, transactions and answers refused because limits.lease had run out.",
+            ),
+            &["what"],
+        )?;
+        for what in ["statement", "transaction", "answer"] {
+            unconfirmed.with_label_values(&[what]);
+        }
+        registry.register(Box::new(unconfirmed.clone()))?;
         let kind = |name: &str| Kind {
             count: counts.with_label_values(&[name]),
             duration: durations.with_label_values(&[name]),
         };
         let (read, write, other) = (kind("read"), kind("write"), kind("other"));
-        Ok(Self { connections, read, write, other, uncaptured, timeouts, overhead })
+        Ok(Self { connections, read, write, other, uncaptured, timeouts, overhead, unconfirmed })
     }
 
     pub(super) fn enter(&self) -> Seat {
@@ -118,6 +130,10 @@ impl SessionMetrics {
         for table in tables {
             self.uncaptured.with_label_values(&[&table.to_string()[..], reason]).inc();
         }
+    }
+
+    pub(super) fn unconfirmed(&self, what: &str) {
+        self.unconfirmed.with_label_values(&[what]).inc();
     }
 
     pub(super) fn timed_out(&self) {

@@ -23,6 +23,7 @@ use crate::backend::stream::Stream;
 use crate::capture::Handed;
 use crate::change::Transaction;
 use crate::handoff::{Failure, Handoff, Job, StrictJob};
+use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::Situation;
 use crate::plan::cache::Planner;
@@ -31,9 +32,12 @@ use crate::session::login::Established;
 use crate::session::metrics::SessionMetrics;
 use crate::session::pending::Refusal;
 use crate::session::pipe::Pipe;
-use crate::session::state::{Broken, Held, State, Then, Work};
+use crate::session::refuse;
+use crate::session::state::{Awaits, Broken, Held, State, Then, Work};
 use crate::wire::write;
 
+/// How long a client may take to read why its session ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a statement waits for its tables to be marked dirty.
 const MARK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,6 +46,7 @@ const MARK_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Flow {
     pub planners: Planners,
     pub handoff: Handoff,
+    pub lease: Lease,
     pub metrics: SessionMetrics,
     pub limits: FlowLimits,
 }
@@ -54,11 +59,14 @@ pub struct FlowLimits {
     pub statement_bytes_max: usize,
     /// Images of one transaction kept in memory, in bytes; past it the outbox serves alone.
     pub images_bytes_max: usize,
+    /// Longest pause of a statement or an answer while the lease does not hold.
+    pub hold: Duration,
 }
 
 impl Default for FlowLimits {
     fn default() -> Self {
-        Self { statement_bytes_max: 16 << 20, images_bytes_max: 16 << 20 }
+        let hold = Duration::from_secs(30);
+        Self { statement_bytes_max: 16 << 20, images_bytes_max: 16 << 20, hold }
     }
 }
 
@@ -189,7 +197,7 @@ impl Session {
                 }
             };
             match self.violation(pause).await? {
-                Pause::Work(work) => self.work(work).await,
+                Pause::Work(work) => self.work(work, &shutdown).await?,
                 Pause::End => return Ok(()),
             }
         }
@@ -206,6 +214,7 @@ impl Session {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pause, Broken>> {
+        self.state.now = std::time::Instant::now();
         loop {
             self.state.server_messages(&mut self.to_client)?;
             self.state.client_messages(&mut self.to_server)?;
@@ -272,7 +281,7 @@ impl Session {
         drop(self.to_client.poll_drain(&mut context, &mut self.client));
     }
 
-    async fn work(&mut self, work: Work) {
+    async fn work(&mut self, work: Work, shutdown: &watch::Receiver<bool>) -> Result<(), Broken> {
         match work {
             Work::Dirty(flagged) => {
                 self.mark(flagged).await;
@@ -292,6 +301,38 @@ impl Session {
                 }
             }
             Work::Prepare(handed, then) => Box::pin(self.prepare(handed, then)).await,
+            Work::Confirm(awaits) => Box::pin(self.confirm(awaits, shutdown.clone())).await?,
+        }
+        Ok(())
+    }
+
+    /// Waits for the lease. In vain, a statement is refused, and an answer ends the session.
+    async fn confirm(
+        &mut self,
+        awaits: Awaits,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), Broken> {
+        let flow = Arc::clone(&self.state.flow);
+        let held = tokio::select! {
+            held = timeout(flow.limits.hold, flow.lease.held()) => held.is_ok(),
+            _ = shutdown.wait_for(|ends| *ends) => false,
+        };
+        match (held, awaits) {
+            (true, _) => Ok(()),
+            (false, Awaits::Statement) => {
+                self.state.denied = true;
+                Ok(())
+            }
+            (false, Awaits::Answer) => {
+                flow.metrics.unconfirmed("answer");
+                if self.to_client.cut() {
+                    refuse::farewell(&mut self.to_client.output);
+                    let said = poll_fn(|cx| self.to_client.poll_drain(cx, &mut self.client));
+                    // A client that does not take it learns from the closed connection.
+                    drop(timeout(FAREWELL, said).await);
+                }
+                Err(Broken::Unconfirmed)
+            }
         }
     }
 

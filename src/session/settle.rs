@@ -82,6 +82,7 @@ impl State {
         self.block = status != b'I';
         self.flushed = false;
         if status == b'I' {
+            self.wrote = false;
             self.ended_strict();
             self.committed();
             self.statements.close_portals();

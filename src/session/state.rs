@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -34,6 +34,9 @@ pub(super) enum Broken {
     /// The primary's answers are not those that were expected.
     #[error("protocol violation: unexpected answer {0:?}")]
     Unexpected(char),
+    /// What the primary has answered could not be passed on: the lease has run out.
+    #[error("the epoch could not be confirmed")]
+    Unconfirmed,
 }
 
 impl From<BadLength> for Broken {
@@ -51,6 +54,17 @@ pub(super) enum Work {
     Wait(Vec<oneshot::Receiver<Settled>>, Duration),
     /// The primary is about to commit; the secondary has to hold it first.
     Prepare(Handed, Then),
+    /// The lease has run out: this waits until it holds again.
+    Confirm(Awaits),
+}
+
+/// What the lease is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The message at hand, which begins a statement.
+    Statement,
+    /// What the primary has answered to a read.
+    Answer,
 }
 
 /// What follows once the secondary holds a strict transaction.
@@ -97,6 +111,12 @@ pub(super) struct State {
     pub(super) statements: Statements,
     pub(super) buffer: Buffer,
     pub(super) work: Option<Work>,
+    /// When the driver last woke up: what is looked at now has come since the time before.
+    pub(super) now: Instant,
+    /// The lease was waited for in vain: the message at hand is refused.
+    pub(super) denied: bool,
+    /// The transaction under way has written.
+    pub(super) wrote: bool,
     /// The tables of the message at hand are marked.
     pub(super) cleared: bool,
     /// The secondary holds the transaction that the message at hand commits.
@@ -149,6 +169,9 @@ impl State {
             statements: Statements::default(),
             buffer: Buffer::new(limits.images_bytes_max),
             work: None,
+            now: Instant::now(),
+            denied: false,
+            wrote: false,
             cleared: false,
             passed: false,
             held: None,

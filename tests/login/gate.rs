@@ -358,6 +358,7 @@ fn flow() -> Arc<Flow> {
     Arc::new(Flow {
         planners: Planners::new(situation, 64),
         handoff: handoff::channel(1 << 20).0,
+        lease: crate::support::inside::confirmed(),
         metrics: SessionMetrics::register(&Registry::new()).unwrap(),
         limits: FlowLimits::default(),
     })

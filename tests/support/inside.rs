@@ -18,6 +18,7 @@ use crossfade::catalog::naming::Naming;
 use crossfade::change::Transaction;
 use crossfade::demo::servers::{PASSWORD, Product};
 use crossfade::handoff::{self, Decision, Failure, Job, Settled};
+use crossfade::lease::{Lease, LeaseMetrics};
 use crossfade::listener::{Address, Listener, ListenerMetrics};
 use crossfade::names::TableName;
 use crossfade::phase::{Phase, Situation};
@@ -133,6 +134,7 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
     let flow = Flow {
         planners: Planners::new(published, 1_000),
         handoff,
+        lease: confirmed(),
         metrics: SessionMetrics::register(&registry).unwrap(),
         limits: FlowLimits::default(),
     };
@@ -169,6 +171,14 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
     });
     let port = bound.recv().unwrap();
     Inside { port, url, seen, situation, registry, policies, refuse, _shutdown: shutdown }
+}
+
+/// A lease that no test outlives.
+pub fn confirmed() -> Lease {
+    let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
+    let lease = Lease::new(Duration::from_secs(86_400), metrics);
+    lease.confirm(std::time::Instant::now());
+    lease
 }
 
 async fn observe(

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a look changes nothing, and costs two statements that were prepared once a connection.
 
+use std::time::Instant;
+
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::backend::postgres::introspect;
@@ -14,6 +16,8 @@ pub(super) struct Seen {
     /// Major version of the server.
     pub(super) server: u32,
     pub(super) state: State,
+    /// Before the first question was sent.
+    pub(super) asked: Instant,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +106,7 @@ impl Looker {
     }
 
     pub(super) async fn look(&mut self, client: &Client) -> Result<Seen, Error> {
+        let asked = Instant::now();
         let row = client.query_one(&self.present, &[]).await?;
         let (set_up, standby): (bool, bool) = (row.get(0), row.get(1));
         let server = u32::try_from(row.get::<_, i32>(2)).unwrap_or(0);
@@ -113,7 +118,7 @@ impl Looker {
             }
             (false, true) => State::SetUp(self.state(client).await?),
         };
-        Ok(Seen { digest: introspect::digest(client).await?, server, state })
+        Ok(Seen { digest: introspect::digest(client).await?, server, state, asked })
     }
 
     async fn state(&mut self, client: &Client) -> Result<SetUp, Error> {

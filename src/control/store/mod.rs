@@ -6,11 +6,12 @@
 //!                                                          └─[`drift`]─▶ dirty marks
 //! ```
 //!
-//! A look that fails leaves the last situation standing: sessions go on with it, and the guard on the
-//! primary refuses what it must.
+//! A look that fails leaves the last situation standing: sessions go on with it, the guard on the
+//! primary refuses what it must, and once the lease has run out nobody is answered.
 //!
 //! Invariant: a catalogue is published only if the schema's digest was the same before and after it
-//! was read; a table is marked dirty before the catalogue that made it so is published.
+//! was read; a table is marked dirty before the catalogue that made it so is published; the lease is
+//! confirmed only by a look that found the published phase and epoch, and from before that look.
 
 mod drift;
 mod epoch;
@@ -31,6 +32,7 @@ use crate::backend::postgres::{control, introspect};
 use crate::catalog::Catalog;
 use crate::catalog::naming::Naming;
 use crate::control::Ends;
+use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
@@ -63,8 +65,8 @@ pub struct Sidecar {
     pub id: String,
     /// Where clients reach it.
     pub address: String,
-    /// How long others count it as there without hearing of it.
-    pub lease: Duration,
+    /// How long it answers without a confirmation. Others count it as there for as long.
+    pub lease: Lease,
 }
 
 /// The task that knows where things stand.
@@ -161,10 +163,12 @@ impl Store {
                     failed = false;
                 }
                 Err(error) => {
+                    let error = told(&error);
                     // Once per outage; `/health/readiness` shows the rest of it.
                     if !failed {
-                        warn!(error = chain(&error), "state not read, the last one stands");
+                        warn!(error, "state not read, the last one stands");
                     }
+                    self.sidecar.lease.doubted(error);
                     failed = true;
                 }
             }
@@ -206,26 +210,47 @@ impl Store {
             self.raise(None).await?;
             seen = self.see().await?;
         }
-        let state = seen.state.clone();
+        if self.known.as_ref().is_some_and(|known| known.state.turn() == seen.state.turn()) {
+            // Before the catalogue, which may take its time.
+            self.confirm(&seen).await?;
+        }
         match &self.known {
             Some(known) if !self.reread && known.same_catalogue(&seen) => {
-                if known.state.turn() != seen.state.turn() {
+                if known.state.turn() == seen.state.turn() {
+                    self.known = Some(seen);
+                } else {
                     let catalog = Arc::clone(&self.situation.borrow().catalog);
                     self.publish(seen, catalog);
                 }
             }
             _ => self.read(seen).await?,
         }
-        if let State::SetUp(state) = &state {
+        let Some(seen) = self.known.clone() else { return Ok(()) };
+        self.confirm(&seen).await?;
+        if let State::SetUp(state) = &seen.state {
             self.metrics.dirty_tables.set(state.dirty);
             self.metrics.sidecars.set(state.sidecars);
-            self.renew_lease(state.epoch).await?;
             self.agree(state.epoch).await?;
         }
         Ok(())
     }
 
+    /// The published phase and epoch are the primary's: clients may be answered for one lease more.
+    async fn confirm(&mut self, seen: &Seen) -> Result<(), LookError> {
+        if let State::SetUp(state) = &seen.state {
+            self.renew_lease(state.epoch).await?;
+        }
+        self.sidecar.lease.confirm(seen.asked);
+        Ok(())
+    }
+
+    /// One look. One that takes as long as the lease could confirm nothing.
     async fn see(&mut self) -> Result<Seen, LookError> {
+        let length = self.sidecar.lease.length();
+        timeout(length, self.see_all()).await.unwrap_or(Err(LookError::TimedOut))
+    }
+
+    async fn see_all(&mut self) -> Result<Seen, LookError> {
         self.link.get().await?;
         let generation = self.link.generation();
         let client = self.link.get().await?;
@@ -348,19 +373,40 @@ impl Store {
     }
 
     async fn renew_lease(&mut self, epoch: u64) -> Result<(), LookError> {
-        let due = self.lease_renewed.is_none_or(|at| self.sidecar.lease / 3 <= at.elapsed());
+        let lease = self.sidecar.lease.length();
+        let due = self.lease_renewed.is_none_or(|at| lease / 3 <= at.elapsed());
         if !due {
             return Ok(());
         }
-        let Sidecar { id, address, lease } = &self.sidecar;
+        let Sidecar { id, address, .. } = &self.sidecar;
         let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
         let renew = "INSERT INTO crossfade.sidecars (id, address, epoch, lease_until) \
              VALUES ($1, $2, $3, pg_catalog.now() + $4 * interval '1 millisecond') \
              ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, lease_until = excluded.lease_until";
-        let lease_ms = lease.as_secs_f64() * 1000.0;
+        // Up to the next renewal the lease may be confirmed again without another word.
+        let lease_ms = (lease + lease / 3).as_secs_f64() * 1000.0;
         self.link.get().await?.execute(renew, &[id, address, &epoch, &lease_ms]).await?;
         self.lease_renewed = Some(Instant::now());
         Ok(())
+    }
+}
+
+/// What may be shown to clients too: of a server's own words only the code.
+fn told(error: &LookError) -> String {
+    let code = match error {
+        LookError::Ask(error) | LookError::Connect(ConnectError::Refused { source: error, .. }) => {
+            error.code()
+        }
+        LookError::Connect(_)
+        | LookError::Secondary(_)
+        | LookError::Standby
+        | LookError::Restless
+        | LookError::Held
+        | LookError::TimedOut => None,
+    };
+    match (code, error) {
+        (Some(code), error) => format!("{error} ({})", code.code()),
+        (None, error) => chain(error),
     }
 }
 
