@@ -3,10 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossfade::admin::client::{get, post};
-use crossfade::admin::{Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crossfade::admin::{Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token};
 use crossfade::metrics::Metrics;
 use crossfade::phase::Situation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +31,10 @@ async fn start(token: Option<&str>) -> Admin {
         ledger: watch::channel(Arc::new(Ledger::default())).1,
         health: health_seen,
         lease: crate::support::inside::confirmed(),
+        statements: Statements {
+            seen: crate::support::inside::statements(),
+            started: SystemTime::UNIX_EPOCH,
+        },
         registries: Metrics::new().unwrap().registries().into(),
         token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
         requests: sender,

@@ -17,6 +17,7 @@ mod login;
 mod privacy;
 mod random;
 mod reload;
+mod seen;
 mod setup;
 mod tidy;
 mod wire;

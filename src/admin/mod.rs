@@ -14,6 +14,8 @@ pub mod client;
 mod health;
 mod report;
 mod server;
+mod sidecars;
+mod statements;
 mod token;
 
 use std::net::SocketAddr;
@@ -42,6 +44,8 @@ use crate::policy::Mode;
 use health::Readiness;
 pub use health::{Health, Side};
 pub use report::{Lag, Ledger, LedgerLine, Report, Status, TableReport, primary};
+pub use sidecars::SidecarReport;
+pub use statements::{StatementReport, Statements};
 pub use token::Token;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -74,6 +78,7 @@ pub struct Published {
     pub ledger: watch::Receiver<Arc<Ledger>>,
     pub health: watch::Receiver<Arc<Health>>,
     pub lease: Lease,
+    pub statements: Statements,
     pub registries: Vec<Registry>,
     /// The `Authorization` that POST wants; a reload may change it.
     pub token: watch::Receiver<Option<Token>>,
@@ -92,6 +97,9 @@ fn router(published: Published) -> Router {
         .route("/health/liveness", get(async || "ok\n"))
         .route("/health/readiness", get(readiness))
         .route("/migration-status", get(migration_status))
+        .route("/statements", get(statements))
+        .route("/sidecars", get(sidecars))
+        .route("/attempts", get(attempts))
         .route("/reload", post(reload))
         .route("/tables/{table}/mode", post(set_mode))
         .layer(middleware::from_fn_with_state(published.clone(), guard))
@@ -149,6 +157,20 @@ async fn readiness(State(published): State<Published>) -> impl IntoResponse {
 
 async fn migration_status(State(published): State<Published>) -> impl IntoResponse {
     ([(CACHE_CONTROL, "no-store")], Json(published.report()))
+}
+
+async fn statements(State(published): State<Published>) -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], Json(published.statements.report()))
+}
+
+async fn sidecars(State(published): State<Published>) -> impl IntoResponse {
+    let ledger = Arc::clone(&published.ledger.borrow());
+    ([(CACHE_CONTROL, "no-store")], Json(ledger.sidecars.clone()))
+}
+
+/// The record of switchovers; there is none that could have made an entry.
+async fn attempts() -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], Json(json!([])))
 }
 
 async fn reload(State(published): State<Published>) -> Response {

@@ -13,6 +13,7 @@ use std::fmt;
 use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::SidecarReport;
 use crate::catalog::{Capture, Table};
 use crate::phase::{Phase, Situation};
 
@@ -72,13 +73,15 @@ pub struct TableReport {
     pub last_error: Option<String>,
 }
 
-/// What the outbox and `crossfade.tables` say, as of the last look.
+/// What the outbox, `crossfade.tables` and `crossfade.sidecars` say, as of the last look.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     /// Age of the oldest entry, in seconds.
     pub oldest_seconds: f64,
     /// By the table's name, as it is printed.
     pub tables: BTreeMap<String, LedgerLine>,
+    /// This one included; none before `setup`.
+    pub sidecars: Vec<SidecarReport>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use serde::de::DeserializeOwned;
 
 use crate::admin::client;
-use crate::admin::{Report, Status as Verdict};
+use crate::admin::{Report, StatementReport, Status as Verdict};
 use crate::config::Config;
 
 use super::{Failure, Format, Outcome};
@@ -23,11 +24,14 @@ pub(super) struct Status {
     /// Look again every second, until interrupted.
     #[arg(long)]
     watch: bool,
+    /// List the statements that the sidecar has seen, without their values, and what becomes of each.
+    #[arg(long)]
+    statements: bool,
 }
 
 impl Status {
-    /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables, 3 when no
-    /// sidecar answers.
+    /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables (with
+    /// `--statements`: a write that is not carried over), 3 when no sidecar answers.
     pub(super) async fn run(
         self,
         config: &Config,
@@ -35,22 +39,32 @@ impl Status {
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
         loop {
-            let report = ask(config.admin.address).await.map_err(Failure::Unreachable)?;
+            let address = config.admin.address;
+            let (text, outcome) = if self.statements {
+                let list: Vec<StatementReport> =
+                    ask(address, "/statements").await.map_err(Failure::Unreachable)?;
+                statements(&list, format)?
+            } else {
+                let report: Report =
+                    ask(address, "/migration-status").await.map_err(Failure::Unreachable)?;
+                (print(&report, format)?, outcome(&report))
+            };
             if self.watch && format == Format::Text && std::io::stdout().is_terminal() {
                 write!(out, "{CLEAR}")?;
             }
-            print(&report, format, out)?;
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
             if !self.watch {
-                return Ok(outcome(&report));
+                return Ok(outcome);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }
 
-async fn ask(address: SocketAddr) -> anyhow::Result<Report> {
+async fn ask<T: DeserializeOwned>(address: SocketAddr, path: &str) -> anyhow::Result<T> {
     let address = reachable(address);
-    let answer = client::get(address, "/migration-status").await;
+    let answer = client::get(address, path).await;
     let answer = answer.with_context(|| format!("no sidecar answers at {address}"))?;
     serde_json::from_str(&answer.body)
         .map_err(|_| anyhow!("what answers at {address} is not Crossfade"))
@@ -66,12 +80,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn print(report: &Report, format: Format, out: &mut impl Write) -> std::io::Result<()> {
-    match format {
-        Format::Text => write!(out, "{report}")?,
-        Format::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
-    }
-    out.flush()
+fn print(report: &Report, format: Format) -> std::io::Result<String> {
+    Ok(match format {
+        Format::Text => report.to_string(),
+        Format::Json => serde_json::to_string(report)? + "\n",
+    })
 }
 
 fn outcome(report: &Report) -> Outcome {
@@ -80,4 +93,13 @@ fn outcome(report: &Report) -> Outcome {
         true => Outcome::Found,
         false => Outcome::Well,
     }
+}
+
+fn statements(list: &[StatementReport], format: Format) -> std::io::Result<(String, Outcome)> {
+    let text = match format {
+        Format::Text => list.iter().map(|line| format!("{line}\n")).collect(),
+        Format::Json => serde_json::to_string(list)? + "\n",
+    };
+    let lost = list.iter().any(|line| line.reason.is_some());
+    Ok((text, if lost { Outcome::Found } else { Outcome::Well }))
 }

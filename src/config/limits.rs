@@ -22,6 +22,8 @@ pub struct LimitsConfig {
     pub statement_bytes: usize,
     /// Distinct statements whose plan is kept, in all sessions together.
     pub plans: usize,
+    /// Distinct statements that are listed, in all sessions together.
+    pub statements: usize,
     /// Images of one transaction held in memory; beyond, the outbox alone carries it.
     pub transaction_bytes: usize,
     /// Images held in memory before the outbox serves alone. Bounds memory, not the lag.
@@ -59,6 +61,7 @@ impl Default for LimitsConfig {
             connect_timeout: Duration::from_secs(5),
             statement_bytes: 16 << 20,
             plans: 4096,
+            statements: 4096,
             transaction_bytes: 16 << 20,
             queue_bytes: 64 << 20,
             workers: 4,
@@ -90,6 +93,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> LimitsConfig {
         connect_timeout: s.read("connect_timeout", default.connect_timeout, unit::duration),
         statement_bytes: s.read("statement_bytes", default.statement_bytes, unit::size),
         plans: s.read("plans", default.plans, unit::between(1, 1_000_000)),
+        statements: s.read("statements", default.statements, unit::between(1, 10_000)),
         transaction_bytes: s.read("transaction_bytes", default.transaction_bytes, unit::size),
         queue_bytes: s.read("queue_bytes", default.queue_bytes, unit::size),
         workers: s.read("workers", default.workers, unit::between(1, 256)),

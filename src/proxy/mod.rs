@@ -11,6 +11,7 @@
 //! Not here: any of the work. Tasks meet at the values they are given here.
 
 mod heard;
+pub mod ledger;
 mod login;
 mod modes;
 mod reload;
@@ -20,13 +21,14 @@ mod workers;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::admin::{self, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crate::admin::{self, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token};
 use crate::backend::tls::TlsError;
 use crate::config::{Config, ConfigError};
 use crate::handoff::{self, Jobs};
@@ -34,6 +36,7 @@ use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
+use crate::plan::seen::{Seen, SeenMetrics};
 use crate::policy::Policies;
 use crate::session::{
     CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
@@ -143,8 +146,10 @@ impl Parts {
         let limits = &config.limits;
         let situation = channel::Sender::new(Arc::new(Situation::transparent()));
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
+        let seen = SeenMetrics::register(metrics.own())?;
+        let seen = Arc::new(Seen::new(limits.statements, Instant::now(), seen));
         let flow = Flow {
-            planners: Planners::new(situation.subscribe(), limits.plans),
+            planners: Planners::new(situation.subscribe(), limits.plans, seen),
             handoff,
             lease: Lease::new(limits.lease, LeaseMetrics::register(metrics.own())?),
             metrics: SessionMetrics::register(metrics.own())?,
@@ -179,6 +184,7 @@ impl Parts {
             ledger: self.ledger.subscribe(),
             health: self.health.subscribe(),
             lease: self.flow.lease.clone(),
+            statements: Statements { seen: self.flow.planners.seen(), started: SystemTime::now() },
             registries: metrics.registries().into(),
             token: self.token.subscribe(),
             requests: self.requests.0.clone(),

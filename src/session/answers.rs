@@ -168,7 +168,7 @@ impl State {
             Some(Expect::OurQuery | Expect::OurEnd(_)) => return Ok(swallow(pipe, header)),
             Some(Expect::Query(query)) if query.hidden => {
                 query.hidden = false;
-                query.at += 1;
+                query.next(&self.flow.planners.seen, self.now);
                 return Ok(swallow(pipe, header));
             }
             Some(Expect::Query(query)) => {
@@ -176,11 +176,14 @@ impl State {
                 if let Some(Step::Truncate(_)) = step {
                     query.hidden = true;
                 } else {
-                    query.at += 1;
+                    query.next(&self.flow.planners.seen, self.now);
                 }
                 (step, query.started)
             }
             Some(Expect::Execute { prepared, started, .. }) => {
+                if let Some(prepared) = prepared {
+                    self.flow.planners.seen.completed(&prepared.plan, self.now);
+                }
                 let found =
                     (prepared.as_ref().and_then(|prepared| prepared.step().cloned()), *started);
                 self.pending.pop();

@@ -132,7 +132,7 @@ impl State {
             _ if !whole => (Arc::new(Plan::unread(&self.planner.situation, "too_large")), None),
             _ => {
                 let sql = String::from_utf8_lossy(&body[..end]);
-                let plan = self.planner.plan(&sql, &self.path, &mut self.scratch);
+                let plan = self.planner.plan_unlisted(&sql, &self.path, &mut self.scratch);
                 (Arc::new(plan.given_up(ENCODING)), None)
             }
         }

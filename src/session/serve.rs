@@ -27,6 +27,7 @@ use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::Situation;
 use crate::plan::cache::Planner;
+use crate::plan::seen::Seen;
 use crate::policy::Mode;
 use crate::session::login::Established;
 use crate::session::metrics::SessionMetrics;
@@ -76,14 +77,26 @@ pub struct Planners {
     situation: watch::Receiver<Arc<Situation>>,
     current: RwLock<Arc<Planner>>,
     plans_max: usize,
+    /// Outlives the situations.
+    pub(super) seen: Arc<Seen>,
 }
 
 impl Planners {
     #[must_use]
-    pub fn new(situation: watch::Receiver<Arc<Situation>>, plans_max: usize) -> Self {
+    pub fn new(
+        situation: watch::Receiver<Arc<Situation>>,
+        plans_max: usize,
+        seen: Arc<Seen>,
+    ) -> Self {
         let now = Arc::clone(&situation.borrow());
-        let current = RwLock::new(Arc::new(Planner::new(now, plans_max)));
-        Self { situation, current, plans_max }
+        let planner = Planner::new(now, plans_max).listing(Arc::clone(&seen));
+        Self { situation, current: RwLock::new(Arc::new(planner)), plans_max, seen }
+    }
+
+    /// The statements of all sessions.
+    #[must_use]
+    pub fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen)
     }
 
     fn current(&self) -> Arc<Planner> {
@@ -96,7 +109,8 @@ impl Planners {
         }
         let mut current = self.current.write().unwrap_or_else(|poison| poison.into_inner());
         if !Arc::ptr_eq(&current.situation, &now) {
-            *current = Arc::new(Planner::new(now, self.plans_max));
+            let planner = Planner::new(now, self.plans_max).listing(Arc::clone(&self.seen));
+            *current = Arc::new(planner);
         }
         Arc::clone(&current)
     }

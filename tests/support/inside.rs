@@ -22,6 +22,7 @@ use crossfade::lease::{Lease, LeaseMetrics};
 use crossfade::listener::{Address, Listener, ListenerMetrics};
 use crossfade::names::TableName;
 use crossfade::phase::{Phase, Situation};
+use crossfade::plan::seen;
 use crossfade::policy::{CaptureChoice, Mode, Pattern, Policies, Policy};
 use crossfade::session::{
     CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
@@ -132,7 +133,7 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
     let (handoff, jobs) = handoff::channel(64 << 20);
     let (situation, published) = watch::channel(situation);
     let flow = Flow {
-        planners: Planners::new(published, 1_000),
+        planners: Planners::new(published, 1_000, statements()),
         handoff,
         lease: confirmed(),
         metrics: SessionMetrics::register(&registry).unwrap(),
@@ -171,6 +172,12 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
     });
     let port = bound.recv().unwrap();
     Inside { port, url, seen, situation, registry, policies, refuse, _shutdown: shutdown }
+}
+
+/// An empty list of statements.
+pub fn statements() -> Arc<seen::Seen> {
+    let metrics = seen::SeenMetrics::register(&Registry::new()).unwrap();
+    Arc::new(seen::Seen::new(1_000, std::time::Instant::now(), metrics))
 }
 
 /// A lease that no test outlives.

@@ -17,6 +17,7 @@ mod drift;
 mod epoch;
 mod look;
 mod metrics;
+mod sidecar;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,18 +33,20 @@ use crate::backend::postgres::{control, introspect};
 use crate::catalog::Catalog;
 use crate::catalog::naming::Naming;
 use crate::control::Ends;
-use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
 
 use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
+pub use sidecar::Sidecar;
 
 /// Readings of a catalogue in a row that DDL may spoil before we wait for the next look.
 const READINGS_MAX: u32 = 5;
 /// Longest time for one look, readings included.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longest time for the last statement of all.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Between two attempts to tell the secondary the epoch.
 const SECONDARY_AGAIN: Duration = Duration::from_secs(5);
 
@@ -56,17 +59,6 @@ impl Nudge {
     pub fn look_now(&self) {
         let _full = self.0.try_send(());
     }
-}
-
-/// Who this sidecar is, in `crossfade.sidecars`.
-#[derive(Clone, Debug)]
-pub struct Sidecar {
-    /// Chosen at random at each start.
-    pub id: String,
-    /// Where clients reach it.
-    pub address: String,
-    /// How long it answers without a confirmation. Others count it as there for as long.
-    pub lease: Lease,
 }
 
 /// The task that knows where things stand.
@@ -177,6 +169,20 @@ impl Store {
                 _ = stop.changed() => {}
             }
         }
+        self.leave().await;
+    }
+
+    /// Nobody has to wait out the lease of one that ended in good order.
+    async fn leave(&mut self) {
+        if self.lease_renewed.is_none() {
+            return;
+        }
+        let gone = async {
+            let client = self.link.get().await?;
+            Ok::<_, LookError>(self.sidecar.remove(client).await?)
+        };
+        // Its line expires all the same.
+        drop(timeout(LEAVE_TIME_MAX, gone).await);
     }
 
     /// Until the next turn, a nudge, or other policies.
@@ -373,19 +379,10 @@ impl Store {
     }
 
     async fn renew_lease(&mut self, epoch: u64) -> Result<(), LookError> {
-        let lease = self.sidecar.lease.length();
-        let due = self.lease_renewed.is_none_or(|at| lease / 3 <= at.elapsed());
-        if !due {
+        if !self.sidecar.is_due(self.lease_renewed) {
             return Ok(());
         }
-        let Sidecar { id, address, .. } = &self.sidecar;
-        let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
-        let renew = "INSERT INTO crossfade.sidecars (id, address, epoch, lease_until) \
-             VALUES ($1, $2, $3, pg_catalog.now() + $4 * interval '1 millisecond') \
-             ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, lease_until = excluded.lease_until";
-        // Up to the next renewal the lease may be confirmed again without another word.
-        let lease_ms = (lease + lease / 3).as_secs_f64() * 1000.0;
-        self.link.get().await?.execute(renew, &[id, address, &epoch, &lease_ms]).await?;
+        self.sidecar.renew(self.link.get().await?, epoch).await?;
         self.lease_renewed = Some(Instant::now());
         Ok(())
     }

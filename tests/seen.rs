@@ -1,0 +1,100 @@
+//! What can be seen from outside: statements, sidecars, and the metrics that dashboards rely on.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::process::{self, Proxy};
+use crate::support::{Target, World};
+
+const SCHEMA: &str = "CREATE TABLE users (id int PRIMARY KEY, name text)";
+
+async fn json(proxy: &Proxy, path: &str) -> Value {
+    let (status, body) = proxy.get(path).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test]
+async fn statements_are_listed_by_what_becomes_of_them_and_without_their_values() {
+    let mut world = World::bare(Target::MariaDb, "'*': { mode: async }").await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    world.run().await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let client = world.client().await;
+    let insert = |id: u32| format!("INSERT INTO users /* sesame */ VALUES ({id}, 'sesame')");
+    client.batch_execute(&insert(1)).await.unwrap();
+    let kind = async |text: &str| {
+        let list = json(proxy, "/statements").await;
+        let line = list.as_array().unwrap().iter().find(|line| line["text"] == text).cloned();
+        line.map(|line| {
+            (line["kind"].as_str().unwrap().to_owned(), line["count"].as_u64().unwrap())
+        })
+    };
+    const INSERT: &str = "INSERT INTO users VALUES (?, ?)";
+    assert_eq!(kind(INSERT).await, Some(("unmigrated".to_owned(), 1)));
+    world.setup();
+    world
+        .until("dual writes", async || {
+            json(proxy, "/migration-status").await["phase"] == "dual_write"
+        })
+        .await;
+    for id in 2..5 {
+        client.batch_execute(&insert(id)).await.unwrap();
+    }
+    client.query("SELECT name FROM users WHERE id = $1 AND name <> 'sesame'", &[&1]).await.unwrap();
+    client.batch_execute("DO $$ BEGIN PERFORM 'sesame'; END $$").await.unwrap();
+    client.batch_execute("SELECT \"sesame\" FROM users").await.unwrap_err();
+    client.batch_execute("SET standard_conforming_strings = off").await.unwrap();
+    client.batch_execute(r"SELECT 'it\'s sesame'").await.unwrap();
+    assert_eq!(kind(INSERT).await, Some(("captured".to_owned(), 4)));
+    let read = "SELECT name FROM users WHERE id = $1 AND name <> ?";
+    assert_eq!(kind(read).await, Some(("read".to_owned(), 1)));
+    assert_eq!(kind("DO ?").await, Some(("uncaptured".to_owned(), 1)));
+    let (code, printed) = process::verb(&world.config, &["status", "--statements"]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("uncaptured: do") && printed.contains(INSERT), "{printed}");
+    let list = json(proxy, "/statements").await.to_string();
+    assert!(!list.contains("sesame") && !printed.contains("sesame"), "{list}\n{printed}");
+}
+
+#[tokio::test]
+async fn each_sidecar_is_listed_until_it_ends_or_is_long_gone() {
+    let mut world = World::start(Target::MariaDb, SCHEMA, "").await;
+    let other = world.config.with_file_name("other.yaml");
+    let text = fs::read_to_string(&world.config).unwrap();
+    let (first, admin) = (world.proxy_port(), world.proxy.as_ref().unwrap().admin_port);
+    let text = text
+        .replace(&first.to_string(), &process::free_port().to_string())
+        .replace(&admin.to_string(), &process::free_port().to_string());
+    fs::write(&other, text).unwrap();
+    let other = Proxy::start(&other).await;
+    let listed = async |proxy: &Proxy| {
+        let list = json(proxy, "/sidecars").await;
+        let line = |line: &Value| {
+            assert_eq!(line["version"], env!("CARGO_PKG_VERSION"));
+            assert_eq!((line["epoch"].as_u64(), line["leaseMs"].as_u64()), (Some(1), Some(5000)));
+            (line["address"].as_str().unwrap().to_owned(), line["current"].as_bool().unwrap())
+        };
+        let mut lines: Vec<_> = list.as_array().unwrap().iter().map(line).collect();
+        lines.sort();
+        lines
+    };
+    let address = |port: u16| format!("127.0.0.1:{port}");
+    let mut both = vec![(address(first), true), (address(other.port), true)];
+    both.sort();
+    world.until("both listed", async || listed(&other).await == both).await;
+    assert_eq!(other.stop(), Some(0));
+    let proxy = world.proxy.as_ref().unwrap();
+    world.until("one listed", async || listed(proxy).await == [(address(first), true)]).await;
+    // One that was killed cannot take its line away.
+    world.crash().await;
+    let proxy = world.proxy.as_ref().unwrap();
+    world.until("a line too many", async || listed(proxy).await.len() == 2).await;
+    let admin = world.admin().await;
+    let age = "UPDATE crossfade.sidecars SET lease_until = now() - interval '2 hours' \
+         WHERE started_at = (SELECT min(started_at) FROM crossfade.sidecars)";
+    admin.batch_execute(age).await.unwrap();
+    world.until("it is gone", async || listed(proxy).await == [(address(first), true)]).await;
+    assert_eq!(json(proxy, "/attempts").await, serde_json::json!([]));
+}
