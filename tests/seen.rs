@@ -59,6 +59,34 @@ async fn statements_are_listed_by_what_becomes_of_them_and_without_their_values(
 }
 
 #[tokio::test]
+async fn status_without_a_sidecar_is_what_the_databases_say() {
+    let world = World::bare(Target::MariaDb, "'*': { mode: async }").await;
+    let direct = world.direct().await;
+    direct.batch_execute(SCHEMA).await.unwrap();
+    let status =
+        |arguments: &[&str]| process::verb(&world.config, &[&["status"], arguments].concat());
+    let (code, printed) = status(&[]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("no sidecar answers") && printed.contains("phase setup"), "{printed}");
+    world.setup();
+    let admin = world.admin().await;
+    let entries = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, attempts, last_error) \
+         SELECT id, 'I', '', 1, 1, g * 100, '1062' FROM crossfade.tables, generate_series(0, 1) g; \
+         UPDATE crossfade.tables SET dirty_reason = 'copy'";
+    admin.batch_execute(entries).await.unwrap();
+    let (code, printed) = status(&["--format", "json"]);
+    assert_eq!(code, Some(1), "{printed}");
+    let line = printed.lines().find(|line| line.starts_with('{')).unwrap();
+    let report: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(report["source"], "databases");
+    assert_eq!((&report["phase"], &report["epoch"]), (&"dual_write".into(), &1.into()));
+    assert_eq!((&report["lag"]["pending"], &report["lag"]["stuck"]), (&2.into(), &1.into()));
+    assert_eq!(report["tables"]["users"]["dirty"], "copy");
+    // What only a sidecar knows.
+    assert_eq!(status(&["--statements"]).0, Some(3));
+}
+
+#[tokio::test]
 async fn each_sidecar_is_listed_until_it_ends_or_is_long_gone() {
     let mut world = World::start(Target::MariaDb, SCHEMA, "").await;
     let other = world.config.with_file_name("other.yaml");

@@ -33,6 +33,9 @@ pub struct Report {
     pub epoch: u64,
     pub lag: Lag,
     pub tables: BTreeMap<String, TableReport>,
+    /// `databases` where no sidecar was asked: errors are not known then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +114,7 @@ impl Report {
                 stuck: lines().map(|line| line.stuck).sum(),
             },
             tables: situation.catalog.tables.values().map(|table| line(table, ledger)).collect(),
+            source: None,
         }
     }
 }
@@ -168,11 +172,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { phase, primary, epoch, lag, .. } = self;
         writeln!(f, "phase {phase}   primary {primary}   epoch {epoch}")?;
-        writeln!(
-            f,
-            "lag {:.1} s   pending {}   stuck {}   errors {}",
-            lag.seconds, lag.pending, lag.stuck, self.total_errors
-        )?;
+        write!(f, "lag {:.1} s   pending {}   stuck {}", lag.seconds, lag.pending, lag.stuck)?;
+        match &self.source {
+            None => writeln!(f, "   errors {}", self.total_errors)?,
+            Some(source) => writeln!(f, "   from the {source}, without a sidecar")?,
+        }
         let width = self.tables.keys().map(String::len).max().unwrap_or(0).max("table".len());
         writeln!(f, "\n{:width$}  mode      capture    pending  stuck  state", "table")?;
         for (name, table) in &self.tables {

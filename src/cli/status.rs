@@ -1,4 +1,9 @@
-//! `crossfade status`: what the sidecar at `admin.address` says about itself.
+//! `crossfade status`: what the sidecar at `admin.address` says about itself, or what the databases say.
+//!
+//! ```text
+//! admin.address answers ──▶ /migration-status, /statements
+//!          └──no answer──▶ PostgreSQL (and a note on standard error)
+//! ```
 
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,8 +14,13 @@ use serde::de::DeserializeOwned;
 
 use crate::admin::client;
 use crate::admin::{Report, StatementReport, Status as Verdict};
+use crate::backend::mysql::Link;
+use crate::catalog::naming::Naming;
 use crate::config::Config;
+use crate::control::store;
+use crate::proxy::ledger;
 
+use super::setup::ends;
 use super::{Failure, Format, Outcome};
 
 /// Between two looks of `--watch`.
@@ -18,7 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Clears a terminal and moves to its first line.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Phase, per-table state, lag and errors of the running sidecar.
+/// Phase, per-table state, lag and errors: of the running sidecar, or as the databases have them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// Look again every second, until interrupted.
@@ -29,9 +39,26 @@ pub(super) struct Status {
     statements: bool,
 }
 
+/// Why there is no answer from a sidecar.
+enum Silence {
+    /// Nobody is there.
+    Nobody(anyhow::Error),
+    /// Somebody else is.
+    Stranger(anyhow::Error),
+}
+
+impl Silence {
+    fn error(self) -> anyhow::Error {
+        match self {
+            Self::Nobody(error) | Self::Stranger(error) => error,
+        }
+    }
+}
+
 impl Status {
     /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables (with
-    /// `--statements`: a write that is not carried over), 3 when no sidecar answers.
+    /// `--statements`: a write that is not carried over), 3 when neither a sidecar nor the primary
+    /// answers (with `--statements`: when no sidecar does).
     pub(super) async fn run(
         self,
         config: &Config,
@@ -39,18 +66,12 @@ impl Status {
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
         loop {
-            let address = config.admin.address;
-            let (text, outcome) = if self.statements {
-                let list: Vec<StatementReport> =
-                    ask(address, "/statements").await.map_err(Failure::Unreachable)?;
-                statements(&list, format)?
-            } else {
-                let report: Report =
-                    ask(address, "/migration-status").await.map_err(Failure::Unreachable)?;
-                (print(&report, format)?, outcome(&report))
-            };
+            let (text, outcome, note) = self.look(config, format).await?;
             if self.watch && format == Format::Text && std::io::stdout().is_terminal() {
                 write!(out, "{CLEAR}")?;
+            }
+            if let Some(note) = note {
+                writeln!(std::io::stderr(), "{note}")?;
             }
             out.write_all(text.as_bytes())?;
             out.flush()?;
@@ -60,14 +81,44 @@ impl Status {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+
+    /// What to print, the exit code it would mean, and what to tell beside it.
+    async fn look(
+        &self,
+        config: &Config,
+        format: Format,
+    ) -> Result<(String, Outcome, Option<String>), Failure> {
+        let address = config.admin.address;
+        if self.statements {
+            let list: Result<Vec<StatementReport>, _> = ask(address, "/statements").await;
+            let list = list.map_err(|silence| Failure::Unreachable(silence.error()))?;
+            return Ok((print_statements(&list, format)?, lost(&list), None));
+        }
+        let (report, note) = match ask::<Report>(address, "/migration-status").await {
+            Ok(report) => (report, None),
+            Err(Silence::Stranger(error)) => return Err(Failure::Unreachable(error)),
+            Err(Silence::Nobody(error)) => {
+                let (report, secondary) = read(config).await?;
+                let note = format!("{error:#}; this is what the databases say");
+                (report, Some(note + &secondary.map(|why| format!("\n{why}")).unwrap_or_default()))
+            }
+        };
+        let text = match format {
+            Format::Text => report.to_string(),
+            Format::Json => serde_json::to_string(&report).map_err(std::io::Error::from)? + "\n",
+        };
+        Ok((text, outcome(&report), note))
+    }
 }
 
-async fn ask<T: DeserializeOwned>(address: SocketAddr, path: &str) -> anyhow::Result<T> {
+async fn ask<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, Silence> {
     let address = reachable(address);
     let answer = client::get(address, path).await;
-    let answer = answer.with_context(|| format!("no sidecar answers at {address}"))?;
+    let answer = answer
+        .with_context(|| format!("no sidecar answers at {address}"))
+        .map_err(Silence::Nobody)?;
     serde_json::from_str(&answer.body)
-        .map_err(|_| anyhow!("what answers at {address} is not Crossfade"))
+        .map_err(|_| Silence::Stranger(anyhow!("what answers at {address} is not Crossfade")))
 }
 
 /// Where a server that listens on every address is reached from here.
@@ -80,11 +131,26 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn print(report: &Report, format: Format) -> std::io::Result<String> {
-    Ok(match format {
-        Format::Text => report.to_string(),
-        Format::Json => serde_json::to_string(report)? + "\n",
-    })
+/// As the databases have it: counts of errors are a sidecar's own. The second part says that the
+/// secondary does not answer.
+async fn read(config: &Config) -> Result<(Report, Option<String>), Failure> {
+    let ends = ends(config)?;
+    let client = ends.from.connect().await.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
+    let refused = |error: tokio_postgres::Error| {
+        Failure::Refused(anyhow!(error).context("PostgreSQL refused to say where things stand"))
+    };
+    let situation = store::observe(&client, &config.tables, &Naming::default()).await;
+    let situation = situation.map_err(refused)?;
+    let ledger = ledger::read(&client).await.map_err(refused)?;
+    let secondary = match Link::connect(&ends.to, &ends.limits).await {
+        Ok(_) => None,
+        Err(error) => {
+            let error = anyhow!(error).context(format!("MySQL at {} does not answer", ends.to));
+            Some(format!("{error:#}"))
+        }
+    };
+    let read = Report::new(&situation, &ledger, &[]);
+    Ok((Report { source: Some("databases".to_owned()), ..read }, secondary))
 }
 
 fn outcome(report: &Report) -> Outcome {
@@ -95,11 +161,16 @@ fn outcome(report: &Report) -> Outcome {
     }
 }
 
-fn statements(list: &[StatementReport], format: Format) -> std::io::Result<(String, Outcome)> {
-    let text = match format {
+fn print_statements(list: &[StatementReport], format: Format) -> std::io::Result<String> {
+    Ok(match format {
         Format::Text => list.iter().map(|line| format!("{line}\n")).collect(),
         Format::Json => serde_json::to_string(list)? + "\n",
-    };
-    let lost = list.iter().any(|line| line.reason.is_some());
-    Ok((text, if lost { Outcome::Found } else { Outcome::Well }))
+    })
+}
+
+fn lost(list: &[StatementReport]) -> Outcome {
+    match list.iter().any(|line| line.reason.is_some()) {
+        true => Outcome::Found,
+        false => Outcome::Well,
+    }
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
+use tokio_postgres::Client;
 use tracing::{error, info, warn};
 
 use crate::backend::mysql::WriteError;
@@ -311,13 +312,9 @@ impl Store {
     }
 
     fn publish(&mut self, seen: Seen, catalog: Arc<Catalog>) {
-        let (phase, epoch, timeline) = match &seen.state {
-            State::SetUp(state) if state.mysql_is_primary => {
-                (Phase::Switched, state.epoch, state.timeline.clone())
-            }
-            State::SetUp(state) => (Phase::DualWrite, state.epoch, state.timeline.clone()),
-            State::NotSetUp | State::Standby => (Phase::Setup, 0, String::new()),
-        };
+        let now = situation(&seen, catalog);
+        let Situation { phase, epoch, timeline, catalog, .. } = &now;
+        let (phase, epoch) = (*phase, *epoch);
         let before = Arc::clone(&self.situation.borrow());
         if (before.phase, before.epoch) != (phase, epoch) {
             info!(phase = phase.as_str(), epoch, timeline, "phase");
@@ -328,14 +325,7 @@ impl Store {
         self.metrics.set_phase(phase);
         self.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
         self.metrics.catalog_version.set(i64::try_from(catalog.version).unwrap_or(i64::MAX));
-        let server = seen.server;
-        self.situation.send_replace(Arc::new(Situation {
-            phase,
-            epoch,
-            timeline,
-            catalog,
-            server,
-        }));
+        self.situation.send_replace(Arc::new(now));
         self.known = Some(seen);
     }
 
@@ -386,6 +376,28 @@ impl Store {
         self.lease_renewed = Some(Instant::now());
         Ok(())
     }
+}
+
+/// Where things stand, asked once: for whoever is not a sidecar.
+pub async fn observe(
+    client: &Client,
+    policies: &Policies,
+    naming: &Naming,
+) -> Result<Situation, tokio_postgres::Error> {
+    let seen = Looker::new(client, 0).await?.look(client).await?;
+    let catalog = introspect::introspect(client, policies, naming).await?;
+    Ok(situation(&seen, Arc::new(catalog)))
+}
+
+fn situation(seen: &Seen, catalog: Arc<Catalog>) -> Situation {
+    let (phase, epoch, timeline) = match &seen.state {
+        State::SetUp(state) if state.mysql_is_primary => {
+            (Phase::Switched, state.epoch, state.timeline.clone())
+        }
+        State::SetUp(state) => (Phase::DualWrite, state.epoch, state.timeline.clone()),
+        State::NotSetUp | State::Standby => (Phase::Setup, 0, String::new()),
+    };
+    Situation { phase, epoch, timeline, catalog, server: seen.server }
 }
 
 /// What may be shown to clients too: of a server's own words only the code.
