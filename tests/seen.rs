@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
 use crate::support::process::{self, Proxy};
@@ -56,6 +57,35 @@ async fn statements_are_listed_by_what_becomes_of_them_and_without_their_values(
     assert!(printed.contains("uncaptured: do") && printed.contains(INSERT), "{printed}");
     let list = json(proxy, "/statements").await.to_string();
     assert!(!list.contains("sesame") && !printed.contains("sesame"), "{list}\n{printed}");
+}
+
+#[tokio::test]
+async fn overhead_is_what_the_proxy_adds_and_not_what_postgresql_takes() {
+    let tables = "users: { mode: blocking, timeout: 1s }\n'*': { mode: async }";
+    let world = World::start(Target::MariaDb, SCHEMA, tables).await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let client = world.client().await;
+    // A statement is measured once its answer has left, so the client may be ahead of it.
+    let measured = async |count: f64| {
+        let series = "proxy_overhead_seconds_count";
+        world.until("measured", async || proxy.metric(series).await == count).await;
+    };
+    client.batch_execute("SELECT pg_sleep(1)").await.unwrap();
+    measured(1.0).await;
+    assert!(1.0 <= proxy.metric("statement_duration_seconds_sum{kind=\"read\"}").await);
+    let added = proxy.metric("proxy_overhead_seconds_sum").await;
+    assert!(added < 1.0, "{added} s were added to a statement that slept for one");
+    // While somebody else holds the row's table on MySQL, the write waits for its second.
+    let mut secondary = world.secondary().await;
+    let lock = format!("LOCK TABLES {}.users WRITE", world.database);
+    secondary.query_drop(lock).await.unwrap();
+    client.batch_execute("INSERT INTO users VALUES (1, 'one')").await.unwrap();
+    secondary.query_drop("UNLOCK TABLES").await.unwrap();
+    measured(2.0).await;
+    assert!(1.0 <= proxy.metric("secondary_wait_seconds_sum{mode=\"blocking\"}").await);
+    let added = proxy.metric("proxy_overhead_seconds_sum").await;
+    assert!(1.0 <= added, "only {added} s");
+    assert_eq!(proxy.metric("blocking_timeouts_total").await, 1.0);
 }
 
 #[tokio::test]

@@ -194,6 +194,7 @@ impl State {
         let step = step.map_or(Step::Other, |step| self.statements.executed(&step).clone());
         self.flow.metrics.statement(kind(&step), self.now.saturating_duration_since(started));
         self.wrote |= kind(&step) == "write";
+        self.ended += 1;
         match &step {
             Step::Capture(capture) => {
                 let tag = retag(&tag, capture.tag);
@@ -265,6 +266,7 @@ impl State {
             self.pending.fail(&mut self.statements);
         }
         self.copying = false;
+        self.ended += 1;
         self.failed();
         Ok(true)
     }

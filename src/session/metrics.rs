@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::names::TableName;
+use crate::policy::Mode;
 
 /// Upper bounds in seconds, from 50 µs up.
 const BUCKETS: &[f64] =
@@ -22,6 +23,8 @@ pub struct SessionMetrics {
     uncaptured: IntCounterVec,
     timeouts: IntCounter,
     overhead: Histogram,
+    blocking: Histogram,
+    strict: Histogram,
     unconfirmed: IntCounterVec,
 }
 
@@ -47,7 +50,7 @@ impl SessionMetrics {
     /// # Errors
     /// Where a name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let connections = IntGauge::new("sessions", "Clients that are logged in.")?;
+        let connections = IntGauge::new("client_connections", "Clients that are logged in.")?;
         let counts = IntCounterVec::new(
             Opts::new("statements_total", "Statements that the primary completed."),
             &["kind"],
@@ -74,9 +77,20 @@ impl SessionMetrics {
         let overhead = Histogram::with_opts(
             HistogramOpts::new(
                 "proxy_overhead_seconds",
-                "Time that a committed write waited for the secondary before the client was answered.",
+                "What Crossfade added to a statement that ended: from the moment a session woke up for \
+                 bytes of either side until it had passed on all that it made of them, there and back, \
+                 and every wait of its own (secondary, dirty marks, lease). What came in one batch is \
+                 shared equally.",
             )
             .buckets(BUCKETS.to_vec()),
+        )?;
+        let waits = HistogramVec::new(
+            HistogramOpts::new(
+                "secondary_wait_seconds",
+                "Time that a write waited for the secondary before the client was answered.",
+            )
+            .buckets(BUCKETS.to_vec()),
+            &["mode"],
         )?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(counts.clone()))?;
@@ -84,6 +98,7 @@ impl SessionMetrics {
         registry.register(Box::new(uncaptured.clone()))?;
         registry.register(Box::new(timeouts.clone()))?;
         registry.register(Box::new(overhead.clone()))?;
+        registry.register(Box::new(waits.clone()))?;
         let unconfirmed = IntCounterVec::new(
             Opts::new(
                 "lease_refusals_total",
@@ -100,7 +115,20 @@ impl SessionMetrics {
             duration: durations.with_label_values(&[name]),
         };
         let (read, write, other) = (kind("read"), kind("write"), kind("other"));
-        Ok(Self { connections, read, write, other, uncaptured, timeouts, overhead, unconfirmed })
+        let wait = |mode: Mode| waits.with_label_values(&[mode.as_str()]);
+        let (blocking, strict) = (wait(Mode::Blocking), wait(Mode::Strict));
+        Ok(Self {
+            connections,
+            read,
+            write,
+            other,
+            uncaptured,
+            timeouts,
+            overhead,
+            blocking,
+            strict,
+            unconfirmed,
+        })
     }
 
     pub(super) fn enter(&self) -> Seat {
@@ -118,8 +146,16 @@ impl SessionMetrics {
         kind.duration.observe(duration.as_secs_f64());
     }
 
-    pub(super) fn waited(&self, duration: Duration) {
-        self.overhead.observe(duration.as_secs_f64());
+    /// A write of this mode has waited for the secondary.
+    pub(super) fn waited(&self, mode: Mode, duration: Duration) {
+        let wait = if mode == Mode::Strict { &self.strict } else { &self.blocking };
+        wait.observe(duration.as_secs_f64());
+    }
+
+    /// What was added to this many statements together.
+    pub(super) fn added(&self, statements: u32, duration: Duration) {
+        let each = duration.as_secs_f64() / f64::from(statements);
+        (0..statements).for_each(|_| self.overhead.observe(each));
     }
 
     /// Counts under each table, or under `unknown` where none could be named.

@@ -34,7 +34,7 @@ use crate::session::metrics::SessionMetrics;
 use crate::session::pending::Refusal;
 use crate::session::pipe::Pipe;
 use crate::session::refuse;
-use crate::session::state::{Awaits, Broken, Held, State, Then, Work};
+use crate::session::state::{Awaits, Broken, Held, State, Then, Wait, Work};
 use crate::wire::write;
 
 /// How long a client may take to read why its session ends.
@@ -211,7 +211,11 @@ impl Session {
                 }
             };
             match self.violation(pause).await? {
-                Pause::Work(work) => self.work(work, &shutdown).await?,
+                Pause::Work(work) => {
+                    self.work(work, &shutdown).await?;
+                    // The answer that waited for it leaves at the next turn.
+                    self.state.spent += self.state.now.elapsed();
+                }
                 Pause::End => return Ok(()),
             }
         }
@@ -229,6 +233,14 @@ impl Session {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pause, Broken>> {
         self.state.now = std::time::Instant::now();
+        let polled = self.poll_sides(cx);
+        if !matches!(polled, Poll::Ready(Ok(Pause::Work(_)))) {
+            self.state.rested();
+        }
+        polled
+    }
+
+    fn poll_sides(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pause, Broken>> {
         loop {
             self.state.server_messages(&mut self.to_client)?;
             self.state.client_messages(&mut self.to_server)?;
@@ -301,16 +313,16 @@ impl Session {
                 self.mark(flagged).await;
                 self.state.cleared = true;
             }
-            Work::Wait(waits, bound) => {
+            Work::Wait(Wait { settled, bound, mode, before }) => {
                 let all = async {
-                    for wait in waits {
+                    for wait in settled {
                         drop(wait.await);
                     }
                 };
                 let started = Instant::now();
-                let settled = timeout(bound, all).await;
-                self.state.flow.metrics.waited(started.elapsed());
-                if settled.is_err() {
+                let in_time = timeout(bound, all).await;
+                self.state.flow.metrics.waited(mode, before + started.elapsed());
+                if in_time.is_err() {
                     self.state.flow.metrics.timed_out();
                 }
             }
@@ -395,18 +407,22 @@ impl Session {
 
     async fn hold(&mut self, transaction: Transaction) -> Result<Held, Failure> {
         debug_assert_eq!(transaction.mode, Mode::Strict);
-        let bound = transaction.timeout;
+        let (bound, started) = (transaction.timeout, Instant::now());
         let (prepared, ready) = oneshot::channel();
         let (decision, decided) = oneshot::channel();
         let (settled, done) = oneshot::channel();
         let job = StrictJob { transaction, prepared, decision: decided, done: settled };
         self.state.flow.handoff.send(Job::Strict(job));
-        match timeout(bound, ready).await {
-            Ok(Ok(Ok(()))) => Ok(Held { decision, done, timeout: bound }),
-            Ok(Ok(Err(failure))) => Err(failure),
-            Ok(Err(_)) => Err(late("secondary is not available")),
-            Err(_) => Err(late("secondary did not answer in time")),
-        }
+        let ready = timeout(bound, ready).await;
+        let waited = started.elapsed();
+        let failure = match ready {
+            Ok(Ok(Ok(()))) => return Ok(Held { decision, done, timeout: bound, waited }),
+            Ok(Ok(Err(failure))) => failure,
+            Ok(Err(_)) => late("secondary is not available"),
+            Err(_) => late("secondary did not answer in time"),
+        };
+        self.state.flow.metrics.waited(Mode::Strict, waited);
+        Err(failure)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::capture::Handed;
 use crate::handoff::{Decision, Job, Settled};
 use crate::plan::{Plan, Step};
 use crate::policy::Mode;
-use crate::session::state::{State, Work};
+use crate::session::state::{State, Wait, Work};
 use crate::session::statements::Prepared;
 
 impl State {
@@ -123,12 +123,22 @@ impl State {
             if handed.drain.is_some() {
                 self.flow.handoff.send(Job::Drain { done: None });
             }
-            self.work = Some(Work::Wait(vec![held.done], held.timeout));
+            self.work = Some(Work::Wait(Wait {
+                settled: vec![held.done],
+                bound: held.timeout,
+                mode: Mode::Strict,
+                before: held.waited,
+            }));
             return;
         }
         let (waits, timeout) = self.hand_over(handed);
         if !waits.is_empty() {
-            self.work = Some(Work::Wait(waits, timeout));
+            self.work = Some(Work::Wait(Wait {
+                settled: waits,
+                bound: timeout,
+                mode: Mode::Blocking,
+                before: Duration::ZERO,
+            }));
         }
     }
 

@@ -15,6 +15,7 @@ use crate::handoff::{Decision, Settled};
 use crate::names::TableName;
 use crate::plan::SearchPath;
 use crate::plan::cache::{PathKey, Planner};
+use crate::policy::Mode;
 use crate::session::pending::{Pending, Refusal};
 use crate::session::serve::Flow;
 use crate::session::statements::Statements;
@@ -50,12 +51,23 @@ impl From<BadLength> for Broken {
 pub(super) enum Work {
     /// Mark these tables dirty before the statement goes on.
     Dirty(Vec<(Vec<TableName>, &'static str)>),
-    /// The primary has committed; the client is answered when the secondary has it, or after this.
-    Wait(Vec<oneshot::Receiver<Settled>>, Duration),
+    /// The primary has committed; the client is answered when the secondary has it.
+    Wait(Wait),
     /// The primary is about to commit; the secondary has to hold it first.
     Prepare(Handed, Then),
     /// The lease has run out: this waits until it holds again.
     Confirm(Awaits),
+}
+
+/// The secondary's answers to what a transaction has written.
+#[derive(Debug)]
+pub(super) struct Wait {
+    pub(super) settled: Vec<oneshot::Receiver<Settled>>,
+    /// The client is answered after this in any case.
+    pub(super) bound: Duration,
+    pub(super) mode: Mode,
+    /// What was waited for already, before the primary committed.
+    pub(super) before: Duration,
 }
 
 /// What the lease is needed for.
@@ -82,6 +94,8 @@ pub(super) struct Held {
     pub(super) decision: oneshot::Sender<Decision>,
     pub(super) done: oneshot::Receiver<Settled>,
     pub(super) timeout: Duration,
+    /// How long it took to hold it.
+    pub(super) waited: Duration,
 }
 
 /// How the session writes and reads texts, as the server reports it.
@@ -113,6 +127,10 @@ pub(super) struct State {
     pub(super) work: Option<Work>,
     /// When the driver last woke up: what is looked at now has come since the time before.
     pub(super) now: Instant,
+    /// What the statements since the last measure have cost on our side.
+    pub(super) spent: Duration,
+    /// How many of them are completed.
+    pub(super) ended: u32,
     /// The lease was waited for in vain: the message at hand is refused.
     pub(super) denied: bool,
     /// The transaction under way has written.
@@ -170,6 +188,8 @@ impl State {
             buffer: Buffer::new(limits.images_bytes_max),
             work: None,
             now: Instant::now(),
+            spent: Duration::ZERO,
+            ended: 0,
             denied: false,
             wrote: false,
             cleared: false,
@@ -211,6 +231,15 @@ impl State {
     pub(super) fn follow(&mut self) {
         if let Some(planner) = self.flow.planners.newer(&self.planner) {
             self.planner = planner;
+        }
+    }
+
+    /// Adds what the driver has spent since it woke up, and measures what is completed.
+    pub(super) fn rested(&mut self) {
+        self.spent += self.now.elapsed();
+        if 0 < self.ended {
+            let ended = std::mem::take(&mut self.ended);
+            self.flow.metrics.added(ended, std::mem::take(&mut self.spent));
         }
     }
 
