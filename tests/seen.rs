@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crossfade::config::Config;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
@@ -9,6 +10,128 @@ use crate::support::process::{self, Proxy};
 use crate::support::{Target, World};
 
 const SCHEMA: &str = "CREATE TABLE users (id int PRIMARY KEY, name text)";
+
+/// Each metric that README, dashboards and people rely on: its name, and labels of a series.
+const METRICS: &[(&str, &[&str])] = &[
+    ("crossfade_sync_errors_total", &["table", "operation", "code"]),
+    ("crossfade_writes_total", &["table", "operation", "mode", "outcome"]),
+    ("crossfade_sync_latency_seconds_count", &["table"]),
+    ("crossfade_oldest_unreplicated_seconds", &[]),
+    ("crossfade_outbox_entries", &["state"]),
+    ("crossfade_uncaptured_writes_total", &["table", "reason"]),
+    ("crossfade_dirty_tables", &[]),
+    ("crossfade_breaker_open", &[]),
+    ("crossfade_statements_total", &["kind"]),
+    ("crossfade_statement_duration_seconds_count", &["kind"]),
+    ("crossfade_proxy_overhead_seconds_count", &[]),
+    ("crossfade_secondary_wait_seconds_count", &["mode"]),
+    ("crossfade_blocking_timeouts_total", &[]),
+    ("crossfade_client_connections", &[]),
+    ("crossfade_client_connections_refused_total", &["how"]),
+    ("crossfade_phase", &["phase"]),
+    ("crossfade_epoch", &[]),
+    ("crossfade_queue_bytes", &[]),
+    ("crossfade_fence_entries", &[]),
+    ("crossfade_sidecars", &[]),
+    ("crossfade_catalog_version", &[]),
+    ("crossfade_lease_held", &[]),
+    ("crossfade_lease_lost_total", &[]),
+    ("crossfade_lease_refusals_total", &["what"]),
+    ("crossfade_statements_kept", &[]),
+    ("crossfade_statements_unlisted_total", &[]),
+    ("crossfade_limit", &["name"]),
+    ("crossfade_build_info", &["version"]),
+    ("process_cpu_seconds_total", &[]),
+    ("process_resident_memory_bytes", &[]),
+    ("process_open_fds", &[]),
+    ("process_start_time_seconds", &[]),
+];
+
+/// Series that are there, at this value, before anything has happened.
+const AT_FIRST: &[(&str, f64)] = &[
+    (
+        "writes_total{mode=\"async\",operation=\"truncate\",outcome=\"deferred\",table=\"users\"}",
+        0.0,
+    ),
+    ("sync_latency_seconds_count{table=\"users\"}", 0.0),
+    ("outbox_entries{state=\"pending\"}", 0.0),
+    ("outbox_entries{state=\"stuck\"}", 0.0),
+    ("statements_total{kind=\"read\"}", 0.0),
+    ("statements_total{kind=\"write\"}", 0.0),
+    ("statement_duration_seconds_count{kind=\"other\"}", 0.0),
+    ("secondary_wait_seconds_count{mode=\"strict\"}", 0.0),
+    ("secondary_wait_seconds_count{mode=\"blocking\"}", 0.0),
+    ("lease_refusals_total{what=\"answer\"}", 0.0),
+    ("lease_held", 1.0),
+    ("phase{phase=\"setup\"}", 0.0),
+    ("phase{phase=\"dual_write\"}", 1.0),
+    ("phase{phase=\"switched\"}", 0.0),
+    ("phase{phase=\"complete\"}", 0.0),
+    ("epoch", 1.0),
+    ("limit{name=\"hold\"}", 30.0),
+];
+
+#[tokio::test]
+async fn every_metric_has_its_name_its_labels_and_its_zero() {
+    let world = World::start(Target::MariaDb, SCHEMA, "'*': { mode: async }").await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let text = async || proxy.get("/metrics").await.unwrap().1;
+    // The series of tables begin with the catalogue.
+    world.until("the first series", async || text().await.contains(AT_FIRST[0].0)).await;
+    let first = text().await;
+    for (series, value) in AT_FIRST {
+        let line = format!("crossfade_{series} {value}");
+        assert!(first.lines().any(|found| found == line), "no {line} in\n{first}");
+    }
+    // One refused change, and one write that is not carried over.
+    let client = world.client().await;
+    let mut secondary = world.secondary().await;
+    secondary.query_drop("ALTER TABLE users MODIFY name varchar(3)").await.unwrap();
+    client.batch_execute("INSERT INTO users VALUES (1, 'too long')").await.unwrap();
+    client.batch_execute("DO $$ BEGIN END $$").await.unwrap();
+    let errors = "crossfade_sync_errors_total{code=\"1406\",operation=\"insert\",table=\"users\"}";
+    world.until("an error", async || text().await.contains(errors)).await;
+    let text = text().await;
+    for (name, labels) in METRICS {
+        let series = text.lines().find_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, _) =
+                rest.strip_prefix('{').map_or(("", rest), |rest| rest.split_once('}').unwrap());
+            rest.starts_with(['{', ' ']).then(|| labels.to_owned())
+        });
+        let series = series.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        let mut found: Vec<_> = series
+            .split(',')
+            .filter_map(|label| label.split_once('='))
+            .map(|(name, _)| name)
+            .collect();
+        let mut wanted = labels.to_vec();
+        (found.sort_unstable(), wanted.sort_unstable());
+        assert_eq!(found, wanted, "{name}");
+    }
+    let config = Config::load(&world.config).unwrap();
+    let limits = text.lines().filter(|line| line.starts_with("crossfade_limit{")).count();
+    let keys = format!("{:?}", config.limits).matches(": ").count();
+    assert_eq!(limits, keys, "each limit is shown");
+}
+
+#[test]
+fn alerts_and_dashboards_ask_for_metrics_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["deploy/alerts.yaml", "deploy/dashboard.json"] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let mut asked = 0;
+        for (at, _) in text.match_indices("crossfade_") {
+            let end = text[at..].find(|c| !is_name(c)).unwrap();
+            let name = text[at..at + end].trim_end_matches("_bucket").trim_end_matches("_sum");
+            let known = METRICS.iter().any(|(metric, _)| metric.trim_end_matches("_count") == name);
+            assert!(known, "{file} asks for {name}");
+            asked += 1;
+        }
+        assert!(5 < asked, "{file} asks for nothing");
+    }
+}
 
 async fn json(proxy: &Proxy, path: &str) -> Value {
     let (status, body) = proxy.get(path).await.unwrap();

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use prometheus::{GaugeVec, Opts, Registry};
+
 use super::reader::Section;
 use super::unit;
 
-/// What Crossfade may use. All of it can be changed by a reload; a changed bound holds for what
-/// begins after it.
+/// What Crossfade may use. A reload changes all of it but what [`Self::keep_fixed`] names; a changed
+/// bound holds for what begins after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Client connections at once; one more is refused with 53300.
@@ -75,6 +77,76 @@ impl Default for LimitsConfig {
             lease: Duration::from_secs(5),
             hold: Duration::from_secs(30),
             shutdown: Duration::from_secs(30),
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// Puts back what only a start can change; returns the keys that differ.
+    pub fn keep_fixed(&mut self, old: &Self) -> Vec<&'static str> {
+        let mut changed = Vec::new();
+        macro_rules! keep {
+            ($($key:ident)*) => {
+                $(if self.$key != old.$key {
+                    self.$key = old.$key;
+                    changed.push(concat!("limits.", stringify!($key)));
+                })*
+            };
+        }
+        keep!(workers batch_rows strict write_timeout backoff_max grace fence_keep poll shutdown);
+        if self.lease <= self.poll {
+            // Right for the new `poll`, and not for the one that stays.
+            keep!(lease);
+        }
+        changed
+    }
+
+    /// Each by its key: counts, bytes, seconds.
+    fn numbers(&self) -> [(&'static str, f64); 20] {
+        let Self { max_connections, login_bytes, statement_bytes, plans, statements, .. } = self;
+        let Self { transaction_bytes, queue_bytes, workers, batch_rows, strict, .. } = self;
+        let count = |count: &usize| *count as f64;
+        let seconds = |duration: &Duration| duration.as_secs_f64();
+        [
+            ("max_connections", count(max_connections)),
+            ("login_timeout", seconds(&self.login_timeout)),
+            ("login_bytes", count(login_bytes)),
+            ("connect_timeout", seconds(&self.connect_timeout)),
+            ("statement_bytes", count(statement_bytes)),
+            ("plans", count(plans)),
+            ("statements", count(statements)),
+            ("transaction_bytes", count(transaction_bytes)),
+            ("queue_bytes", count(queue_bytes)),
+            ("workers", count(workers)),
+            ("batch_rows", count(batch_rows)),
+            ("strict", count(strict)),
+            ("write_timeout", seconds(&self.write_timeout)),
+            ("backoff_max", seconds(&self.backoff_max)),
+            ("grace", seconds(&self.grace)),
+            ("fence_keep", seconds(&self.fence_keep)),
+            ("poll", seconds(&self.poll)),
+            ("lease", seconds(&self.lease)),
+            ("hold", seconds(&self.hold)),
+            ("shutdown", seconds(&self.shutdown)),
+        ]
+    }
+}
+
+/// Each limit as it holds now, beside the metrics that count where it is met.
+#[derive(Clone, Debug)]
+pub struct LimitMetrics(GaugeVec);
+
+impl LimitMetrics {
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let help = "The bounds of proxy.yaml's limits: counts, bytes, seconds.";
+        let gauges = GaugeVec::new(Opts::new("limit", help), &["name"])?;
+        registry.register(Box::new(gauges.clone()))?;
+        Ok(Self(gauges))
+    }
+
+    pub fn show(&self, limits: &LimitsConfig) {
+        for (name, value) in limits.numbers() {
+            self.0.with_label_values(&[name]).set(value);
         }
     }
 }

@@ -10,7 +10,7 @@
 //! is one. Bounded by the number of statements and by the length of each text.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ const LOOK_EVERY: u64 = 1024;
 #[derive(Debug)]
 pub struct Seen {
     tallies: Mutex<HashMap<Fingerprint, Arc<Tally>>>,
-    statements_max: usize,
+    statements_max: AtomicUsize,
     /// What times are counted from.
     base: Instant,
     metrics: SeenMetrics,
@@ -108,7 +108,13 @@ pub struct Line {
 impl Seen {
     #[must_use]
     pub fn new(statements_max: usize, base: Instant, metrics: SeenMetrics) -> Self {
+        let statements_max = AtomicUsize::new(statements_max);
         Self { tallies: Mutex::default(), statements_max, base, metrics }
+    }
+
+    /// Takes a changed `limits.statements`; what is listed stays.
+    pub fn set_max(&self, statements_max: usize) {
+        self.statements_max.store(statements_max, Ordering::Relaxed);
     }
 
     /// The tally for `sql`; `None` where there is no room for another.
@@ -119,12 +125,13 @@ impl Seen {
             *tally.what.lock().unwrap_or_else(PoisonError::into_inner) = what;
             return Some(Arc::clone(tally));
         }
-        if self.statements_max <= tallies.len() {
-            if self.metrics.unlisted.get() % LOOK_EVERY == 0 {
+        let statements_max = self.statements_max.load(Ordering::Relaxed);
+        if statements_max <= tallies.len() {
+            if self.metrics.unlisted.get().is_multiple_of(LOOK_EVERY) {
                 // Those that were never completed, and that no plan will complete any more.
                 tallies.retain(|_, tally| 0 < tally.count() || 1 < Arc::strong_count(tally));
             }
-            if self.statements_max <= tallies.len() {
+            if statements_max <= tallies.len() {
                 self.metrics.unlisted.inc();
                 return None;
             }

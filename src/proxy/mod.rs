@@ -30,7 +30,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token};
 use crate::backend::tls::TlsError;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig};
 use crate::handoff::{self, Jobs};
 use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
@@ -118,6 +118,15 @@ async fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Admin { address, source })
 }
 
+/// What sessions that begin are bound by.
+fn flow_limits(limits: &LimitsConfig) -> FlowLimits {
+    FlowLimits {
+        statement_bytes_max: limits.statement_bytes,
+        images_bytes_max: limits.transaction_bytes,
+        hold: limits.hold,
+    }
+}
+
 /// The address with the port that the kernel chose, where 0 was asked for.
 fn admin_address(listener: &TcpListener, config: &Config) -> Result<SocketAddr, StartError> {
     let address = config.admin.address;
@@ -138,6 +147,7 @@ struct Parts {
     cancels: CancelRegistry,
     flow: Arc<Flow>,
     policies: channel::Sender<Arc<Policies>>,
+    limits: LimitMetrics,
 }
 
 impl Parts {
@@ -153,11 +163,7 @@ impl Parts {
             handoff,
             lease: Lease::new(limits.lease, LeaseMetrics::register(metrics.own())?),
             metrics: SessionMetrics::register(metrics.own())?,
-            limits: FlowLimits {
-                statement_bytes_max: limits.statement_bytes,
-                images_bytes_max: limits.transaction_bytes,
-                hold: limits.hold,
-            },
+            limits: flow_limits(limits).into(),
         };
         let parts = Self {
             stop: channel::Sender::new(false),
@@ -174,7 +180,9 @@ impl Parts {
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
             policies: channel::Sender::new(Arc::new(config.tables.clone())),
+            limits: LimitMetrics::register(metrics.own())?,
         };
+        parts.limits.show(limits);
         Ok((parts, jobs))
     }
 

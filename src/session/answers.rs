@@ -82,7 +82,7 @@ impl State {
             return Ok(true);
         };
         let capture = Arc::clone(capture);
-        if !capture.returning && self.flow.limits.images_bytes_max < header.size {
+        if !capture.returning && self.limits.images_bytes_max < header.size {
             // Nobody here wants so large a row: neither the client nor the buffer of images.
             pipe.lose(header);
             self.buffer.enter(&[Arc::clone(&capture.table)]);

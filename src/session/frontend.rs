@@ -77,7 +77,7 @@ impl State {
     fn query(&mut self, pipe: &mut Pipe, header: Header) -> bool {
         let started = self.now;
         let whole = pipe.is_whole(header);
-        if !whole && header.size <= self.statement_bytes_max {
+        if !whole && header.size <= self.limits.statement_bytes_max {
             return false;
         }
         let (plan, sql) = self.plan_body(pipe.body(header), whole);
@@ -155,7 +155,7 @@ impl State {
     fn parse(&mut self, pipe: &mut Pipe, header: Header) -> bool {
         let whole = pipe.is_whole(header);
         let body = pipe.body(header);
-        if !whole && (header.size <= self.statement_bytes_max || body.len() < LOOK_BYTES) {
+        if !whole && (header.size <= self.limits.statement_bytes_max || body.len() < LOOK_BYTES) {
             return false;
         }
         let mut parts = Body::new(body);
@@ -217,7 +217,7 @@ impl State {
             return self.pass(pipe, header, Expect::Bind);
         };
         if !whole {
-            if header.size <= self.statement_bytes_max {
+            if header.size <= self.limits.statement_bytes_max {
                 return false;
             }
             // Too large to be held until its last bytes, where our formats belong: it goes by the

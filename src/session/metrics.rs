@@ -45,89 +45,59 @@ impl Drop for Seat {
 }
 
 impl SessionMetrics {
-    /// Starts every kind of statement at zero.
+    /// Starts what has a closed set of labels at zero.
     ///
     /// # Errors
     /// Where a name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let connections = IntGauge::new("client_connections", "Clients that are logged in.")?;
-        let counts = IntCounterVec::new(
-            Opts::new("statements_total", "Statements that the primary completed."),
-            &["kind"],
-        )?;
-        let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "statement_duration_seconds",
-                "From a statement's arrival to its completion on the primary.",
-            )
-            .buckets(BUCKETS.to_vec()),
-            &["kind"],
-        )?;
-        let uncaptured = IntCounterVec::new(
-            Opts::new(
-                "uncaptured_writes_total",
-                "Statements that wrote, or may have written, a table without being carried over.",
-            ),
-            &["table", "reason"],
-        )?;
+        registry.register(Box::new(connections.clone()))?;
         let timeouts = IntCounter::new(
             "blocking_timeouts_total",
             "Clients answered before the secondary had their write.",
         )?;
-        let overhead = Histogram::with_opts(
-            HistogramOpts::new(
-                "proxy_overhead_seconds",
-                "What Crossfade added to a statement that ended: from the moment a session woke up for \
-                 bytes of either side until it had passed on all that it made of them, there and back, \
-                 and every wait of its own (secondary, dirty marks, lease). What came in one batch is \
-                 shared equally.",
-            )
-            .buckets(BUCKETS.to_vec()),
-        )?;
-        let waits = HistogramVec::new(
-            HistogramOpts::new(
-                "secondary_wait_seconds",
-                "Time that a write waited for the secondary before the client was answered.",
-            )
-            .buckets(BUCKETS.to_vec()),
-            &["mode"],
-        )?;
-        registry.register(Box::new(connections.clone()))?;
-        registry.register(Box::new(counts.clone()))?;
-        registry.register(Box::new(durations.clone()))?;
-        registry.register(Box::new(uncaptured.clone()))?;
         registry.register(Box::new(timeouts.clone()))?;
-        registry.register(Box::new(overhead.clone()))?;
-        registry.register(Box::new(waits.clone()))?;
-        let unconfirmed = IntCounterVec::new(
-            Opts::new(
-                "lease_refusals_total",
-                "Statements, transactions and answers refused because limits.lease had run out.",
-            ),
-            &["what"],
+        let overhead = Histogram::with_opts(
+            HistogramOpts::new("proxy_overhead_seconds", OVERHEAD).buckets(BUCKETS.to_vec()),
         )?;
-        for what in ["statement", "transaction", "answer"] {
-            unconfirmed.with_label_values(&[what]);
-        }
-        registry.register(Box::new(unconfirmed.clone()))?;
+        registry.register(Box::new(overhead.clone()))?;
+        let counts = counters(
+            registry,
+            ("statements_total", "Statements that the primary completed."),
+            &["kind"],
+        )?;
+        let durations = histograms(
+            registry,
+            (
+                "statement_duration_seconds",
+                "From a statement's arrival to its completion on the primary.",
+            ),
+            "kind",
+        )?;
         let kind = |name: &str| Kind {
             count: counts.with_label_values(&[name]),
             duration: durations.with_label_values(&[name]),
         };
-        let (read, write, other) = (kind("read"), kind("write"), kind("other"));
+        let waits = histograms(
+            registry,
+            (
+                "secondary_wait_seconds",
+                "Time that a write waited for the secondary before the client was answered.",
+            ),
+            "mode",
+        )?;
         let wait = |mode: Mode| waits.with_label_values(&[mode.as_str()]);
-        let (blocking, strict) = (wait(Mode::Blocking), wait(Mode::Strict));
         Ok(Self {
             connections,
-            read,
-            write,
-            other,
-            uncaptured,
+            read: kind("read"),
+            write: kind("write"),
+            other: kind("other"),
+            uncaptured: uncaptured(registry)?,
             timeouts,
             overhead,
-            blocking,
-            strict,
-            unconfirmed,
+            blocking: wait(Mode::Blocking),
+            strict: wait(Mode::Strict),
+            unconfirmed: unconfirmed(registry)?,
         })
     }
 
@@ -175,4 +145,43 @@ impl SessionMetrics {
     pub(super) fn timed_out(&self) {
         self.timeouts.inc();
     }
+}
+
+const OVERHEAD: &str = "What Crossfade added to a statement that ended: from the moment a session woke \
+     up for bytes of either side until it had passed on all that it made of them, there and back, and \
+     every wait of its own (secondary, dirty marks, lease). What came in one batch is shared equally.";
+
+fn uncaptured(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help = "Statements that wrote, or may have written, a table without being carried over.";
+    counters(registry, ("uncaptured_writes_total", help), &["table", "reason"])
+}
+
+fn unconfirmed(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help = "Statements, transactions and answers refused because limits.lease had run out.";
+    let refusals = counters(registry, ("lease_refusals_total", help), &["what"])?;
+    for what in ["statement", "transaction", "answer"] {
+        refusals.with_label_values(&[what]);
+    }
+    Ok(refusals)
+}
+
+fn counters(
+    registry: &Registry,
+    (name, help): (&str, &str),
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn histograms(
+    registry: &Registry,
+    (name, help): (&str, &str),
+    label: &str,
+) -> prometheus::Result<HistogramVec> {
+    let opts = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+    let histograms = HistogramVec::new(opts, &[label])?;
+    registry.register(Box::new(histograms.clone()))?;
+    Ok(histograms)
 }

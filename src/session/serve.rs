@@ -11,6 +11,7 @@
 //! answer waits in the buffer.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -49,7 +50,19 @@ pub struct Flow {
     pub handoff: Handoff,
     pub lease: Lease,
     pub metrics: SessionMetrics,
-    pub limits: FlowLimits,
+    /// For sessions that begin; a reload may change them.
+    pub limits: RwLock<FlowLimits>,
+}
+
+impl Flow {
+    fn limits(&self) -> FlowLimits {
+        *self.limits.read().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// Takes changed limits.
+    pub fn set_limits(&self, limits: FlowLimits) {
+        *self.limits.write().unwrap_or_else(|poison| poison.into_inner()) = limits;
+    }
 }
 
 /// Bounds of one session.
@@ -76,7 +89,7 @@ impl Default for FlowLimits {
 pub struct Planners {
     situation: watch::Receiver<Arc<Situation>>,
     current: RwLock<Arc<Planner>>,
-    plans_max: usize,
+    plans_max: AtomicUsize,
     /// Outlives the situations.
     pub(super) seen: Arc<Seen>,
 }
@@ -90,7 +103,13 @@ impl Planners {
     ) -> Self {
         let now = Arc::clone(&situation.borrow());
         let planner = Planner::new(now, plans_max).listing(Arc::clone(&seen));
-        Self { situation, current: RwLock::new(Arc::new(planner)), plans_max, seen }
+        let (current, plans_max) = (RwLock::new(Arc::new(planner)), AtomicUsize::new(plans_max));
+        Self { situation, current, plans_max, seen }
+    }
+
+    /// Takes a changed `limits.plans`, from the next situation on.
+    pub fn set_plans_max(&self, plans_max: usize) {
+        self.plans_max.store(plans_max, Ordering::Relaxed);
     }
 
     /// The statements of all sessions.
@@ -109,7 +128,8 @@ impl Planners {
         }
         let mut current = self.current.write().unwrap_or_else(|poison| poison.into_inner());
         if !Arc::ptr_eq(&current.situation, &now) {
-            let planner = Planner::new(now, self.plans_max).listing(Arc::clone(&self.seen));
+            let plans_max = self.plans_max.load(Ordering::Relaxed);
+            let planner = Planner::new(now, plans_max).listing(Arc::clone(&self.seen));
             *current = Arc::new(planner);
         }
         Arc::clone(&current)
@@ -145,9 +165,10 @@ pub(super) async fn serve(
     shutdown: watch::Receiver<bool>,
 ) {
     let _seat = flow.metrics.enter();
-    let planner = flow.planners.current();
+    let (planner, limits) = (flow.planners.current(), flow.limits());
     let state = State::new(
         flow,
+        limits,
         planner,
         &established.user,
         &established.parameters,
@@ -340,7 +361,7 @@ impl Session {
     ) -> Result<(), Broken> {
         let flow = Arc::clone(&self.state.flow);
         let held = tokio::select! {
-            held = timeout(flow.limits.hold, flow.lease.held()) => held.is_ok(),
+            held = timeout(self.state.limits.hold, flow.lease.held()) => held.is_ok(),
             _ = shutdown.wait_for(|ends| *ends) => false,
         };
         match (held, awaits) {

@@ -17,7 +17,7 @@ use crate::plan::SearchPath;
 use crate::plan::cache::{PathKey, Planner};
 use crate::policy::Mode;
 use crate::session::pending::{Pending, Refusal};
-use crate::session::serve::Flow;
+use crate::session::serve::{Flow, FlowLimits};
 use crate::session::statements::Statements;
 use crate::session::strict::Say;
 use crate::wire::BadLength;
@@ -164,7 +164,8 @@ pub(super) struct State {
     pub(super) temporary: HashSet<String>,
     /// How texts are written.
     pub(super) text: TextForm,
-    pub(super) statement_bytes_max: usize,
+    /// As of the session's start.
+    pub(super) limits: FlowLimits,
     pub(super) scratch: Vec<u8>,
 }
 
@@ -172,13 +173,13 @@ impl State {
     /// `parameters` are those of the startup message, `reported` the server's.
     pub(super) fn new(
         flow: Arc<Flow>,
+        limits: FlowLimits,
         planner: Arc<Planner>,
         user: &str,
         parameters: &BTreeMap<String, String>,
         reported: &BTreeMap<String, String>,
     ) -> Self {
         let path = first_path(&planner, user, parameters);
-        let limits = flow.limits;
         let mut state = Self {
             planner,
             path: path.clone(),
@@ -207,7 +208,7 @@ impl State {
             path_moved: false,
             temporary: HashSet::new(),
             text: TextForm { plain_strings: true, utf8: true },
-            statement_bytes_max: limits.statement_bytes_max,
+            limits,
             scratch: Vec::new(),
             flow,
         };

@@ -360,7 +360,7 @@ fn flow() -> Arc<Flow> {
         handoff: handoff::channel(1 << 20).0,
         lease: crate::support::inside::confirmed(),
         metrics: SessionMetrics::register(&Registry::new()).unwrap(),
-        limits: FlowLimits::default(),
+        limits: FlowLimits::default().into(),
     })
 }
 

@@ -137,7 +137,7 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
         handoff,
         lease: confirmed(),
         metrics: SessionMetrics::register(&registry).unwrap(),
-        limits: FlowLimits::default(),
+        limits: FlowLimits::default().into(),
     };
     let login = LoginConfig {
         tls: None,
