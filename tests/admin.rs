@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossfade::admin::client::{get, post};
-use crossfade::admin::{Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token};
+use crossfade::admin::{
+    AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token,
+};
 use crossfade::metrics::Metrics;
 use crossfade::phase::Situation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +40,7 @@ async fn start(token: Option<&str>) -> Admin {
         registries: Metrics::new().unwrap().registries().into(),
         token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
         requests: sender,
+        metrics: AdminMetrics::register(&prometheus::Registry::new()).unwrap(),
     };
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(crossfade::admin::serve(listener, published, stopped));

@@ -30,7 +30,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus::proto::MetricFamily;
-use prometheus::{Registry, TextEncoder};
+use prometheus::{IntCounter, Registry, TextEncoder};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -71,6 +71,21 @@ pub enum Request {
     SetMode { table: TableName, mode: Mode, reply: oneshot::Sender<Result<(), String>> },
 }
 
+/// How often [`REQUESTS_MAX`] was met.
+#[derive(Clone, Debug)]
+pub struct AdminMetrics {
+    refused: IntCounter,
+}
+
+impl AdminMetrics {
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let help = "POSTs that found too many others waiting.";
+        let refused = IntCounter::new("admin_requests_refused_total", help)?;
+        registry.register(Box::new(refused.clone()))?;
+        Ok(Self { refused })
+    }
+}
+
 /// What the routes answer from.
 #[derive(Clone, Debug)]
 pub struct Published {
@@ -83,6 +98,7 @@ pub struct Published {
     /// The `Authorization` that POST wants; a reload may change it.
     pub token: watch::Receiver<Option<Token>>,
     pub requests: mpsc::Sender<Request>,
+    pub metrics: AdminMetrics,
 }
 
 /// Answers until `stop` is true.
@@ -224,6 +240,7 @@ impl Published {
         said: serde_json::Value,
     ) -> Response {
         if self.requests.try_send(request).is_err() {
+            self.metrics.refused.inc();
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "busy with earlier requests");
         }
         match answer.await {

@@ -28,7 +28,9 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::admin::{self, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token};
+use crate::admin::{
+    self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token,
+};
 use crate::backend::tls::TlsError;
 use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig};
 use crate::handoff::{self, Jobs};
@@ -148,6 +150,7 @@ struct Parts {
     flow: Arc<Flow>,
     policies: channel::Sender<Arc<Policies>>,
     limits: LimitMetrics,
+    admin: AdminMetrics,
 }
 
 impl Parts {
@@ -156,6 +159,7 @@ impl Parts {
         let limits = &config.limits;
         let situation = channel::Sender::new(Arc::new(Situation::transparent()));
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
+        handoff.register(metrics.own())?;
         let seen = SeenMetrics::register(metrics.own())?;
         let seen = Arc::new(Seen::new(limits.statements, Instant::now(), seen));
         let flow = Flow {
@@ -181,6 +185,7 @@ impl Parts {
             flow: Arc::new(flow),
             policies: channel::Sender::new(Arc::new(config.tables.clone())),
             limits: LimitMetrics::register(metrics.own())?,
+            admin: AdminMetrics::register(metrics.own())?,
         };
         parts.limits.show(limits);
         Ok((parts, jobs))
@@ -196,6 +201,7 @@ impl Parts {
             registries: metrics.registries().into(),
             token: self.token.subscribe(),
             requests: self.requests.0.clone(),
+            metrics: self.admin.clone(),
         }
     }
 

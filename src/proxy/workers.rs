@@ -39,7 +39,8 @@ impl Workers {
         let limits = &config.limits;
         let primary = Connector::new(config.from.clone())?;
         let apply_metrics = ApplyMetrics::register(metrics.own())?;
-        let (applier, signals) = apply::start(
+        let notices = jobs.notices();
+        let applier = apply::start(
             primary.clone(),
             config.to.clone(),
             apply_limits(limits),
@@ -59,7 +60,7 @@ impl Workers {
         );
         let (stop_store, store_stopped) = channel::channel(false);
         let mut others = JoinSet::new();
-        others.spawn(heard::run(primary, signals, nudge));
+        others.spawn(heard::run(primary, notices, nudge));
         others.spawn(parts.flow.lease.clone().watch());
         others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
         look(&mut others, config, parts);

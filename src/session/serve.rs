@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use crate::backend::stream::Stream;
 use crate::capture::Handed;
 use crate::change::Transaction;
-use crate::handoff::{Failure, Handoff, Job, StrictJob};
+use crate::handoff::{Failure, Handoff};
 use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::Situation;
@@ -389,7 +389,7 @@ impl Session {
                 continue;
             }
             let (done, marked) = oneshot::channel();
-            self.state.flow.handoff.send(Job::Dirty { tables, reason, done });
+            self.state.flow.handoff.notices().dirty(tables, reason, Some(done));
             if !matches!(timeout(MARK_TIMEOUT, marked).await, Ok(Ok(()))) {
                 warn!(reason, "tables could not be marked dirty yet, will be as soon as possible");
             }
@@ -432,8 +432,7 @@ impl Session {
         let (prepared, ready) = oneshot::channel();
         let (decision, decided) = oneshot::channel();
         let (settled, done) = oneshot::channel();
-        let job = StrictJob { transaction, prepared, decision: decided, done: settled };
-        self.state.flow.handoff.send(Job::Strict(job));
+        self.state.flow.handoff.strict(transaction, prepared, decided, settled)?;
         let ready = timeout(bound, ready).await;
         let waited = started.elapsed();
         let failure = match ready {

@@ -193,7 +193,27 @@ async fn observe(
     send: mpsc::UnboundedSender<Seen>,
     refuse: Arc<std::sync::Mutex<Option<Failure>>>,
 ) {
-    while let Some(job) = jobs.receiver.recv().await {
+    let notices = jobs.notices();
+    loop {
+        // In the order in which one session speaks: it hands over before it notices.
+        let job = tokio::select! {
+            biased;
+            job = jobs.recv() => job,
+            gathered = notices.next() => {
+                let dirty = gathered.by_reason().into_iter();
+                let mut all: Vec<_> =
+                    dirty.map(|(reason, tables)| Seen::Dirty(tables, reason)).collect();
+                all.extend(gathered.reload.then_some(Seen::Reload));
+                for done in gathered.waiting {
+                    let _ = done.send(());
+                }
+                if all.into_iter().any(|seen| send.send(seen).is_err()) {
+                    return;
+                }
+                continue;
+            }
+        };
+        let Some(job) = job else { return };
         let seen = match job {
             Job::Apply { transaction, bytes, done } => {
                 jobs.release(bytes);
@@ -208,15 +228,12 @@ async fn observe(
                 let _ = strict.done.send(Settled::Applied);
                 Seen::Strict(strict.transaction, decision)
             }
-            Job::Drain { done } => {
-                done.map(|done| done.send(Settled::Applied));
+            Job::Drain { waiting } => {
+                for done in waiting {
+                    let _ = done.send(Settled::Applied);
+                }
                 Seen::Drain
             }
-            Job::Dirty { tables, reason, done } => {
-                let _ = done.send(());
-                Seen::Dirty(tables, reason)
-            }
-            Job::Reload => Seen::Reload,
         };
         if send.send(seen).is_err() {
             return;
