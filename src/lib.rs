@@ -62,6 +62,8 @@
 //!   changes. A client_encoding other than UTF8 does: such sessions are flagged.
 //! - A delete entry is believed only once the row was seen to be gone, and no version is past the
 //!   log's end: otherwise a forged entry could remove a row.
+//! - Without the lease reads wait and are then refused, and so are new writes; COMMIT and the answers to
+//!   writes pass: their guard holds the lock that a change of epoch waits for ([`lease`]).
 //! - A table with triggers gets RETURNING too while its mode is `strict`, for images before the commit.
 //!
 //! # Reading order

@@ -110,7 +110,8 @@ async fn every_metric_has_its_name_its_labels_and_its_zero() {
             .map(|(name, _)| name)
             .collect();
         let mut wanted = labels.to_vec();
-        (found.sort_unstable(), wanted.sort_unstable());
+        found.sort_unstable();
+        wanted.sort_unstable();
         assert_eq!(found, wanted, "{name}");
     }
     let config = Config::load(&world.config).unwrap();
