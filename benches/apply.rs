@@ -66,7 +66,7 @@ async fn main() {
     }
     drop(bench.capture(Operation::Update, UPDATE).await);
     let started = Instant::now();
-    bench.handoff.send(handoff::Job::Drain { done: None });
+    bench.handoff.drain(None);
     bench.report("update from the outbox", started).await;
 }
 
@@ -111,7 +111,7 @@ impl Bench {
         let (handoff, jobs) = handoff::channel(1 << 30);
         let metrics = ApplyMetrics::register(&Registry::new()).unwrap();
         let limits = ApplyLimits { grace: Duration::from_secs(600), ..ApplyLimits::default() };
-        let (applier, _) = apply::start(from, to, limits, situation.subscribe(), jobs, metrics);
+        let applier = apply::start(from, to, limits, situation.subscribe(), jobs, metrics);
         Self { client, table, handoff, _applier: applier, _situation: situation, _servers: servers }
     }
 

@@ -44,6 +44,7 @@
 //! 7. Giving up what is in memory is always safe: the outbox has it ([`handoff`]).
 //! 8. No row value, parameter, SQL text or secret is in a log, an error, a metric or a panic.
 //! 9. Every queue, cache and wait has a bound with a name ([`config`]).
+//! 10. No read is answered by a sidecar that has not confirmed phase and epoch within its [`lease`].
 //!
 //! # How order is known
 //!
@@ -65,6 +66,8 @@
 //!   changes. A client_encoding other than UTF8 does: such sessions are flagged.
 //! - A delete entry is believed only once the row was seen to be gone, and no version is past the
 //!   log's end: otherwise a forged entry could remove a row.
+//! - Without the lease reads wait and are then refused, and so are new writes; COMMIT and the answers to
+//!   writes pass: their guard holds the lock that a change of epoch waits for ([`lease`]).
 //! - A table with triggers gets RETURNING too while its mode is `strict`, for images before the commit.
 //!
 //! # Reading order
@@ -80,6 +83,7 @@
 //! | [`plan`] | what becomes of a statement: pass, capture, flag |
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
+//! | [`lease`] | whether this sidecar may answer |
 //! | [`session`] [`apply`] | one client; the workers that face the secondary |
 //! | [`control`] | sets up, publishes the situation |
 //! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
@@ -105,6 +109,7 @@ pub mod capture;
 
 pub mod backend;
 pub mod handoff;
+pub mod lease;
 pub mod outbox;
 
 pub mod apply;

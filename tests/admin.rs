@@ -3,10 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossfade::admin::client::{get, post};
-use crossfade::admin::{Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crossfade::admin::{
+    AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token,
+};
 use crossfade::metrics::Metrics;
 use crossfade::phase::Situation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,9 +32,15 @@ async fn start(token: Option<&str>) -> Admin {
         situation: watch::channel(Arc::new(Situation { server: 15, ..Situation::transparent() })).1,
         ledger: watch::channel(Arc::new(Ledger::default())).1,
         health: health_seen,
+        lease: crate::support::inside::confirmed(),
+        statements: Statements {
+            seen: crate::support::inside::statements(),
+            started: SystemTime::UNIX_EPOCH,
+        },
         registries: Metrics::new().unwrap().registries().into(),
         token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
         requests: sender,
+        metrics: AdminMetrics::register(&prometheus::Registry::new()).unwrap(),
     };
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(crossfade::admin::serve(listener, published, stopped));
@@ -70,7 +78,8 @@ async fn readiness_follows_the_primary_alone() {
         ready.body,
         concat!(
             r#"{"primary":{"product":"postgresql","answers":true},"#,
-            r#""secondary":{"product":"mysql","answers":false,"error":"connection refused"}}"#
+            r#""secondary":{"product":"mysql","answers":false,"error":"connection refused"},"#,
+            r#""lease":{"held":true}}"#
         )
     );
     assert_eq!(get(admin.address, "/health/liveness").await.unwrap().status, 200);

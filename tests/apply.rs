@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossfade::apply::{self, Applier, ApplyLimits, ApplyMetrics, Signal};
+use crossfade::apply::{self, Applier, ApplyLimits, ApplyMetrics};
 use crossfade::backend::mysql::control;
 use crossfade::backend::postgres::connect::Connector;
 use crossfade::backend::postgres::introspect;
@@ -15,13 +15,13 @@ use crossfade::change::{Change, Effect, Key, Operation, RowImage, Transaction, V
 use crossfade::config::Config;
 use crossfade::control::Ends;
 use crossfade::control::setup::{Extent, setup};
-use crossfade::handoff::{self, Decision, Handoff, Job, Settled, StrictJob};
+use crossfade::handoff::{self, Decision, Handoff, Settled};
 use crossfade::names::{EntryId, TableName};
 use crossfade::phase::{Phase, Situation};
 use crossfade::policy::Mode;
 use mysql_async::prelude::Queryable as _;
 use prometheus::Registry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::support::{PATIENCE, Target, World};
 
@@ -35,8 +35,6 @@ struct Follower {
     situation: watch::Sender<Arc<Situation>>,
     registry: Registry,
     applier: Option<Applier>,
-    /// Kept, so that the applier can speak.
-    _signals: mpsc::UnboundedReceiver<Signal>,
 }
 
 impl Follower {
@@ -63,10 +61,10 @@ impl Follower {
         let (handoff, jobs) = handoff::channel(64 << 20);
         let registry = Registry::new();
         let metrics = ApplyMetrics::register(&registry).unwrap();
-        let (applier, signals) =
+        let applier =
             apply::start(ends.from, ends.to, limits.clone(), situation.subscribe(), jobs, metrics);
         let applier = Some(applier);
-        Self { world, admin, handoff, situation, registry, applier, _signals: signals }
+        Self { world, admin, handoff, situation, registry, applier }
     }
 
     fn table(&self, name: &str) -> Arc<Table> {
@@ -93,7 +91,7 @@ impl Follower {
 
     async fn drain(&self) -> Settled {
         let (done, settled) = oneshot::channel();
-        self.handoff.send(Job::Drain { done: Some(done) });
+        self.handoff.drain(Some(done));
         tokio::time::timeout(PATIENCE, settled).await.unwrap().unwrap()
     }
 
@@ -551,7 +549,7 @@ fn strict(
     let (done, settled) = oneshot::channel();
     let transaction =
         Transaction { changes, mode: Mode::Strict, timeout: Duration::from_millis(500) };
-    f.handoff.send(Job::Strict(StrictJob { transaction, prepared, decision: decided, done }));
+    f.handoff.strict(transaction, prepared, decided, done).unwrap();
     (held, decision, settled)
 }
 
@@ -640,7 +638,7 @@ async fn two_sidecars_may_carry_the_same_outbox() {
         let (other, jobs) = handoff::channel(1 << 20);
         let metrics = ApplyMetrics::register(&Registry::new()).unwrap();
         let from = Connector::new(config.from.clone()).unwrap();
-        let (second, _heard) = apply::start(
+        let second = apply::start(
             from,
             config.to.clone(),
             ApplyLimits::default(),
@@ -666,8 +664,8 @@ async fn two_sidecars_may_carry_the_same_outbox() {
                 )
                 .await,
             );
-            f.handoff.send(Job::Drain { done: None });
-            other.send(Job::Drain { done: None });
+            f.handoff.drain(None);
+            other.drain(None);
         }
         f.world.drained().await;
         f.world.assert_equal("account").await;

@@ -36,7 +36,7 @@ async fn nothing_we_print_holds_a_secret() {
     statements(&world).await;
     let proxy = world.proxy.as_ref().unwrap();
     bad_login(&world, proxy.port).await;
-    for path in ["/metrics", "/migration-status", "/health/readiness", "/"] {
+    for path in ["/metrics", "/migration-status", "/health/readiness", "/statements", "/"] {
         printed.push_str(&proxy.get(path).await.unwrap().1);
     }
     let log = proxy.log();
@@ -94,6 +94,8 @@ async fn statements(world: &World) {
     let strict = format!("INSERT INTO tight VALUES (1, '{}')", secret(12));
     let error = client.batch_execute(&strict).await.unwrap_err();
     assert!(!error.as_db_error().unwrap().message().contains("sesame"), "{error:?}");
+    let comment = format!("SELECT 1 /* {} */ -- {}", secret(15), secret(16));
+    client.batch_execute(&comment).await.unwrap();
     let copy = format!("DO $$ BEGIN PERFORM '{}'; END $$", secret(13));
     client.batch_execute(&copy).await.unwrap();
 }

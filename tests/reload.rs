@@ -95,6 +95,21 @@ async fn a_mode_changes_by_post_and_goes_back_by_reload() {
 }
 
 #[tokio::test]
+async fn limits_that_a_reload_takes_are_shown_and_the_others_stay() {
+    let world = World::start(Target::MariaDb, SCHEMA, "").await;
+    let proxy = world.proxy.as_ref().unwrap();
+    world.edit(|text| text + "limits: { hold: 7s, workers: 9, poll: 50ms, lease: 400ms }\n");
+    proxy.reload();
+    logged(&world, "configuration taken").await;
+    for (name, value) in [("hold", 7.0), ("workers", 4.0), ("poll", 1.0), ("lease", 5.0)] {
+        assert_eq!(proxy.metric(&format!("limit{{name=\"{name}\"}}")).await, value, "{name}");
+    }
+    for key in ["limits.workers", "limits.poll", "limits.lease"] {
+        logged(&world, key).await;
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_file_is_not_taken_and_the_old_one_holds() {
     let world = World::start(Target::MariaDb, SCHEMA, "").await;
     let before = fs::read_to_string(&world.config).unwrap();

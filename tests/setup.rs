@@ -387,7 +387,7 @@ impl Watching {
         let sidecar = Sidecar {
             id: "one".to_owned(),
             address: "here".to_owned(),
-            lease: Duration::from_secs(5),
+            lease: crate::support::inside::confirmed(),
         };
         let metrics = StoreMetrics::register(&Registry::new()).unwrap();
         // Nothing but a nudge makes it look again within this test.

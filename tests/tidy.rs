@@ -11,7 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["change", "phase"],
     &["plan", "dialect"],
     &["capture"],
-    &["backend", "outbox", "handoff"],
+    &["backend", "outbox", "handoff", "lease"],
     &["session", "apply", "backfill", "verify", "repair", "shadow"],
     &["control"],
     &["listener", "admin"],

@@ -1,8 +1,24 @@
-//! Whether the two databases answer, as the last look found them.
+//! Whether the two databases answer, as the last look found them, and whether we may.
 
 use serde::Serialize;
 
 /// Answer of `GET /health/readiness`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Readiness {
+    #[serde(flatten)]
+    pub(super) health: Health,
+    pub(super) lease: Confirmed,
+}
+
+/// Whether phase and epoch were confirmed within the lease.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Confirmed {
+    pub(super) held: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<String>,
+}
+
+/// Both databases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Health {
     pub primary: Side,

@@ -14,6 +14,8 @@ pub mod client;
 mod health;
 mod report;
 mod server;
+mod sidecars;
+mod statements;
 mod token;
 
 use std::net::SocketAddr;
@@ -28,18 +30,22 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus::proto::MetricFamily;
-use prometheus::{Registry, TextEncoder};
+use prometheus::{IntCounter, Registry, TextEncoder};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::Situation;
 use crate::policy::Mode;
 
+use health::Readiness;
 pub use health::{Health, Side};
 pub use report::{Lag, Ledger, LedgerLine, Report, Status, TableReport, primary};
+pub use sidecars::SidecarReport;
+pub use statements::{StatementReport, Statements};
 pub use token::Token;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -65,16 +71,34 @@ pub enum Request {
     SetMode { table: TableName, mode: Mode, reply: oneshot::Sender<Result<(), String>> },
 }
 
+/// How often [`REQUESTS_MAX`] was met.
+#[derive(Clone, Debug)]
+pub struct AdminMetrics {
+    refused: IntCounter,
+}
+
+impl AdminMetrics {
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let help = "POSTs that found too many others waiting.";
+        let refused = IntCounter::new("admin_requests_refused_total", help)?;
+        registry.register(Box::new(refused.clone()))?;
+        Ok(Self { refused })
+    }
+}
+
 /// What the routes answer from.
 #[derive(Clone, Debug)]
 pub struct Published {
     pub situation: watch::Receiver<Arc<Situation>>,
     pub ledger: watch::Receiver<Arc<Ledger>>,
     pub health: watch::Receiver<Arc<Health>>,
+    pub lease: Lease,
+    pub statements: Statements,
     pub registries: Vec<Registry>,
     /// The `Authorization` that POST wants; a reload may change it.
     pub token: watch::Receiver<Option<Token>>,
     pub requests: mpsc::Sender<Request>,
+    pub metrics: AdminMetrics,
 }
 
 /// Answers until `stop` is true.
@@ -89,6 +113,9 @@ fn router(published: Published) -> Router {
         .route("/health/liveness", get(async || "ok\n"))
         .route("/health/readiness", get(readiness))
         .route("/migration-status", get(migration_status))
+        .route("/statements", get(statements))
+        .route("/sidecars", get(sidecars))
+        .route("/attempts", get(attempts))
         .route("/reload", post(reload))
         .route("/tables/{table}/mode", post(set_mode))
         .layer(middleware::from_fn_with_state(published.clone(), guard))
@@ -132,18 +159,34 @@ async fn metrics(State(published): State<Published>) -> Response {
 }
 
 async fn readiness(State(published): State<Published>) -> impl IntoResponse {
-    let health = Arc::clone(&published.health.borrow());
-    // Until the first look at the migration's state, clients would only wait.
+    let health = Health::clone(&published.health.borrow());
+    let why = published.lease.why_not();
+    // Until the first look at the migration's state, and without the lease, clients would only wait.
     let known = published.situation.borrow().server > 0;
-    let status = match health.primary.answers && known {
+    let status = match health.primary.answers && known && why.is_none() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, [(CACHE_CONTROL, "no-store")], Json((*health).clone()))
+    let readiness = Readiness { health, lease: health::Confirmed { held: why.is_none(), why } };
+    (status, [(CACHE_CONTROL, "no-store")], Json(readiness))
 }
 
 async fn migration_status(State(published): State<Published>) -> impl IntoResponse {
     ([(CACHE_CONTROL, "no-store")], Json(published.report()))
+}
+
+async fn statements(State(published): State<Published>) -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], Json(published.statements.report()))
+}
+
+async fn sidecars(State(published): State<Published>) -> impl IntoResponse {
+    let ledger = Arc::clone(&published.ledger.borrow());
+    ([(CACHE_CONTROL, "no-store")], Json(ledger.sidecars.clone()))
+}
+
+/// The record of switchovers; there is none that could have made an entry.
+async fn attempts() -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], Json(json!([])))
 }
 
 async fn reload(State(published): State<Published>) -> Response {
@@ -197,6 +240,7 @@ impl Published {
         said: serde_json::Value,
     ) -> Response {
         if self.requests.try_send(request).is_err() {
+            self.metrics.refused.inc();
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "busy with earlier requests");
         }
         match answer.await {

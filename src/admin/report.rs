@@ -13,6 +13,7 @@ use std::fmt;
 use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::SidecarReport;
 use crate::catalog::{Capture, Table};
 use crate::phase::{Phase, Situation};
 
@@ -35,6 +36,9 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
     pub tables: BTreeMap<String, TableReport>,
+    /// `databases` where no sidecar was asked: errors are not known then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +79,7 @@ pub struct TableReport {
     pub last_error: Option<String>,
 }
 
-/// What the outbox and `crossfade.tables` say, as of the last look.
+/// What the outbox, `crossfade.tables` and `crossfade.sidecars` say, as of the last look.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     /// Age of the oldest entry, in seconds.
@@ -84,6 +88,8 @@ pub struct Ledger {
     pub problem: Option<String>,
     /// By the table's name, as it is printed.
     pub tables: BTreeMap<String, LedgerLine>,
+    /// This one included; none before `setup`.
+    pub sidecars: Vec<SidecarReport>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +121,7 @@ impl Report {
             },
             problem: ledger.problem.clone(),
             tables: situation.catalog.tables.values().map(|table| line(table, ledger)).collect(),
+            source: None,
         }
     }
 }
@@ -172,11 +179,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { phase, primary, epoch, lag, .. } = self;
         writeln!(f, "phase {phase}   primary {primary}   epoch {epoch}")?;
-        writeln!(
-            f,
-            "lag {:.1} s   pending {}   stuck {}   errors {}",
-            lag.seconds, lag.pending, lag.stuck, self.total_errors
-        )?;
+        write!(f, "lag {:.1} s   pending {}   stuck {}", lag.seconds, lag.pending, lag.stuck)?;
+        match &self.source {
+            None => writeln!(f, "   errors {}", self.total_errors)?,
+            Some(source) => writeln!(f, "   from the {source}, without a sidecar")?,
+        }
         if let Some(problem) = &self.problem {
             writeln!(f, "{problem}")?;
         }

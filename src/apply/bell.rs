@@ -14,7 +14,8 @@ pub(super) struct Bell {
     asked: Mutex<Asked>,
 }
 
-/// What was asked for since the last pass began. Waiters are bounded by the sessions.
+/// What was asked for since the last pass began. Waiters are bounded by the sessions: those that have
+/// had their timeout are let go.
 #[derive(Default)]
 pub(super) struct Asked {
     /// A pass over young entries too; otherwise only those past the grace period.
@@ -24,10 +25,11 @@ pub(super) struct Asked {
 
 impl Bell {
     /// Asks for a pass over everything, old or young.
-    pub(super) fn ring(&self, done: Option<oneshot::Sender<Settled>>) {
+    pub(super) fn ring(&self, waiting: impl IntoIterator<Item = oneshot::Sender<Settled>>) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.now = true;
-        asked.waiting.extend(done);
+        asked.waiting.retain(|waiting| !waiting.is_closed());
+        asked.waiting.extend(waiting);
         drop(asked);
         self.rung.notify_one();
     }

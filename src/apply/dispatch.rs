@@ -1,7 +1,7 @@
 //! Hands jobs to workers: side by side where they are independent, one after the other where not.
 //!
 //! ```text
-//! Job ──▶ breaker open? ──▶ Deferred          Dirty, Reload ──▶ control
+//! Job ──▶ breaker open? ──▶ Deferred
 //!    └──▶ conflict keys ──▶ a free worker, or the one that holds a key, or wait
 //! ```
 //!
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::conflict::{self, Lockset, Place};
 use super::metrics::Written;
 use super::worker::{self, Finished, Item};
-use super::{Shared, Signal, stopping, strict};
+use super::{Shared, stopping, strict};
 use crate::change::{Effect, Transaction};
 use crate::handoff::{Job, Jobs, Settled};
 
@@ -52,15 +52,15 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs, mut stopped: watch::Rec
     loop {
         tokio::select! {
             Some(finished) = dispatch.finished.recv() => dispatch.release(&finished),
-            job = jobs.receiver.recv() => match job {
+            job = jobs.recv() => match job {
                 Some(job) => dispatch.job(job).await,
                 None => break,
             },
             () = stopping(&mut stopped) => break,
         }
     }
-    jobs.receiver.close();
-    while let Some(job) = jobs.receiver.recv().await {
+    jobs.close();
+    while let Some(job) = jobs.recv().await {
         dispatch.job(job).await;
     }
     dispatch.strict.finish().await;
@@ -79,14 +79,7 @@ impl Dispatch {
                 }
             }
             Job::Strict(job) => self.strict.start(job),
-            Job::Drain { done } => self.shared.bell.ring(done),
-            Job::Dirty { tables, reason, done } => {
-                // Without control nobody could act; the waiting session sees its reply dropped.
-                let _ = self.shared.signals.send(Signal::Dirty { tables, reason, done });
-            }
-            Job::Reload => {
-                let _ = self.shared.signals.send(Signal::Reload);
-            }
+            Job::Drain { waiting } => self.shared.bell.ring(waiting),
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::gather::{self, Gathered, Need, Task};
-use super::{Shared, Signal, stopping};
+use super::{Shared, stopping};
 use crate::backend::mysql::Writer;
 use crate::change::{Change, Effect, Key, Operation, Version};
 use crate::handoff::Settled;
@@ -226,8 +226,7 @@ impl Drain {
         }
         if !stale.is_empty() {
             outbox.fail(&stale, "stale_catalogue").await?;
-            // Without control the entries wait for the next start.
-            let _ = self.shared.signals.send(Signal::Reload);
+            self.shared.notices.reload();
         }
         Ok(absent)
     }

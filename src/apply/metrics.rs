@@ -112,6 +112,7 @@ impl ApplyMetrics {
     pub fn start_at_zero(&self, catalog: &Catalog) {
         for table in catalog.captured() {
             let (name, mode) = (table.name.to_string(), table.policy.mode.as_str());
+            self.latency.with_label_values(&[&name]);
             for operation in Operation::ALL {
                 for written in Written::ALL {
                     let labels = [&name, operation.as_str(), mode, written.as_str()];

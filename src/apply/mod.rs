@@ -35,14 +35,13 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::{Link, ToUrl, WriteError, Writer};
 use crate::backend::postgres::connect::Connector;
-use crate::handoff::Jobs;
-use crate::names::TableName;
+use crate::handoff::{Jobs, Notices};
 use crate::phase::{Phase, Situation};
 
 use bell::Bell;
@@ -89,15 +88,6 @@ impl Default for ApplyLimits {
     }
 }
 
-/// What the applier hears and only `control` can act on.
-#[derive(Debug)]
-pub enum Signal {
-    /// Mark the tables as possibly different; answer once that is durable.
-    Dirty { tables: Vec<TableName>, reason: &'static str, done: oneshot::Sender<()> },
-    /// Read the catalogue again.
-    Reload,
-}
-
 /// The running tasks.
 #[derive(Debug)]
 pub struct Applier {
@@ -109,7 +99,7 @@ pub struct Applier {
     stop_tasks: watch::Sender<bool>,
 }
 
-/// Starts everything. The signals' number is bounded by the sessions: each waits for its answer.
+/// Starts everything.
 #[must_use]
 pub fn start(
     primary: Connector,
@@ -118,8 +108,7 @@ pub fn start(
     situation: watch::Receiver<Arc<Situation>>,
     jobs: Jobs,
     metrics: ApplyMetrics,
-) -> (Applier, mpsc::UnboundedReceiver<Signal>) {
-    let (signals, heard) = mpsc::unbounded_channel();
+) -> Applier {
     let (stop_dispatch, dispatch_stopped) = watch::channel(false);
     let (stop_tasks, stopped) = watch::channel(false);
     let (settler, settled) = settle::channel();
@@ -133,7 +122,7 @@ pub fn start(
         settler,
         limits,
         situation,
-        signals,
+        notices: jobs.notices(),
         metrics,
     });
     let dispatch = tokio::spawn(dispatch::run(Arc::clone(&shared), jobs, dispatch_stopped));
@@ -142,7 +131,7 @@ pub fn start(
     tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
     tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
     tasks.spawn(upkeep::run(shared, stopped));
-    (Applier { dispatch, tasks, stop_dispatch, stop_tasks }, heard)
+    Applier { dispatch, tasks, stop_dispatch, stop_tasks }
 }
 
 impl Applier {
@@ -174,7 +163,7 @@ struct Shared {
     under_way: UnderWay,
     releaser: crate::handoff::Releaser,
     settler: settle::Settler,
-    signals: mpsc::UnboundedSender<Signal>,
+    notices: Arc<Notices>,
     metrics: ApplyMetrics,
 }
 

@@ -65,7 +65,7 @@ struct One {
 
 impl One {
     async fn run(&self, job: StrictJob) {
-        let StrictJob { transaction, prepared, decision, done } = job;
+        let StrictJob { transaction, prepared, decision, done, reserved: _reserved } = job;
         let deadline = tokio::time::Instant::now() + transaction.timeout;
         let changes = &transaction.changes;
         let prepare = self.prepare(changes);

@@ -1,15 +1,26 @@
-//! `crossfade status`: what the sidecar at `admin.address` says about itself.
+//! `crossfade status`: what the sidecar at `admin.address` says about itself, or what the databases say.
+//!
+//! ```text
+//! admin.address answers ──▶ /migration-status, /statements
+//!          └──no answer──▶ PostgreSQL (and a note on standard error)
+//! ```
 
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use serde::de::DeserializeOwned;
 
 use crate::admin::client;
-use crate::admin::{Report, Status as Verdict};
+use crate::admin::{Report, StatementReport, Status as Verdict};
+use crate::backend::mysql::Link;
+use crate::catalog::naming::Naming;
 use crate::config::Config;
+use crate::control::store;
+use crate::proxy::ledger;
 
+use super::setup::ends;
 use super::{Failure, Format, Outcome};
 
 /// Between two looks of `--watch`.
@@ -17,17 +28,37 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Clears a terminal and moves to its first line.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Phase, per-table state, lag and errors of the running sidecar.
+/// Phase, per-table state, lag and errors: of the running sidecar, or as the databases have them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// Look again every second, until interrupted.
     #[arg(long)]
     watch: bool,
+    /// List the statements that the sidecar has seen, without their values, and what becomes of each.
+    #[arg(long)]
+    statements: bool,
+}
+
+/// Why there is no answer from a sidecar.
+enum Silence {
+    /// Nobody is there.
+    Nobody(anyhow::Error),
+    /// Somebody else is.
+    Stranger(anyhow::Error),
+}
+
+impl Silence {
+    fn error(self) -> anyhow::Error {
+        match self {
+            Self::Nobody(error) | Self::Stranger(error) => error,
+        }
+    }
 }
 
 impl Status {
-    /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables, 3 when no
-    /// sidecar answers.
+    /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables (with
+    /// `--statements`: a write that is not carried over), 3 when neither a sidecar nor the primary
+    /// answers (with `--statements`: when no sidecar does).
     pub(super) async fn run(
         self,
         config: &Config,
@@ -35,25 +66,59 @@ impl Status {
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
         loop {
-            let report = ask(config.admin.address).await.map_err(Failure::Unreachable)?;
+            let (text, outcome, note) = self.look(config, format).await?;
             if self.watch && format == Format::Text && std::io::stdout().is_terminal() {
                 write!(out, "{CLEAR}")?;
             }
-            print(&report, format, out)?;
+            if let Some(note) = note {
+                writeln!(std::io::stderr(), "{note}")?;
+            }
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
             if !self.watch {
-                return Ok(outcome(&report));
+                return Ok(outcome);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+
+    /// What to print, the exit code it would mean, and what to tell beside it.
+    async fn look(
+        &self,
+        config: &Config,
+        format: Format,
+    ) -> Result<(String, Outcome, Option<String>), Failure> {
+        let address = config.admin.address;
+        if self.statements {
+            let list: Result<Vec<StatementReport>, _> = ask(address, "/statements").await;
+            let list = list.map_err(|silence| Failure::Unreachable(silence.error()))?;
+            return Ok((print_statements(&list, format)?, lost(&list), None));
+        }
+        let (report, note) = match ask::<Report>(address, "/migration-status").await {
+            Ok(report) => (report, None),
+            Err(Silence::Stranger(error)) => return Err(Failure::Unreachable(error)),
+            Err(Silence::Nobody(error)) => {
+                let (report, secondary) = read(config).await?;
+                let note = format!("{error:#}; this is what the databases say");
+                (report, Some(note + &secondary.map(|why| format!("\n{why}")).unwrap_or_default()))
+            }
+        };
+        let text = match format {
+            Format::Text => report.to_string(),
+            Format::Json => serde_json::to_string(&report).map_err(std::io::Error::from)? + "\n",
+        };
+        Ok((text, outcome(&report), note))
+    }
 }
 
-async fn ask(address: SocketAddr) -> anyhow::Result<Report> {
+async fn ask<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, Silence> {
     let address = reachable(address);
-    let answer = client::get(address, "/migration-status").await;
-    let answer = answer.with_context(|| format!("no sidecar answers at {address}"))?;
+    let answer = client::get(address, path).await;
+    let answer = answer
+        .with_context(|| format!("no sidecar answers at {address}"))
+        .map_err(Silence::Nobody)?;
     serde_json::from_str(&answer.body)
-        .map_err(|_| anyhow!("what answers at {address} is not Crossfade"))
+        .map_err(|_| Silence::Stranger(anyhow!("what answers at {address} is not Crossfade")))
 }
 
 /// Where a server that listens on every address is reached from here.
@@ -66,17 +131,45 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn print(report: &Report, format: Format, out: &mut impl Write) -> std::io::Result<()> {
-    match format {
-        Format::Text => write!(out, "{report}")?,
-        Format::Json => writeln!(out, "{}", serde_json::to_string(report)?)?,
-    }
-    out.flush()
+/// As the databases have it: counts of errors are a sidecar's own. The second part says that the
+/// secondary does not answer.
+async fn read(config: &Config) -> Result<(Report, Option<String>), Failure> {
+    let ends = ends(config)?;
+    let client = ends.from.connect().await.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
+    let refused = |error: tokio_postgres::Error| {
+        Failure::Refused(anyhow!(error).context("PostgreSQL refused to say where things stand"))
+    };
+    let situation = store::observe(&client, &config.tables, &Naming::default()).await;
+    let situation = situation.map_err(refused)?;
+    let ledger = ledger::read(&client).await.map_err(refused)?;
+    let secondary = match Link::connect(&ends.to, &ends.limits).await {
+        Ok(_) => None,
+        Err(error) => {
+            let error = anyhow!(error).context(format!("MySQL at {} does not answer", ends.to));
+            Some(format!("{error:#}"))
+        }
+    };
+    let read = Report::new(&situation, &ledger, &[]);
+    Ok((Report { source: Some("databases".to_owned()), ..read }, secondary))
 }
 
 fn outcome(report: &Report) -> Outcome {
     let dirty = report.tables.values().any(|table| table.dirty.is_some());
     match report.status == Verdict::Errors || report.lag.stuck > 0 || dirty {
+        true => Outcome::Found,
+        false => Outcome::Well,
+    }
+}
+
+fn print_statements(list: &[StatementReport], format: Format) -> std::io::Result<String> {
+    Ok(match format {
+        Format::Text => list.iter().map(|line| format!("{line}\n")).collect(),
+        Format::Json => serde_json::to_string(list)? + "\n",
+    })
+}
+
+fn lost(list: &[StatementReport]) -> Outcome {
+    match list.iter().any(|line| line.reason.is_some()) {
         true => Outcome::Found,
         false => Outcome::Well,
     }

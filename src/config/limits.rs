@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use prometheus::{GaugeVec, Opts, Registry};
+
 use super::reader::Section;
 use super::unit;
 
-/// What Crossfade may use. All of it can be changed by a reload; a changed bound holds for what
-/// begins after it.
+/// What Crossfade may use. A reload changes all of it but what [`Self::keep_fixed`] names; a changed
+/// bound holds for what begins after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Client connections at once; one more is refused with 53300.
@@ -22,6 +24,8 @@ pub struct LimitsConfig {
     pub statement_bytes: usize,
     /// Distinct statements whose plan is kept, in all sessions together.
     pub plans: usize,
+    /// Distinct statements that are listed, in all sessions together.
+    pub statements: usize,
     /// Images of one transaction held in memory; beyond, the outbox alone carries it.
     pub transaction_bytes: usize,
     /// Images held in memory before the outbox serves alone. Bounds memory, not the lag.
@@ -44,7 +48,7 @@ pub struct LimitsConfig {
     pub poll: Duration,
     /// A sidecar that could not confirm its epoch for this long stops answering.
     pub lease: Duration,
-    /// Longest pause of the clients while the databases swap places.
+    /// Longest pause of the clients while the lease does not hold, or the databases swap places.
     pub hold: Duration,
     /// How long open transactions may take to end after SIGTERM.
     pub shutdown: Duration,
@@ -59,6 +63,7 @@ impl Default for LimitsConfig {
             connect_timeout: Duration::from_secs(5),
             statement_bytes: 16 << 20,
             plans: 4096,
+            statements: 4096,
             transaction_bytes: 16 << 20,
             queue_bytes: 64 << 20,
             workers: 4,
@@ -72,6 +77,76 @@ impl Default for LimitsConfig {
             lease: Duration::from_secs(5),
             hold: Duration::from_secs(30),
             shutdown: Duration::from_secs(30),
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// Puts back what only a start can change; returns the keys that differ.
+    pub fn keep_fixed(&mut self, old: &Self) -> Vec<&'static str> {
+        let mut changed = Vec::new();
+        macro_rules! keep {
+            ($($key:ident)*) => {
+                $(if self.$key != old.$key {
+                    self.$key = old.$key;
+                    changed.push(concat!("limits.", stringify!($key)));
+                })*
+            };
+        }
+        keep!(workers batch_rows strict write_timeout backoff_max grace fence_keep poll shutdown);
+        if self.lease <= self.poll {
+            // Right for the new `poll`, and not for the one that stays.
+            keep!(lease);
+        }
+        changed
+    }
+
+    /// Each by its key: counts, bytes, seconds.
+    fn numbers(&self) -> [(&'static str, f64); 20] {
+        let Self { max_connections, login_bytes, statement_bytes, plans, statements, .. } = self;
+        let Self { transaction_bytes, queue_bytes, workers, batch_rows, strict, .. } = self;
+        let count = |count: &usize| *count as f64;
+        let seconds = |duration: &Duration| duration.as_secs_f64();
+        [
+            ("max_connections", count(max_connections)),
+            ("login_timeout", seconds(&self.login_timeout)),
+            ("login_bytes", count(login_bytes)),
+            ("connect_timeout", seconds(&self.connect_timeout)),
+            ("statement_bytes", count(statement_bytes)),
+            ("plans", count(plans)),
+            ("statements", count(statements)),
+            ("transaction_bytes", count(transaction_bytes)),
+            ("queue_bytes", count(queue_bytes)),
+            ("workers", count(workers)),
+            ("batch_rows", count(batch_rows)),
+            ("strict", count(strict)),
+            ("write_timeout", seconds(&self.write_timeout)),
+            ("backoff_max", seconds(&self.backoff_max)),
+            ("grace", seconds(&self.grace)),
+            ("fence_keep", seconds(&self.fence_keep)),
+            ("poll", seconds(&self.poll)),
+            ("lease", seconds(&self.lease)),
+            ("hold", seconds(&self.hold)),
+            ("shutdown", seconds(&self.shutdown)),
+        ]
+    }
+}
+
+/// Each limit as it holds now, beside the metrics that count where it is met.
+#[derive(Clone, Debug)]
+pub struct LimitMetrics(GaugeVec);
+
+impl LimitMetrics {
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let help = "The bounds of proxy.yaml's limits: counts, bytes, seconds.";
+        let gauges = GaugeVec::new(Opts::new("limit", help), &["name"])?;
+        registry.register(Box::new(gauges.clone()))?;
+        Ok(Self(gauges))
+    }
+
+    pub fn show(&self, limits: &LimitsConfig) {
+        for (name, value) in limits.numbers() {
+            self.0.with_label_values(&[name]).set(value);
         }
     }
 }
@@ -90,6 +165,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> LimitsConfig {
         connect_timeout: s.read("connect_timeout", default.connect_timeout, unit::duration),
         statement_bytes: s.read("statement_bytes", default.statement_bytes, unit::size),
         plans: s.read("plans", default.plans, unit::between(1, 1_000_000)),
+        statements: s.read("statements", default.statements, unit::between(1, 10_000)),
         transaction_bytes: s.read("transaction_bytes", default.transaction_bytes, unit::size),
         queue_bytes: s.read("queue_bytes", default.queue_bytes, unit::size),
         workers: s.read("workers", default.workers, unit::between(1, 256)),

@@ -32,7 +32,7 @@ use crate::policy::Policies;
 use crate::telemetry::{LogConfig, LogFormat};
 
 pub use address::Secret;
-pub use limits::LimitsConfig;
+pub use limits::{LimitMetrics, LimitsConfig};
 pub use tables::mode;
 
 use reader::{Reader, Section};

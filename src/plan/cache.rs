@@ -12,36 +12,69 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use crate::phase::Situation;
+use crate::plan::seen::Seen;
 use crate::plan::{Plan, SearchPath, plan};
 use crate::sql::normal;
 
 /// Texts longer than this many bytes are not kept.
 const TEXT_MAX: usize = 16 << 10;
 
+/// Begins the key of a plan that is not listed; no name of a schema and no statement begins with it.
+const UNLISTED: u8 = 4;
+
 /// Plans statements under one situation.
 #[derive(Debug)]
 pub struct Planner {
     pub situation: Arc<Situation>,
     cache: Cache<Vec<u8>, Arc<Plan>>,
+    seen: Option<Arc<Seen>>,
 }
 
 impl Planner {
     #[must_use]
     pub fn new(situation: Arc<Situation>, plans_max: usize) -> Self {
-        Self { situation, cache: Cache::new(plans_max) }
+        Self { situation, cache: Cache::new(plans_max), seen: None }
+    }
+
+    /// Lists what it plans.
+    #[must_use]
+    pub fn listing(self, seen: Arc<Seen>) -> Self {
+        Self { seen: Some(seen), ..self }
     }
 
     /// The plan for `sql` under `path`; `scratch` is cleared and reused between calls.
     #[must_use]
     pub fn plan(&self, sql: &str, path: &PathKey, scratch: &mut Vec<u8>) -> Arc<Plan> {
+        self.plan_as(sql, path, scratch, self.seen.as_deref())
+    }
+
+    /// As [`Self::plan`], for a session whose literals may not be where we take them to be: it is not
+    /// listed, and shares no plan with those that are.
+    #[must_use]
+    pub fn plan_unlisted(&self, sql: &str, path: &PathKey, scratch: &mut Vec<u8>) -> Arc<Plan> {
+        self.plan_as(sql, path, scratch, None)
+    }
+
+    fn plan_as(
+        &self,
+        sql: &str,
+        path: &PathKey,
+        scratch: &mut Vec<u8>,
+        seen: Option<&Seen>,
+    ) -> Arc<Plan> {
         scratch.clear();
         scratch.shrink_to(TEXT_MAX);
+        if seen.is_none() {
+            scratch.push(UNLISTED);
+        }
         scratch.extend_from_slice(&path.bytes);
         normal::append(sql.as_bytes(), scratch);
         if let Some(plan) = self.cache.get(&scratch[..]) {
             return plan;
         }
-        let plan = Arc::new(plan(sql, &self.situation, &path.path));
+        let mut plan = plan(sql, &self.situation, &path.path);
+        plan.tally = seen.and_then(|seen| seen.tally(sql, &plan));
+        let plan = Arc::new(plan);
         // Literals are part of what these mean, and not of the key.
         let literal = plan.statements.iter().any(|planned| planned.step.depends_on_literals());
         if !literal && scratch.len() <= TEXT_MAX {

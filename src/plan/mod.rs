@@ -20,6 +20,7 @@ mod edit;
 mod moves;
 mod resolve;
 mod rewrite;
+pub mod seen;
 mod session_words;
 mod with;
 
@@ -41,6 +42,8 @@ pub use resolve::SearchPath;
 pub struct Plan {
     pub statements: Vec<Planned>,
     edits: Vec<Edit>,
+    /// Where its executions are counted.
+    tally: Option<Arc<seen::Tally>>,
 }
 
 /// One statement of a plan.
@@ -177,7 +180,7 @@ impl Plan {
             step: planned.step.given_up(reason),
             tokens: planned.tokens.clone(),
         });
-        Self { statements: statements.collect(), edits: Vec::new() }
+        Self { statements: statements.collect(), edits: Vec::new(), tally: self.tally.clone() }
     }
 
     /// The plan for a text that cannot be read to its end: it may write any table.
@@ -197,7 +200,8 @@ impl Plan {
     /// The plan of a statement of which the step is known already.
     #[must_use]
     pub fn of(step: Step) -> Self {
-        Self { statements: vec![Planned { step, tokens: 0..0 }], edits: Vec::new() }
+        let statements = vec![Planned { step, tokens: 0..0 }];
+        Self { statements, edits: Vec::new(), tally: None }
     }
 
     /// The only statement's step; `None` for an empty string or several statements.

@@ -1,38 +1,34 @@
-//! What the applier hears from sessions and only the primary can be told: dirty marks, a changed schema.
+//! What only the primary can be told: dirty marks, and that its schema may have changed.
 //!
-//! Invariant: a mark is answered once it is durable on the primary, and marks are written in the order
-//! they came, so that a session that was answered can rely on it.
+//! Invariant: a mark is answered once it is durable on the primary; until then it is tried again,
+//! since a mark that is lost would hide a difference.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
 use tracing::{error, warn};
 
-use crate::apply::Signal;
 use crate::backend::postgres::connect::{Connector, Link};
 use crate::backend::postgres::control;
 use crate::control::store::Nudge;
+use crate::handoff::Notices;
 use crate::names::TableName;
 
-/// Acts on signals until their senders are gone, or until it is aborted.
-pub(super) async fn run(
-    primary: Connector,
-    mut signals: mpsc::UnboundedReceiver<Signal>,
-    nudge: Nudge,
-) {
+/// Acts on notices until it is aborted.
+pub(super) async fn run(primary: Connector, notices: Arc<Notices>, nudge: Nudge) {
     let mut link = Link::new(primary);
-    while let Some(signal) = signals.recv().await {
-        match signal {
-            Signal::Reload => nudge.look_now(),
-            Signal::Dirty { tables, reason, done } => {
-                mark(&mut link, &tables, reason).await;
-                // The session may have given up waiting; the mark stands all the same.
-                let _ = done.send(());
-                nudge.look_now();
-            }
+    loop {
+        let gathered = notices.next().await;
+        for (reason, tables) in gathered.by_reason() {
+            mark(&mut link, &tables, reason).await;
         }
+        for waiting in gathered.waiting {
+            // The session may have given up waiting; the mark stands all the same.
+            let _ = waiting.send(());
+        }
+        nudge.look_now();
     }
 }
 
-/// Tries until it is written: a mark that is lost would hide a difference.
 async fn mark(link: &mut Link, tables: &[TableName], reason: &'static str) {
     loop {
         match link.get().await {

@@ -11,6 +11,7 @@
 //! Not here: any of the work. Tasks meet at the values they are given here.
 
 mod heard;
+pub mod ledger;
 mod login;
 mod modes;
 mod reload;
@@ -20,19 +21,24 @@ mod workers;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::admin::{self, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crate::admin::{
+    self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token,
+};
 use crate::backend::tls::TlsError;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig};
 use crate::handoff::{self, Jobs};
+use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
+use crate::plan::seen::{Seen, SeenMetrics};
 use crate::policy::Policies;
 use crate::session::{
     CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
@@ -114,6 +120,15 @@ async fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Admin { address, source })
 }
 
+/// What sessions that begin are bound by.
+fn flow_limits(limits: &LimitsConfig) -> FlowLimits {
+    FlowLimits {
+        statement_bytes_max: limits.statement_bytes,
+        images_bytes_max: limits.transaction_bytes,
+        hold: limits.hold,
+    }
+}
+
 /// The address with the port that the kernel chose, where 0 was asked for.
 fn admin_address(listener: &TcpListener, config: &Config) -> Result<SocketAddr, StartError> {
     let address = config.admin.address;
@@ -134,6 +149,8 @@ struct Parts {
     cancels: CancelRegistry,
     flow: Arc<Flow>,
     policies: channel::Sender<Arc<Policies>>,
+    limits: LimitMetrics,
+    admin: AdminMetrics,
 }
 
 impl Parts {
@@ -142,14 +159,15 @@ impl Parts {
         let limits = &config.limits;
         let situation = channel::Sender::new(Arc::new(Situation::transparent()));
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
+        handoff.register(metrics.own())?;
+        let seen = SeenMetrics::register(metrics.own())?;
+        let seen = Arc::new(Seen::new(limits.statements, Instant::now(), seen));
         let flow = Flow {
-            planners: Planners::new(situation.subscribe(), limits.plans),
+            planners: Planners::new(situation.subscribe(), limits.plans, seen),
             handoff,
+            lease: Lease::new(limits.lease, LeaseMetrics::register(metrics.own())?),
             metrics: SessionMetrics::register(metrics.own())?,
-            limits: FlowLimits {
-                statement_bytes_max: limits.statement_bytes,
-                images_bytes_max: limits.transaction_bytes,
-            },
+            limits: flow_limits(limits).into(),
         };
         let parts = Self {
             stop: channel::Sender::new(false),
@@ -166,7 +184,10 @@ impl Parts {
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
             policies: channel::Sender::new(Arc::new(config.tables.clone())),
+            limits: LimitMetrics::register(metrics.own())?,
+            admin: AdminMetrics::register(metrics.own())?,
         };
+        parts.limits.show(limits);
         Ok((parts, jobs))
     }
 
@@ -175,9 +196,12 @@ impl Parts {
             situation: self.situation.subscribe(),
             ledger: self.ledger.subscribe(),
             health: self.health.subscribe(),
+            lease: self.flow.lease.clone(),
+            statements: Statements { seen: self.flow.planners.seen(), started: SystemTime::now() },
             registries: metrics.registries().into(),
             token: self.token.subscribe(),
             requests: self.requests.0.clone(),
+            metrics: self.admin.clone(),
         }
     }
 

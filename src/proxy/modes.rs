@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::handoff::Job;
 use crate::names::TableName;
 use crate::policy::{Mode, Policies};
 
@@ -45,8 +43,7 @@ impl Running {
         if !left.is_empty() {
             warn!(tables = left.len(), "tables are no longer migrated");
             // Nobody waits: the store publishes the policies at its next look, after the mark.
-            let done = oneshot::channel().0;
-            self.parts.flow.handoff.send(Job::Dirty { tables: left, reason: "mode_off", done });
+            self.parts.flow.handoff.notices().dirty(left, "mode_off", None);
         }
         self.parts.policies.send_replace(Arc::new(policies));
     }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::backend::from_url::FromUrl;
 use crate::backend::mysql::ToUrl;
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig};
 
 use super::watch::Databases;
 use super::{Running, login};
@@ -37,8 +37,7 @@ impl Running {
             changed
         });
         self.take_policies(config.tables.clone());
-        self.seats.set_max(config.limits.max_connections);
-        self.parts.flow.handoff.set_bytes_max(config.limits.queue_bytes);
+        self.take_limits(&config.limits);
         self.config = config;
         info!(file = %self.file.display(), "configuration taken");
         Ok(())
@@ -46,6 +45,17 @@ impl Running {
 }
 
 impl Running {
+    fn take_limits(&self, limits: &LimitsConfig) {
+        let flow = &self.parts.flow;
+        self.seats.set_max(limits.max_connections);
+        flow.handoff.set_bytes_max(limits.queue_bytes);
+        flow.lease.set_length(limits.lease);
+        flow.planners.set_plans_max(limits.plans);
+        flow.planners.seen().set_max(limits.statements);
+        flow.set_limits(super::flow_limits(limits));
+        self.parts.limits.show(limits);
+    }
+
     /// The tasks that connect hold the old URLs: their passwords are replaced in place.
     fn take_passwords(&self, config: &mut Config) {
         for (key, held, new) in [
@@ -73,10 +83,10 @@ impl Running {
             ("from.url", from == config.from),
             ("to.url", to == config.to),
             ("log.format", old.log.format == config.log.format),
-            ("limits.poll", old.limits.poll == config.limits.poll),
-            ("limits.workers", old.limits.workers == config.limits.workers),
         ];
         (config.from, config.to) = (from, to);
-        keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+        let limits = config.limits.keep_fixed(&old.limits);
+        let keys = keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key);
+        keys.chain(limits).collect()
     }
 }

@@ -1,32 +1,29 @@
 //! Looks at both databases now and then, so that the admin port can answer without asking them.
 //!
 //! ```text
-//! PostgreSQL ──SELECT──▶ Health.primary, Ledger (outbox, dirty tables)
+//! PostgreSQL ──SELECT──▶ Health.primary, Ledger (outbox, dirty tables, sidecars)
 //! MySQL ──────ping─────▶ Health.secondary
 //! ```
 //!
 //! Invariant: each look is bounded in time and in rows. A database that is down costs one attempt
 //! per pause, and its last error is shown without a value or a secret.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_postgres::{Client, Row};
 use tracing::{info, warn};
 
-use crate::admin::{Health, Ledger, LedgerLine, Side};
+use crate::admin::{Health, Ledger, Side};
 use crate::backend::from_url::FromUrl;
 use crate::backend::mysql;
 use crate::backend::mysql::ToUrl;
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::postgres::connect::{Connector, Link};
-use crate::backend::postgres::control::Presence;
-use crate::names::TableName;
-use crate::outbox::STUCK_ATTEMPTS;
+
+use super::ledger;
 
 /// Longest time for one look.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
@@ -75,7 +72,7 @@ pub(super) async fn primary(
 
 async fn look(link: &mut Link) -> Result<Ledger, String> {
     let client = link.get().await.map_err(|error| chain(&error))?;
-    match timeout(LOOK_TIME_MAX, read_ledger(client)).await {
+    match timeout(LOOK_TIME_MAX, ledger::read(client)).await {
         Ok(Ok(ledger)) => Ok(ledger),
         // The server's own words could quote a value; its code cannot.
         Ok(Err(error)) => Err(match error.code() {
@@ -84,45 +81,6 @@ async fn look(link: &mut Link) -> Result<Ledger, String> {
         }),
         Err(_) => Err("no answer in time".to_owned()),
     }
-}
-
-/// Counts at most this many of the oldest entries: after a long outage there may be millions.
-const LEDGER: &str = "
-    WITH oldest AS (
-        SELECT table_id, attempts, last_error, at FROM crossfade.outbox ORDER BY id LIMIT 100000
-    ), counted AS (
-        SELECT table_id, count(*) AS pending, count(*) FILTER (WHERE attempts >= $1) AS stuck,
-               max(last_error) AS last_error, min(at) AS since
-        FROM oldest GROUP BY table_id
-    )
-    SELECT t.schema, t.name, t.dirty_reason, coalesce(c.pending, 0), coalesce(c.stuck, 0),
-           c.last_error, greatest(0, extract(epoch FROM clock_timestamp() - c.since))::float8
-    FROM crossfade.tables t LEFT JOIN counted c ON c.table_id = t.id";
-
-async fn read_ledger(client: &Client) -> Result<Ledger, tokio_postgres::Error> {
-    let missing = format!("SELECT {}", Presence::question());
-    match Presence::new(&client.query_one(&missing, &[]).await?.get::<_, Vec<String>>(0)) {
-        Presence::Complete => {}
-        Presence::Absent => return Ok(Ledger::default()),
-        Presence::Damaged(missing) => {
-            let problem = format!("{missing} is gone from PostgreSQL: run `crossfade setup`");
-            return Ok(Ledger { problem: Some(problem), ..Ledger::default() });
-        }
-    }
-    let rows = client.query(LEDGER, &[&STUCK_ATTEMPTS]).await?;
-    let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));
-    Ok(Ledger {
-        oldest_seconds: oldest.fold(0.0, f64::max),
-        problem: None,
-        tables: rows.iter().map(line).collect::<BTreeMap<_, _>>(),
-    })
-}
-
-fn line(row: &Row) -> (String, LedgerLine) {
-    let count = |at: usize| u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
-    let name = TableName::new(row.get(0), row.get(1));
-    let (dirty, last_error) = (row.get(2), row.get(5));
-    (name.to_string(), LedgerLine { dirty, pending: count(3), stuck: count(4), last_error })
 }
 
 /// Says whether MySQL answers, until it is aborted.

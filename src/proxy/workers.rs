@@ -1,5 +1,6 @@
 //! The tasks beside the sessions: what applies, what knows where things stand, what looks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch as channel;
@@ -14,6 +15,7 @@ use crate::control::Ends;
 use crate::control::store::{Sidecar, Store, StoreMetrics};
 use crate::handoff::Jobs;
 use crate::metrics::Metrics;
+use crate::phase::Situation;
 
 use super::{Parts, StartError, heard, watch};
 
@@ -36,13 +38,15 @@ impl Workers {
     ) -> Result<Self, StartError> {
         let limits = &config.limits;
         let primary = Connector::new(config.from.clone())?;
-        let (applier, signals) = apply::start(
+        let apply_metrics = ApplyMetrics::register(metrics.own())?;
+        let notices = jobs.notices();
+        let applier = apply::start(
             primary.clone(),
             config.to.clone(),
             apply_limits(limits),
             parts.situation.subscribe(),
             jobs,
-            ApplyMetrics::register(metrics.own())?,
+            apply_metrics.clone(),
         );
         let ends = Ends { from: primary.clone(), to: config.to.clone(), limits: link(limits) };
         let (store, nudge) = Store::new(
@@ -51,12 +55,14 @@ impl Workers {
             parts.policies.subscribe(),
             parts.situation.clone(),
             limits.poll,
-            sidecar(config),
+            sidecar(config, parts),
             StoreMetrics::register(metrics.own())?,
         );
         let (stop_store, store_stopped) = channel::channel(false);
         let mut others = JoinSet::new();
-        others.spawn(heard::run(primary, signals, nudge));
+        others.spawn(heard::run(primary, notices, nudge));
+        others.spawn(parts.flow.lease.clone().watch());
+        others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
         look(&mut others, config, parts);
         let store = tokio::spawn(store.run(store_stopped));
         Ok(Self { applier, others, store, stop_store })
@@ -73,6 +79,17 @@ impl Workers {
     }
 }
 
+/// Every captured table's series are there before the first failure, which is then a rise.
+async fn start_at_zero(metrics: ApplyMetrics, mut situation: channel::Receiver<Arc<Situation>>) {
+    loop {
+        let catalog = Arc::clone(&situation.borrow_and_update().catalog);
+        metrics.start_at_zero(&catalog);
+        if situation.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Health and ledger, for the admin port.
 fn look(tasks: &mut JoinSet<()>, config: &Config, parts: &Parts) {
     let poll = config.limits.poll;
@@ -82,11 +99,11 @@ fn look(tasks: &mut JoinSet<()>, config: &Config, parts: &Parts) {
     tasks.spawn(watch::secondary(databases, poll, link(&config.limits), health));
 }
 
-fn sidecar(config: &Config) -> Sidecar {
+fn sidecar(config: &Config, parts: &Parts) -> Sidecar {
     Sidecar {
         id: format!("{:016x}", rand::random::<u64>()),
         address: config.listen.address.to_string(),
-        lease: config.limits.lease,
+        lease: parts.flow.lease.clone(),
     }
 }
 

@@ -24,6 +24,9 @@ use crate::wire::{Body, Header, write};
 impl State {
     /// Looks at what the primary has answered.
     pub(super) fn server_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
+        if self.withholds(pipe) {
+            return Ok(());
+        }
         while self.work.is_none() {
             let Some(header) = pipe.next()? else { return Ok(()) };
             let done = match header.tag {
@@ -80,7 +83,7 @@ impl State {
             return Ok(true);
         };
         let capture = Arc::clone(capture);
-        if !capture.returning && self.flow.limits.images_bytes_max < header.size {
+        if !capture.returning && self.limits.images_bytes_max < header.size {
             // Nobody here wants so large a row: neither the client nor the buffer of images.
             pipe.lose(header);
             self.buffer.enter(&[Arc::clone(&capture.table)]);
@@ -166,7 +169,7 @@ impl State {
             Some(Expect::OurQuery | Expect::OurEnd(_)) => return Ok(swallow(pipe, header)),
             Some(Expect::Query(query)) if query.hidden => {
                 query.hidden = false;
-                query.at += 1;
+                query.next(&self.flow.planners.seen, self.now);
                 return Ok(swallow(pipe, header));
             }
             Some(Expect::Query(query)) => {
@@ -174,20 +177,25 @@ impl State {
                 if let Some(Step::Truncate(_)) = step {
                     query.hidden = true;
                 } else {
-                    query.at += 1;
+                    query.next(&self.flow.planners.seen, self.now);
                 }
                 (step, query.started)
             }
             Some(Expect::Execute { prepared, started, .. }) => {
+                if let Some(prepared) = prepared {
+                    self.flow.planners.seen.completed(&prepared.plan, self.now);
+                }
                 let found =
                     (prepared.as_ref().and_then(|prepared| prepared.step().cloned()), *started);
                 self.pending.pop();
                 found
             }
-            _ => (None, std::time::Instant::now()),
+            _ => (None, self.now),
         };
         let step = step.map_or(Step::Other, |step| self.statements.executed(&step).clone());
-        self.flow.metrics.statement(kind(&step), started.elapsed());
+        self.flow.metrics.statement(kind(&step), self.now.saturating_duration_since(started));
+        self.wrote |= kind(&step) == "write";
+        self.ended += 1;
         pipe.pass(header);
         self.completed(step, &tag);
         Ok(true)
@@ -253,6 +261,7 @@ impl State {
             self.pending.fail(&mut self.statements);
         }
         self.copying = false;
+        self.ended += 1;
         self.failed();
         Ok(true)
     }

@@ -9,15 +9,14 @@
 //! Invariant: every message that the server answers leaves an [`Expect`] behind, in the same order.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{BufMut as _, BytesMut};
 
 use crate::names::TableName;
 use crate::plan::{ENCODING, Plan, Step};
-use crate::policy::Mode;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
+use crate::session::refuse::Admit;
 use crate::session::state::{Broken, State, Work};
 use crate::session::statements::{Portal, Prepared, Source};
 use crate::wire::{Body, Header, write};
@@ -76,26 +75,28 @@ impl State {
     }
 
     fn query(&mut self, pipe: &mut Pipe, header: Header) -> bool {
-        let started = Instant::now();
+        let started = self.now;
         let whole = pipe.is_whole(header);
-        if !whole && header.size <= self.statement_bytes_max {
+        if !whole && header.size <= self.limits.statement_bytes_max {
             return false;
         }
         let (plan, sql) = self.plan_body(pipe.body(header), whole);
-        if !self.is_clear(&plan) || !self.gate(&plan, true) {
-            return false;
-        }
+        let refused = match self.admit(&plan) {
+            Admit::Later => return false,
+            Admit::Now if !self.is_clear(&plan) || !self.gate(&plan, true) => return false,
+            Admit::Now => self.refusal(&plan),
+            Admit::Never(denied) => Some(denied),
+        };
         self.speak(pipe);
-        let refused = self.refusal(&plan);
         let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
         let expect = |applied| {
             let plan = Arc::clone(&plan);
             Expect::Query(Box::new(Query { plan, applied, at: 0, hidden: false, started }))
         };
         match (refused, applied) {
-            (Some(message), _) => {
-                pipe.take(header);
-                write::query(&mut pipe.output, &raise("0A000", message));
+            (Some(denied), _) => {
+                pipe.lose(header);
+                write::query(&mut pipe.output, &denied.raise());
                 self.pending.push(Expect::Query(Box::new(Query {
                     plan: Arc::default(),
                     applied: None,
@@ -131,7 +132,7 @@ impl State {
             _ if !whole => (Arc::new(Plan::unread(&self.planner.situation, "too_large")), None),
             _ => {
                 let sql = String::from_utf8_lossy(&body[..end]);
-                let plan = self.planner.plan(&sql, &self.path, &mut self.scratch);
+                let plan = self.planner.plan_unlisted(&sql, &self.path, &mut self.scratch);
                 (Arc::new(plan.given_up(ENCODING)), None)
             }
         }
@@ -154,7 +155,7 @@ impl State {
     fn parse(&mut self, pipe: &mut Pipe, header: Header) -> bool {
         let whole = pipe.is_whole(header);
         let body = pipe.body(header);
-        if !whole && (header.size <= self.statement_bytes_max || body.len() < LOOK_BYTES) {
+        if !whole && (header.size <= self.limits.statement_bytes_max || body.len() < LOOK_BYTES) {
             return false;
         }
         let mut parts = Body::new(body);
@@ -168,7 +169,7 @@ impl State {
         let previous = self.statements.put(&name, Arc::clone(&prepared));
         let out = match (&refused, &prepared.applied) {
             (None, None) => None,
-            (Some(message), _) => Some(raise("0A000", message)),
+            (Some(denied), _) => Some(denied.raise()),
             (None, Some(applied)) => Some(applied.text.clone()),
         };
         debug_assert!(sql.is_some() || prepared.applied.is_none());
@@ -216,7 +217,7 @@ impl State {
             return self.pass(pipe, header, Expect::Bind);
         };
         if !whole {
-            if header.size <= self.statement_bytes_max {
+            if header.size <= self.limits.statement_bytes_max {
                 return false;
             }
             // Too large to be held until its last bytes, where our formats belong: it goes by the
@@ -281,7 +282,7 @@ impl State {
         if !pipe.is_whole(header) {
             return false;
         }
-        let started = Instant::now();
+        let started = self.now;
         let name: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
         let portal = self.statements.portal(&name).cloned();
         let Some(Portal { prepared, binary }) = portal else {
@@ -291,6 +292,14 @@ impl State {
                 Expect::Execute { prepared: None, binary: false, started },
             );
         };
+        match self.admit(&prepared.plan) {
+            Admit::Later => return false,
+            Admit::Never(denied) => {
+                self.deny_execute(pipe, header, &denied);
+                return true;
+            }
+            Admit::Now => {}
+        }
         if !self.is_clear(&prepared.plan) || !self.gate(&prepared.plan, false) {
             return false;
         }
@@ -403,36 +412,12 @@ impl State {
     fn early(&self) -> Plan {
         Plan::unread(&self.planner.situation, "prepared_before_setup")
     }
-
-    /// Why the plan is refused: `strict` needs to see the commit coming.
-    fn refusal(&self, plan: &Plan) -> Option<&'static str> {
-        let strict = |step: &Step| match step {
-            Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
-            _ => false,
-        };
-        let ends = |step: &Step| matches!(step, Step::Commit | Step::Transaction);
-        let any = |test: &dyn Fn(&Step) -> bool| {
-            plan.statements.iter().any(|planned| test(&planned.step))
-        };
-        (1 < plan.statements.len() && any(&strict) && any(&ends)).then_some(
-            "a query string that ends its own transaction cannot write tables in mode strict",
-        )
-    }
 }
 
 /// What follows the query string in Parse.
 fn types(rest: &[u8]) -> &[u8] {
     let end = rest.iter().position(|byte| *byte == 0).map_or(rest.len(), |end| end + 1);
     &rest[end..]
-}
-
-/// A statement that makes the server itself raise an error, so that the transaction's state is the
-/// one the client expects after an error.
-fn raise(code: &str, message: &str) -> String {
-    format!(
-        "DO $crossfade$ BEGIN RAISE EXCEPTION '{}' USING ERRCODE = '{code}'; END $crossfade$",
-        message.replace('%', "%%").replace('\'', "''")
-    )
 }
 
 /// Writes a Bind with the result formats that our columns need; returns whether ours are binary.

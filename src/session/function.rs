@@ -7,11 +7,12 @@
 //! Invariant: a function that did not come with PostgreSQL may write any table, so none is called
 //! this way without a mark. PostgreSQL's own write none of the application's tables.
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::session::pending::Expect;
 use crate::session::pipe::Pipe;
+use crate::session::refuse::Admit;
 use crate::session::state::State;
-use crate::wire::{Body, Header};
+use crate::wire::{Body, Header, write};
 
 /// The number of the first function that did not come with the server.
 const FUNCTION_FIRST: u32 = 16_384;
@@ -21,6 +22,16 @@ impl State {
         let number = Body::new(pipe.body(header)).take(4).and_then(|bytes| bytes.try_into().ok());
         if number.is_none() && !pipe.is_whole(header) {
             return false;
+        }
+        match self.admit(&Plan::of(Step::Other)) {
+            Admit::Now => {}
+            Admit::Later => return false,
+            Admit::Never(denied) => {
+                pipe.lose(header);
+                write::query(&mut pipe.output, &denied.raise());
+                self.pending.push(Expect::Function { flagged: None });
+                return true;
+            }
         }
         let mut flagged = None;
         if FUNCTION_FIRST <= number.map_or(0, u32::from_be_bytes) {

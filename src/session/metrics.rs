@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::names::TableName;
+use crate::policy::Mode;
 
 /// Upper bounds in seconds, from 50 µs up.
 const BUCKETS: &[f64] =
@@ -22,6 +23,9 @@ pub struct SessionMetrics {
     uncaptured: IntCounterVec,
     timeouts: IntCounter,
     overhead: Histogram,
+    blocking: Histogram,
+    strict: Histogram,
+    unconfirmed: IntCounterVec,
 }
 
 #[derive(Clone, Debug)]
@@ -41,54 +45,60 @@ impl Drop for Seat {
 }
 
 impl SessionMetrics {
-    /// Starts every kind of statement at zero.
+    /// Starts what has a closed set of labels at zero.
     ///
     /// # Errors
     /// Where a name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let connections = IntGauge::new("sessions", "Clients that are logged in.")?;
-        let counts = IntCounterVec::new(
-            Opts::new("statements_total", "Statements that the primary completed."),
-            &["kind"],
-        )?;
-        let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "statement_duration_seconds",
-                "From a statement's arrival to its completion on the primary.",
-            )
-            .buckets(BUCKETS.to_vec()),
-            &["kind"],
-        )?;
-        let uncaptured = IntCounterVec::new(
-            Opts::new(
-                "uncaptured_writes_total",
-                "Statements that wrote, or may have written, a table without being carried over.",
-            ),
-            &["table", "reason"],
-        )?;
+        let connections = IntGauge::new("client_connections", "Clients that are logged in.")?;
+        registry.register(Box::new(connections.clone()))?;
         let timeouts = IntCounter::new(
             "blocking_timeouts_total",
             "Clients answered before the secondary had their write.",
         )?;
-        let overhead = Histogram::with_opts(
-            HistogramOpts::new(
-                "proxy_overhead_seconds",
-                "Time that a committed write waited for the secondary before the client was answered.",
-            )
-            .buckets(BUCKETS.to_vec()),
-        )?;
-        registry.register(Box::new(connections.clone()))?;
-        registry.register(Box::new(counts.clone()))?;
-        registry.register(Box::new(durations.clone()))?;
-        registry.register(Box::new(uncaptured.clone()))?;
         registry.register(Box::new(timeouts.clone()))?;
+        let overhead = Histogram::with_opts(
+            HistogramOpts::new("proxy_overhead_seconds", OVERHEAD).buckets(BUCKETS.to_vec()),
+        )?;
         registry.register(Box::new(overhead.clone()))?;
+        let counts = counters(
+            registry,
+            ("statements_total", "Statements that the primary completed."),
+            &["kind"],
+        )?;
+        let durations = histograms(
+            registry,
+            (
+                "statement_duration_seconds",
+                "From a statement's arrival to its completion on the primary.",
+            ),
+            "kind",
+        )?;
         let kind = |name: &str| Kind {
             count: counts.with_label_values(&[name]),
             duration: durations.with_label_values(&[name]),
         };
-        let (read, write, other) = (kind("read"), kind("write"), kind("other"));
-        Ok(Self { connections, read, write, other, uncaptured, timeouts, overhead })
+        let waits = histograms(
+            registry,
+            (
+                "secondary_wait_seconds",
+                "Time that a write waited for the secondary before the client was answered.",
+            ),
+            "mode",
+        )?;
+        let wait = |mode: Mode| waits.with_label_values(&[mode.as_str()]);
+        Ok(Self {
+            connections,
+            read: kind("read"),
+            write: kind("write"),
+            other: kind("other"),
+            uncaptured: uncaptured(registry)?,
+            timeouts,
+            overhead,
+            blocking: wait(Mode::Blocking),
+            strict: wait(Mode::Strict),
+            unconfirmed: unconfirmed(registry)?,
+        })
     }
 
     pub(super) fn enter(&self) -> Seat {
@@ -106,8 +116,16 @@ impl SessionMetrics {
         kind.duration.observe(duration.as_secs_f64());
     }
 
-    pub(super) fn waited(&self, duration: Duration) {
-        self.overhead.observe(duration.as_secs_f64());
+    /// A write of this mode has waited for the secondary.
+    pub(super) fn waited(&self, mode: Mode, duration: Duration) {
+        let wait = if mode == Mode::Strict { &self.strict } else { &self.blocking };
+        wait.observe(duration.as_secs_f64());
+    }
+
+    /// What was added to this many statements together.
+    pub(super) fn added(&self, statements: u32, duration: Duration) {
+        let each = duration.as_secs_f64() / f64::from(statements);
+        (0..statements).for_each(|_| self.overhead.observe(each));
     }
 
     /// Counts under each table, or under `unknown` where none could be named.
@@ -120,7 +138,50 @@ impl SessionMetrics {
         }
     }
 
+    pub(super) fn unconfirmed(&self, what: &str) {
+        self.unconfirmed.with_label_values(&[what]).inc();
+    }
+
     pub(super) fn timed_out(&self) {
         self.timeouts.inc();
     }
+}
+
+const OVERHEAD: &str = "What Crossfade added to a statement that ended: from the moment a session woke \
+     up for bytes of either side until it had passed on all that it made of them, there and back, and \
+     every wait of its own (secondary, dirty marks, lease). What came in one batch is shared equally.";
+
+fn uncaptured(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help = "Statements that wrote, or may have written, a table without being carried over.";
+    counters(registry, ("uncaptured_writes_total", help), &["table", "reason"])
+}
+
+fn unconfirmed(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let help = "Statements, transactions and answers refused because limits.lease had run out.";
+    let refusals = counters(registry, ("lease_refusals_total", help), &["what"])?;
+    for what in ["statement", "transaction", "answer"] {
+        refusals.with_label_values(&[what]);
+    }
+    Ok(refusals)
+}
+
+fn counters(
+    registry: &Registry,
+    (name, help): (&str, &str),
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn histograms(
+    registry: &Registry,
+    (name, help): (&str, &str),
+    label: &str,
+) -> prometheus::Result<HistogramVec> {
+    let opts = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+    let histograms = HistogramVec::new(opts, &[label])?;
+    registry.register(Box::new(histograms.clone()))?;
+    Ok(histograms)
 }

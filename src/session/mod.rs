@@ -19,6 +19,7 @@ mod packet;
 mod peer;
 mod pending;
 mod pipe;
+mod refuse;
 mod scram;
 mod serve;
 mod settle;

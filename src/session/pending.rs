@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::plan::seen::Seen;
 use crate::plan::{Applied, Plan};
 use crate::session::statements::{Prepared, Statements};
 
@@ -74,6 +75,16 @@ pub(super) struct Query {
     /// The next CommandComplete is that of a statement of ours.
     pub(super) hidden: bool,
     pub(super) started: Instant,
+}
+
+impl Query {
+    /// One of its statements is completed.
+    pub(super) fn next(&mut self, seen: &Seen, now: Instant) {
+        self.at += 1;
+        if self.at == self.plan.statements.len() {
+            seen.completed(&self.plan, now);
+        }
+    }
 }
 
 #[derive(Debug, Default)]

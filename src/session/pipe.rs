@@ -53,6 +53,19 @@ impl Pipe {
         self.output.len() + self.scanned
     }
 
+    /// True where something has come that was not looked at.
+    pub(super) fn has_more(&self) -> bool {
+        self.scanned < self.input.len()
+    }
+
+    /// Drops what was not looked at. False where it is the rest of a message whose start may have
+    /// left: then nothing can follow it.
+    pub(super) fn cut(&mut self) -> bool {
+        self.settle();
+        self.input.clear();
+        self.skip == 0
+    }
+
     pub(super) fn is_full(&self) -> bool {
         BACKLOG_MAX < self.backlog()
     }

@@ -11,6 +11,7 @@
 //! answer waits in the buffer.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,18 +23,23 @@ use tracing::{debug, warn};
 use crate::backend::stream::Stream;
 use crate::capture::Handed;
 use crate::change::Transaction;
-use crate::handoff::{Failure, Handoff, Job, StrictJob};
+use crate::handoff::{Failure, Handoff};
+use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::Situation;
 use crate::plan::cache::Planner;
+use crate::plan::seen::Seen;
 use crate::policy::Mode;
 use crate::session::login::Established;
 use crate::session::metrics::SessionMetrics;
 use crate::session::pending::Refusal;
 use crate::session::pipe::Pipe;
-use crate::session::state::{Broken, Held, State, Then, Work};
+use crate::session::refuse;
+use crate::session::state::{Awaits, Broken, Held, State, Then, Wait, Work};
 use crate::wire::write;
 
+/// How long a client may take to read why its session ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a statement waits for its tables to be marked dirty.
 const MARK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,8 +48,21 @@ const MARK_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Flow {
     pub planners: Planners,
     pub handoff: Handoff,
+    pub lease: Lease,
     pub metrics: SessionMetrics,
-    pub limits: FlowLimits,
+    /// For sessions that begin; a reload may change them.
+    pub limits: RwLock<FlowLimits>,
+}
+
+impl Flow {
+    fn limits(&self) -> FlowLimits {
+        *self.limits.read().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// Takes changed limits.
+    pub fn set_limits(&self, limits: FlowLimits) {
+        *self.limits.write().unwrap_or_else(|poison| poison.into_inner()) = limits;
+    }
 }
 
 /// Bounds of one session.
@@ -54,11 +73,14 @@ pub struct FlowLimits {
     pub statement_bytes_max: usize,
     /// Images of one transaction kept in memory, in bytes; past it the outbox serves alone.
     pub images_bytes_max: usize,
+    /// Longest pause of a statement or an answer while the lease does not hold.
+    pub hold: Duration,
 }
 
 impl Default for FlowLimits {
     fn default() -> Self {
-        Self { statement_bytes_max: 16 << 20, images_bytes_max: 16 << 20 }
+        let hold = Duration::from_secs(30);
+        Self { statement_bytes_max: 16 << 20, images_bytes_max: 16 << 20, hold }
     }
 }
 
@@ -67,15 +89,33 @@ impl Default for FlowLimits {
 pub struct Planners {
     situation: watch::Receiver<Arc<Situation>>,
     current: RwLock<Arc<Planner>>,
-    plans_max: usize,
+    plans_max: AtomicUsize,
+    /// Outlives the situations.
+    pub(super) seen: Arc<Seen>,
 }
 
 impl Planners {
     #[must_use]
-    pub fn new(situation: watch::Receiver<Arc<Situation>>, plans_max: usize) -> Self {
+    pub fn new(
+        situation: watch::Receiver<Arc<Situation>>,
+        plans_max: usize,
+        seen: Arc<Seen>,
+    ) -> Self {
         let now = Arc::clone(&situation.borrow());
-        let current = RwLock::new(Arc::new(Planner::new(now, plans_max)));
-        Self { situation, current, plans_max }
+        let planner = Planner::new(now, plans_max).listing(Arc::clone(&seen));
+        let (current, plans_max) = (RwLock::new(Arc::new(planner)), AtomicUsize::new(plans_max));
+        Self { situation, current, plans_max, seen }
+    }
+
+    /// Takes a changed `limits.plans`, from the next situation on.
+    pub fn set_plans_max(&self, plans_max: usize) {
+        self.plans_max.store(plans_max, Ordering::Relaxed);
+    }
+
+    /// The statements of all sessions.
+    #[must_use]
+    pub fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen)
     }
 
     fn current(&self) -> Arc<Planner> {
@@ -88,7 +128,9 @@ impl Planners {
         }
         let mut current = self.current.write().unwrap_or_else(|poison| poison.into_inner());
         if !Arc::ptr_eq(&current.situation, &now) {
-            *current = Arc::new(Planner::new(now, self.plans_max));
+            let plans_max = self.plans_max.load(Ordering::Relaxed);
+            let planner = Planner::new(now, plans_max).listing(Arc::clone(&self.seen));
+            *current = Arc::new(planner);
         }
         Arc::clone(&current)
     }
@@ -123,9 +165,10 @@ pub(super) async fn serve(
     shutdown: watch::Receiver<bool>,
 ) {
     let _seat = flow.metrics.enter();
-    let planner = flow.planners.current();
+    let (planner, limits) = (flow.planners.current(), flow.limits());
     let state = State::new(
         flow,
+        limits,
         planner,
         &established.user,
         &established.parameters,
@@ -189,7 +232,11 @@ impl Session {
                 }
             };
             match self.violation(pause).await? {
-                Pause::Work(work) => self.work(work).await,
+                Pause::Work(work) => {
+                    self.work(work, &shutdown).await?;
+                    // The answer that waited for it leaves at the next turn.
+                    self.state.spent += self.state.now.elapsed();
+                }
                 Pause::End => return Ok(()),
             }
         }
@@ -206,6 +253,15 @@ impl Session {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pause, Broken>> {
+        self.state.now = std::time::Instant::now();
+        let polled = self.poll_sides(cx);
+        if !matches!(polled, Poll::Ready(Ok(Pause::Work(_)))) {
+            self.state.rested();
+        }
+        polled
+    }
+
+    fn poll_sides(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pause, Broken>> {
         loop {
             self.state.server_messages(&mut self.to_client)?;
             self.state.client_messages(&mut self.to_server)?;
@@ -273,26 +329,58 @@ impl Session {
         drop(self.to_client.poll_drain(&mut context, &mut self.client));
     }
 
-    async fn work(&mut self, work: Work) {
+    async fn work(&mut self, work: Work, shutdown: &watch::Receiver<bool>) -> Result<(), Broken> {
         match work {
             Work::Dirty(flagged) => {
                 self.mark(flagged).await;
                 self.state.cleared = true;
             }
-            Work::Wait(waits, bound) => {
+            Work::Wait(Wait { settled, bound, mode, before }) => {
                 let all = async {
-                    for wait in waits {
+                    for wait in settled {
                         drop(wait.await);
                     }
                 };
                 let started = Instant::now();
-                let settled = timeout(bound, all).await;
-                self.state.flow.metrics.waited(started.elapsed());
-                if settled.is_err() {
+                let in_time = timeout(bound, all).await;
+                self.state.flow.metrics.waited(mode, before + started.elapsed());
+                if in_time.is_err() {
                     self.state.flow.metrics.timed_out();
                 }
             }
             Work::Prepare(handed, then) => Box::pin(self.prepare(handed, then)).await,
+            Work::Confirm(awaits) => Box::pin(self.confirm(awaits, shutdown.clone())).await?,
+        }
+        Ok(())
+    }
+
+    /// Waits for the lease. In vain, a statement is refused, and an answer ends the session.
+    async fn confirm(
+        &mut self,
+        awaits: Awaits,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), Broken> {
+        let flow = Arc::clone(&self.state.flow);
+        let held = tokio::select! {
+            held = timeout(self.state.limits.hold, flow.lease.held()) => held.is_ok(),
+            _ = shutdown.wait_for(|ends| *ends) => false,
+        };
+        match (held, awaits) {
+            (true, _) => Ok(()),
+            (false, Awaits::Statement) => {
+                self.state.denied = true;
+                Ok(())
+            }
+            (false, Awaits::Answer) => {
+                flow.metrics.unconfirmed("answer");
+                if self.to_client.cut() {
+                    refuse::farewell(&mut self.to_client.output);
+                    let said = poll_fn(|cx| self.to_client.poll_drain(cx, &mut self.client));
+                    // A client that does not take it learns from the closed connection.
+                    drop(timeout(FAREWELL, said).await);
+                }
+                Err(Broken::Unconfirmed)
+            }
         }
     }
 
@@ -302,7 +390,7 @@ impl Session {
                 continue;
             }
             let (done, marked) = oneshot::channel();
-            self.state.flow.handoff.send(Job::Dirty { tables, reason, done });
+            self.state.flow.handoff.notices().dirty(tables, reason, Some(done));
             if !matches!(timeout(MARK_TIMEOUT, marked).await, Ok(Ok(()))) {
                 warn!(reason, "tables could not be marked dirty yet, will be as soon as possible");
             }
@@ -341,18 +429,21 @@ impl Session {
 
     async fn hold(&mut self, transaction: Transaction) -> Result<Held, Failure> {
         debug_assert_eq!(transaction.mode, Mode::Strict);
-        let bound = transaction.timeout;
+        let (bound, started) = (transaction.timeout, Instant::now());
         let (prepared, ready) = oneshot::channel();
         let (decision, decided) = oneshot::channel();
         let (settled, done) = oneshot::channel();
-        let job = StrictJob { transaction, prepared, decision: decided, done: settled };
-        self.state.flow.handoff.send(Job::Strict(job));
-        match timeout(bound, ready).await {
-            Ok(Ok(Ok(()))) => Ok(Held { decision, done, timeout: bound }),
-            Ok(Ok(Err(failure))) => Err(failure),
-            Ok(Err(_)) => Err(late("secondary is not available")),
-            Err(_) => Err(late("secondary did not answer in time")),
-        }
+        self.state.flow.handoff.strict(transaction, prepared, decided, settled)?;
+        let ready = timeout(bound, ready).await;
+        let waited = started.elapsed();
+        let failure = match ready {
+            Ok(Ok(Ok(()))) => return Ok(Held { decision, done, timeout: bound, waited }),
+            Ok(Ok(Err(failure))) => failure,
+            Ok(Err(_)) => late("secondary is not available"),
+            Err(_) => late("secondary did not answer in time"),
+        };
+        self.state.flow.metrics.waited(Mode::Strict, waited);
+        Err(failure)
     }
 }
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::capture::Handed;
-use crate::handoff::{Decision, Job, Settled};
+use crate::handoff::{Decision, Settled};
 use crate::plan::{Plan, Step};
 use crate::policy::Mode;
-use crate::session::state::{State, Work};
+use crate::session::state::{State, Wait, Work};
 use crate::session::statements::Prepared;
 
 impl State {
@@ -82,12 +82,13 @@ impl State {
         self.block = status != b'I';
         self.flushed = false;
         if status == b'I' {
+            self.wrote = false;
             self.ended_strict();
             self.committed();
             self.statements.close_portals();
             self.path_moved = false;
             if std::mem::take(&mut self.ddl) {
-                self.flow.handoff.send(Job::Reload);
+                self.flow.handoff.notices().reload();
             }
         }
         self.follow();
@@ -120,14 +121,24 @@ impl State {
             // The secondary holds it: a closed channel there leaves it to the outbox.
             let _ = held.decision.send(Decision::Commit);
             if handed.drain.is_some() {
-                self.flow.handoff.send(Job::Drain { done: None });
+                self.flow.handoff.drain(None);
             }
-            self.work = Some(Work::Wait(vec![held.done], held.timeout));
+            self.work = Some(Work::Wait(Wait {
+                settled: vec![held.done],
+                bound: held.timeout,
+                mode: Mode::Strict,
+                before: held.waited,
+            }));
             return;
         }
         let (waits, timeout) = self.hand_over(handed);
         if !waits.is_empty() {
-            self.work = Some(Work::Wait(waits, timeout));
+            self.work = Some(Work::Wait(Wait {
+                settled: waits,
+                bound: timeout,
+                mode: Mode::Blocking,
+                before: Duration::ZERO,
+            }));
         }
     }
 
@@ -149,13 +160,11 @@ impl State {
         }
         if let Some((mode, bound)) = handed.drain {
             let done = wait(mode, bound);
-            self.flow.handoff.send(Job::Drain { done });
+            self.flow.handoff.drain(done);
         }
         if !handed.astray.is_empty() {
             self.flow.metrics.uncaptured(&handed.astray, "other_table");
-            let (done, _) = oneshot::channel();
-            let tables = handed.astray;
-            self.flow.handoff.send(Job::Dirty { tables, reason: "other_table", done });
+            self.flow.handoff.notices().dirty(handed.astray, "other_table", None);
         }
         (waits, timeout)
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -15,8 +15,9 @@ use crate::handoff::{Decision, Settled};
 use crate::names::TableName;
 use crate::plan::SearchPath;
 use crate::plan::cache::{PathKey, Planner};
+use crate::policy::Mode;
 use crate::session::pending::{Pending, Refusal};
-use crate::session::serve::Flow;
+use crate::session::serve::{Flow, FlowLimits};
 use crate::session::statements::Statements;
 use crate::session::strict::Say;
 use crate::wire::BadLength;
@@ -34,6 +35,9 @@ pub(super) enum Broken {
     /// The primary's answers are not those that were expected.
     #[error("protocol violation: unexpected answer {0:?}")]
     Unexpected(char),
+    /// What the primary has answered could not be passed on: the lease has run out.
+    #[error("the epoch could not be confirmed")]
+    Unconfirmed,
 }
 
 impl From<BadLength> for Broken {
@@ -47,10 +51,32 @@ impl From<BadLength> for Broken {
 pub(super) enum Work {
     /// Mark these tables dirty before the statement goes on.
     Dirty(Vec<(Vec<TableName>, &'static str)>),
-    /// The primary has committed; the client is answered when the secondary has it, or after this.
-    Wait(Vec<oneshot::Receiver<Settled>>, Duration),
+    /// The primary has committed; the client is answered when the secondary has it.
+    Wait(Wait),
     /// The primary is about to commit; the secondary has to hold it first.
     Prepare(Handed, Then),
+    /// The lease has run out: this waits until it holds again.
+    Confirm(Awaits),
+}
+
+/// The secondary's answers to what a transaction has written.
+#[derive(Debug)]
+pub(super) struct Wait {
+    pub(super) settled: Vec<oneshot::Receiver<Settled>>,
+    /// The client is answered after this in any case.
+    pub(super) bound: Duration,
+    pub(super) mode: Mode,
+    /// What was waited for already, before the primary committed.
+    pub(super) before: Duration,
+}
+
+/// What the lease is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The message at hand, which begins a statement.
+    Statement,
+    /// What the primary has answered to a read.
+    Answer,
 }
 
 /// What follows once the secondary holds a strict transaction.
@@ -68,6 +94,8 @@ pub(super) struct Held {
     pub(super) decision: oneshot::Sender<Decision>,
     pub(super) done: oneshot::Receiver<Settled>,
     pub(super) timeout: Duration,
+    /// How long it took to hold it.
+    pub(super) waited: Duration,
 }
 
 /// How the session writes and reads texts, as the server reports it.
@@ -97,6 +125,16 @@ pub(super) struct State {
     pub(super) statements: Statements,
     pub(super) buffer: Buffer,
     pub(super) work: Option<Work>,
+    /// When the driver last woke up: what is looked at now has come since the time before.
+    pub(super) now: Instant,
+    /// What the statements since the last measure have cost on our side.
+    pub(super) spent: Duration,
+    /// How many of them are completed.
+    pub(super) ended: u32,
+    /// The lease was waited for in vain: the message at hand is refused.
+    pub(super) denied: bool,
+    /// The transaction under way has written.
+    pub(super) wrote: bool,
     /// The tables of the message at hand are marked.
     pub(super) cleared: bool,
     /// The secondary holds the transaction that the message at hand commits.
@@ -126,7 +164,8 @@ pub(super) struct State {
     pub(super) temporary: HashSet<String>,
     /// How texts are written.
     pub(super) text: TextForm,
-    pub(super) statement_bytes_max: usize,
+    /// As of the session's start.
+    pub(super) limits: FlowLimits,
     pub(super) scratch: Vec<u8>,
 }
 
@@ -134,13 +173,13 @@ impl State {
     /// `parameters` are those of the startup message, `reported` the server's.
     pub(super) fn new(
         flow: Arc<Flow>,
+        limits: FlowLimits,
         planner: Arc<Planner>,
         user: &str,
         parameters: &BTreeMap<String, String>,
         reported: &BTreeMap<String, String>,
     ) -> Self {
         let path = first_path(&planner, user, parameters);
-        let limits = flow.limits;
         let mut state = Self {
             planner,
             path: path.clone(),
@@ -149,6 +188,11 @@ impl State {
             statements: Statements::default(),
             buffer: Buffer::new(limits.images_bytes_max),
             work: None,
+            now: Instant::now(),
+            spent: Duration::ZERO,
+            ended: 0,
+            denied: false,
+            wrote: false,
             cleared: false,
             passed: false,
             held: None,
@@ -164,7 +208,7 @@ impl State {
             path_moved: false,
             temporary: HashSet::new(),
             text: TextForm { plain_strings: true, utf8: true },
-            statement_bytes_max: limits.statement_bytes_max,
+            limits,
             scratch: Vec::new(),
             flow,
         };
@@ -188,6 +232,15 @@ impl State {
     pub(super) fn follow(&mut self) {
         if let Some(planner) = self.flow.planners.newer(&self.planner) {
             self.planner = planner;
+        }
+    }
+
+    /// Adds what the driver has spent since it woke up, and measures what is completed.
+    pub(super) fn rested(&mut self) {
+        self.spent += self.now.elapsed();
+        if 0 < self.ended {
+            let ended = std::mem::take(&mut self.ended);
+            self.flow.metrics.added(ended, std::mem::take(&mut self.spent));
         }
     }
 

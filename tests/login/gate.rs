@@ -354,10 +354,11 @@ fn flow() -> Arc<Flow> {
     let (_, situation) =
         watch::channel(Arc::new(Situation { server: 15, ..Situation::transparent() }));
     Arc::new(Flow {
-        planners: Planners::new(situation, 64),
+        planners: Planners::new(situation, 64, crate::support::inside::statements()),
         handoff: handoff::channel(1 << 20).0,
+        lease: crate::support::inside::confirmed(),
         metrics: SessionMetrics::register(&Registry::new()).unwrap(),
-        limits: FlowLimits::default(),
+        limits: FlowLimits::default().into(),
     })
 }
 

@@ -18,9 +18,11 @@ use crossfade::catalog::naming::Naming;
 use crossfade::change::Transaction;
 use crossfade::demo::servers::{PASSWORD, Product};
 use crossfade::handoff::{self, Decision, Failure, Job, Settled};
+use crossfade::lease::{Lease, LeaseMetrics};
 use crossfade::listener::{Address, Listener, ListenerMetrics};
 use crossfade::names::TableName;
 use crossfade::phase::{Phase, Situation};
+use crossfade::plan::seen;
 use crossfade::policy::{CaptureChoice, Mode, Pattern, Policies, Policy};
 use crossfade::session::{
     CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
@@ -131,10 +133,11 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
     let (handoff, jobs) = handoff::channel(64 << 20);
     let (situation, published) = watch::channel(situation);
     let flow = Flow {
-        planners: Planners::new(published, 1_000),
+        planners: Planners::new(published, 1_000, statements()),
         handoff,
+        lease: confirmed(),
         metrics: SessionMetrics::register(&registry).unwrap(),
-        limits: FlowLimits::default(),
+        limits: FlowLimits::default().into(),
     };
     let login = LoginConfig {
         tls: None,
@@ -171,12 +174,46 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
     Inside { port, url, seen, situation, registry, policies, refuse, _shutdown: shutdown }
 }
 
+/// An empty list of statements.
+pub fn statements() -> Arc<seen::Seen> {
+    let metrics = seen::SeenMetrics::register(&Registry::new()).unwrap();
+    Arc::new(seen::Seen::new(1_000, std::time::Instant::now(), metrics))
+}
+
+/// A lease that no test outlives.
+pub fn confirmed() -> Lease {
+    let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
+    let lease = Lease::new(Duration::from_secs(86_400), metrics);
+    lease.confirm(std::time::Instant::now());
+    lease
+}
+
 async fn observe(
     mut jobs: handoff::Jobs,
     send: mpsc::UnboundedSender<Seen>,
     refuse: Arc<std::sync::Mutex<Option<Failure>>>,
 ) {
-    while let Some(job) = jobs.receiver.recv().await {
+    let notices = jobs.notices();
+    loop {
+        // In the order in which one session speaks: it hands over before it notices.
+        let job = tokio::select! {
+            biased;
+            job = jobs.recv() => job,
+            gathered = notices.next() => {
+                let dirty = gathered.by_reason().into_iter();
+                let mut all: Vec<_> =
+                    dirty.map(|(reason, tables)| Seen::Dirty(tables, reason)).collect();
+                all.extend(gathered.reload.then_some(Seen::Reload));
+                for done in gathered.waiting {
+                    let _ = done.send(());
+                }
+                if all.into_iter().any(|seen| send.send(seen).is_err()) {
+                    return;
+                }
+                continue;
+            }
+        };
+        let Some(job) = job else { return };
         let seen = match job {
             Job::Apply { transaction, bytes, done } => {
                 jobs.release(bytes);
@@ -191,15 +228,12 @@ async fn observe(
                 let _ = strict.done.send(Settled::Applied);
                 Seen::Strict(strict.transaction, decision)
             }
-            Job::Drain { done } => {
-                done.map(|done| done.send(Settled::Applied));
+            Job::Drain { waiting } => {
+                for done in waiting {
+                    let _ = done.send(Settled::Applied);
+                }
                 Seen::Drain
             }
-            Job::Dirty { tables, reason, done } => {
-                let _ = done.send(());
-                Seen::Dirty(tables, reason)
-            }
-            Job::Reload => Seen::Reload,
         };
         if send.send(seen).is_err() {
             return;

@@ -116,7 +116,9 @@ CREATE TABLE IF NOT EXISTS crossfade.sidecars (
     id          text PRIMARY KEY,
     address     text NOT NULL,
     epoch       bigint NOT NULL,
+    version     text NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    lease_ms    bigint NOT NULL,
     lease_until timestamptz NOT NULL
 );
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a look changes nothing, and costs two statements that were prepared once a connection.
 
+use std::time::Instant;
+
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::backend::postgres::control::Presence;
@@ -15,6 +17,8 @@ pub(super) struct Seen {
     /// Major version of the server.
     pub(super) server: u32,
     pub(super) state: State,
+    /// Before the first question was sent.
+    pub(super) asked: Instant,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +111,7 @@ impl Looker {
     }
 
     pub(super) async fn look(&mut self, client: &Client) -> Result<Seen, Error> {
+        let asked = Instant::now();
         let row = client.query_one(&self.present, &[]).await?;
         let presence = Presence::new(&row.get::<_, Vec<String>>(0));
         let server = u32::try_from(row.get::<_, i32>(2)).unwrap_or(0);
@@ -119,7 +124,7 @@ impl Looker {
             Presence::Damaged(missing) => State::Damaged(missing),
             Presence::Complete => State::SetUp(self.state(client).await?),
         };
-        Ok(Seen { digest: introspect::digest(client).await?, server, state })
+        Ok(Seen { digest: introspect::digest(client).await?, server, state, asked })
     }
 
     async fn state(&mut self, client: &Client) -> Result<SetUp, Error> {

@@ -6,16 +6,18 @@
 //!                                                          └─[`drift`]─▶ dirty marks
 //! ```
 //!
-//! A look that fails leaves the last situation standing: sessions go on with it, and the guard on the
-//! primary refuses what it must.
+//! A look that fails leaves the last situation standing: sessions go on with it, the guard on the
+//! primary refuses what it must, and once the lease has run out nobody is answered.
 //!
 //! Invariant: a catalogue is published only if the schema's digest was the same before and after it
-//! was read; a table is marked dirty before the catalogue that made it so is published.
+//! was read; a table is marked dirty before the catalogue that made it so is published; the lease is
+//! confirmed only by a look that found the published phase and epoch, and from before that look.
 
 mod drift;
 mod epoch;
 mod look;
 mod metrics;
+mod sidecar;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
+use tokio_postgres::Client;
 use tracing::{error, info, warn};
 
 use crate::backend::mysql::WriteError;
@@ -37,11 +40,14 @@ use crate::policy::Policies;
 
 use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
+pub use sidecar::Sidecar;
 
 /// Readings of a catalogue in a row that DDL may spoil before we wait for the next look.
 const READINGS_MAX: u32 = 5;
 /// Longest time for one look, readings included.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longest time for the last statement of all.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Between two attempts to tell the secondary the epoch.
 const SECONDARY_AGAIN: Duration = Duration::from_secs(5);
 
@@ -54,17 +60,6 @@ impl Nudge {
     pub fn look_now(&self) {
         let _full = self.0.try_send(());
     }
-}
-
-/// Who this sidecar is, in `crossfade.sidecars`.
-#[derive(Clone, Debug)]
-pub struct Sidecar {
-    /// Chosen at random at each start.
-    pub id: String,
-    /// Where clients reach it.
-    pub address: String,
-    /// How long others count it as there without hearing of it.
-    pub lease: Duration,
 }
 
 /// The task that knows where things stand.
@@ -119,12 +114,11 @@ enum LookError {
 }
 
 impl LookError {
-    fn report(&self) {
-        let chain = chain(self);
+    fn report(&self, error: &str) {
         match self {
             // Writes fail until a person acts.
-            Self::Damaged(_) => error!(error = chain, "captured writes fail"),
-            _ => warn!(error = chain, "state not read, the last one stands"),
+            Self::Damaged(_) => error!(error, "captured writes fail"),
+            _ => warn!(error, "state not read, the last one stands"),
         }
     }
 }
@@ -173,11 +167,13 @@ impl Store {
                     self.link.settled();
                     failed = false;
                 }
-                Err(error) => {
+                Err(failure) => {
+                    let error = told(&failure);
                     // Once per outage; `/health/readiness` shows the rest of it.
                     if !failed {
-                        error.report();
+                        failure.report(&error);
                     }
+                    self.sidecar.lease.doubted(error);
                     failed = true;
                 }
             }
@@ -186,6 +182,20 @@ impl Store {
                 _ = stop.changed() => {}
             }
         }
+        self.leave().await;
+    }
+
+    /// Nobody has to wait out the lease of one that ended in good order.
+    async fn leave(&mut self) {
+        if self.lease_renewed.is_none() {
+            return;
+        }
+        let gone = async {
+            let client = self.link.get().await?;
+            Ok::<_, LookError>(self.sidecar.remove(client).await?)
+        };
+        // Its line expires all the same.
+        drop(timeout(LEAVE_TIME_MAX, gone).await);
     }
 
     /// Until the next turn, a nudge, or other policies.
@@ -219,26 +229,47 @@ impl Store {
             self.raise(None).await?;
             seen = self.see().await?;
         }
-        let state = seen.state.clone();
+        if self.known.as_ref().is_some_and(|known| known.state.turn() == seen.state.turn()) {
+            // Before the catalogue, which may take its time.
+            self.confirm(&seen).await?;
+        }
         match &self.known {
             Some(known) if !self.reread && known.same_catalogue(&seen) => {
-                if known.state.turn() != seen.state.turn() {
+                if known.state.turn() == seen.state.turn() {
+                    self.known = Some(seen);
+                } else {
                     let catalog = Arc::clone(&self.situation.borrow().catalog);
                     self.publish(seen, catalog);
                 }
             }
             _ => self.read(seen).await?,
         }
-        if let State::SetUp(state) = &state {
+        let Some(seen) = self.known.clone() else { return Ok(()) };
+        self.confirm(&seen).await?;
+        if let State::SetUp(state) = &seen.state {
             self.metrics.dirty_tables.set(state.dirty);
             self.metrics.sidecars.set(state.sidecars);
-            self.renew_lease(state.epoch).await?;
             self.agree(state.epoch).await?;
         }
         Ok(())
     }
 
+    /// The published phase and epoch are the primary's: clients may be answered for one lease more.
+    async fn confirm(&mut self, seen: &Seen) -> Result<(), LookError> {
+        if let State::SetUp(state) = &seen.state {
+            self.renew_lease(state.epoch).await?;
+        }
+        self.sidecar.lease.confirm(seen.asked);
+        Ok(())
+    }
+
+    /// One look. One that takes as long as the lease could confirm nothing.
     async fn see(&mut self) -> Result<Seen, LookError> {
+        let length = self.sidecar.lease.length();
+        timeout(length, self.see_all()).await.unwrap_or(Err(LookError::TimedOut))
+    }
+
+    async fn see_all(&mut self) -> Result<Seen, LookError> {
         self.link.get().await?;
         let generation = self.link.generation();
         let client = self.link.get().await?;
@@ -294,15 +325,9 @@ impl Store {
     }
 
     fn publish(&mut self, seen: Seen, catalog: Arc<Catalog>) {
-        let (phase, epoch, timeline) = match &seen.state {
-            State::SetUp(state) if state.mysql_is_primary => {
-                (Phase::Switched, state.epoch, state.timeline.clone())
-            }
-            State::SetUp(state) => (Phase::DualWrite, state.epoch, state.timeline.clone()),
-            State::NotSetUp | State::Damaged(_) | State::Standby => {
-                (Phase::Setup, 0, String::new())
-            }
-        };
+        let now = situation(&seen, catalog);
+        let Situation { phase, epoch, timeline, catalog, .. } = &now;
+        let (phase, epoch) = (*phase, *epoch);
         let before = Arc::clone(&self.situation.borrow());
         if (before.phase, before.epoch) != (phase, epoch) {
             info!(phase = phase.as_str(), epoch, timeline, "phase");
@@ -316,14 +341,7 @@ impl Store {
         self.metrics.set_phase(phase);
         self.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
         self.metrics.catalog_version.set(i64::try_from(catalog.version).unwrap_or(i64::MAX));
-        let server = seen.server;
-        self.situation.send_replace(Arc::new(Situation {
-            phase,
-            epoch,
-            timeline,
-            catalog,
-            server,
-        }));
+        self.situation.send_replace(Arc::new(now));
         self.known = Some(seen);
     }
 
@@ -367,19 +385,54 @@ impl Store {
     }
 
     async fn renew_lease(&mut self, epoch: u64) -> Result<(), LookError> {
-        let due = self.lease_renewed.is_none_or(|at| self.sidecar.lease / 3 <= at.elapsed());
-        if !due {
+        if !self.sidecar.is_due(self.lease_renewed) {
             return Ok(());
         }
-        let Sidecar { id, address, lease } = &self.sidecar;
-        let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
-        let renew = "INSERT INTO crossfade.sidecars (id, address, epoch, lease_until) \
-             VALUES ($1, $2, $3, pg_catalog.now() + $4 * interval '1 millisecond') \
-             ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, lease_until = excluded.lease_until";
-        let lease_ms = lease.as_secs_f64() * 1000.0;
-        self.link.get().await?.execute(renew, &[id, address, &epoch, &lease_ms]).await?;
+        self.sidecar.renew(self.link.get().await?, epoch).await?;
         self.lease_renewed = Some(Instant::now());
         Ok(())
+    }
+}
+
+/// Where things stand, asked once: for whoever is not a sidecar.
+pub async fn observe(
+    client: &Client,
+    policies: &Policies,
+    naming: &Naming,
+) -> Result<Situation, tokio_postgres::Error> {
+    let seen = Looker::new(client, 0).await?.look(client).await?;
+    let catalog = introspect::introspect(client, policies, naming).await?;
+    Ok(situation(&seen, Arc::new(catalog)))
+}
+
+fn situation(seen: &Seen, catalog: Arc<Catalog>) -> Situation {
+    let (phase, epoch, timeline) = match &seen.state {
+        State::SetUp(state) if state.mysql_is_primary => {
+            (Phase::Switched, state.epoch, state.timeline.clone())
+        }
+        State::SetUp(state) => (Phase::DualWrite, state.epoch, state.timeline.clone()),
+        State::NotSetUp | State::Damaged(_) | State::Standby => (Phase::Setup, 0, String::new()),
+    };
+    Situation { phase, epoch, timeline, catalog, server: seen.server }
+}
+
+/// What may be shown to clients too: of a server's own words only the code.
+fn told(error: &LookError) -> String {
+    let code = match error {
+        LookError::Ask(error) | LookError::Connect(ConnectError::Refused { source: error, .. }) => {
+            error.code()
+        }
+        LookError::Connect(_)
+        | LookError::Secondary(_)
+        | LookError::Standby
+        | LookError::Damaged(_)
+        | LookError::Restless
+        | LookError::Held
+        | LookError::TimedOut => None,
+    };
+    match (code, error) {
+        (Some(code), error) => format!("{error} ({})", code.code()),
+        (None, error) => chain(error),
     }
 }
 

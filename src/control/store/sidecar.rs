@@ -1,0 +1,69 @@
+//! This sidecar's line in `crossfade.sidecars`, by which others know that it may be answering.
+//!
+//! ```text
+//! every third of the lease ──[`Entry::renew`]──▶ lease_until      at the end ──[`remove`]──▶ gone
+//!                               └─▶ lines long expired are removed
+//! ```
+//!
+//! Invariant: `lease_until` covers every confirmation up to the next renewal, so nobody whose line
+//! has expired answers.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::{Client, Error};
+
+use crate::lease::Lease;
+
+/// How long the line of a sidecar that was not heard of any more is kept, in minutes.
+const EXPIRED_KEPT_MINUTES: i64 = 60;
+
+/// Who this sidecar is, in `crossfade.sidecars`.
+#[derive(Clone, Debug)]
+pub struct Sidecar {
+    /// Chosen at random at each start.
+    pub id: String,
+    /// Where clients reach it.
+    pub address: String,
+    /// How long it answers without a confirmation. Others count it as there for as long.
+    pub lease: Lease,
+}
+
+const RENEW: &str = "INSERT INTO crossfade.sidecars \
+         (id, address, epoch, version, lease_ms, lease_until) \
+       VALUES ($1, $2, $3, $4, $5, pg_catalog.now() + $6::float8 * interval '1 millisecond') \
+       ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, lease_ms = excluded.lease_ms, \
+         lease_until = excluded.lease_until";
+const PRUNE: &str = "DELETE FROM crossfade.sidecars s \
+       WHERE s.lease_until < pg_catalog.now() - $1::float8 * interval '1 minute'";
+
+impl Sidecar {
+    /// Whether a line that was renewed then has to be renewed now.
+    pub(super) fn is_due(&self, renewed: Option<Instant>) -> bool {
+        renewed.is_none_or(|at| self.lease.length() / 3 <= at.elapsed())
+    }
+
+    pub(super) async fn renew(&self, client: &Client, epoch: u64) -> Result<(), Error> {
+        let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+        let lease = self.lease.length();
+        let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+        // Up to the next renewal the lease may be confirmed again without another word.
+        let covered = milliseconds(lease + lease / 3);
+        let version = env!("CARGO_PKG_VERSION");
+        client
+            .execute(RENEW, &[&self.id, &self.address, &epoch, &version, &lease_ms, &covered])
+            .await?;
+        client.execute(PRUNE, &[&(EXPIRED_KEPT_MINUTES as f64)]).await?;
+        Ok(())
+    }
+
+    /// It has ended and answers nobody.
+    pub(super) async fn remove(&self, client: &Client) -> Result<(), Error> {
+        client.execute("DELETE FROM crossfade.sidecars WHERE id = $1", &[&self.id]).await?;
+        Ok(())
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,80 @@
+//! Reads what Crossfade's own tables on PostgreSQL say: outbox, dirty marks, sidecars.
+//!
+//! Invariant: two statements, bounded in rows however large the tables are.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Error, Row};
+
+use crate::admin::{Ledger, LedgerLine, SidecarReport};
+use crate::backend::postgres::control::Presence;
+use crate::names::TableName;
+use crate::outbox::STUCK_ATTEMPTS;
+
+/// Sidecars shown at once, the latest first.
+const SIDECARS_MAX: i64 = 1000;
+
+/// Counts at most this many of the oldest entries: after a long outage there may be millions.
+const LEDGER: &str = "
+    WITH oldest AS (
+        SELECT table_id, attempts, last_error, at FROM crossfade.outbox ORDER BY id LIMIT 100000
+    ), counted AS (
+        SELECT table_id, count(*) AS pending, count(*) FILTER (WHERE attempts >= $1) AS stuck,
+               max(last_error) AS last_error, min(at) AS since
+        FROM oldest GROUP BY table_id
+    )
+    SELECT t.schema, t.name, t.dirty_reason, coalesce(c.pending, 0), coalesce(c.stuck, 0),
+           c.last_error, greatest(0, extract(epoch FROM clock_timestamp() - c.since))::float8
+    FROM crossfade.tables t LEFT JOIN counted c ON c.table_id = t.id";
+
+/// Times as `/statements` writes them.
+const SIDECARS: &str = "
+    SELECT s.id, s.address, s.version, s.epoch, s.lease_ms, now() < s.lease_until,
+           to_char(s.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
+           to_char(s.lease_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
+    FROM crossfade.sidecars s ORDER BY s.started_at DESC, s.id LIMIT $1";
+
+/// What there is now; nothing before `setup`.
+pub async fn read(client: &Client) -> Result<Ledger, Error> {
+    let missing = format!("SELECT {}", Presence::question());
+    match Presence::new(&client.query_one(&missing, &[]).await?.get::<_, Vec<String>>(0)) {
+        Presence::Complete => {}
+        Presence::Absent => return Ok(Ledger::default()),
+        Presence::Damaged(missing) => {
+            let problem = format!("{missing} is gone from PostgreSQL: run `crossfade setup`");
+            return Ok(Ledger { problem: Some(problem), ..Ledger::default() });
+        }
+    }
+    let rows = client.query(LEDGER, &[&STUCK_ATTEMPTS]).await?;
+    let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));
+    let sidecars = client.query(SIDECARS, &[&SIDECARS_MAX]).await?;
+    Ok(Ledger {
+        oldest_seconds: oldest.fold(0.0, f64::max),
+        problem: None,
+        tables: rows.iter().map(line).collect::<BTreeMap<_, _>>(),
+        sidecars: sidecars.iter().map(sidecar).collect(),
+    })
+}
+
+fn count(row: &Row, at: usize) -> u64 {
+    u64::try_from(row.get::<_, i64>(at)).unwrap_or(0)
+}
+
+fn line(row: &Row) -> (String, LedgerLine) {
+    let name = TableName::new(row.get(0), row.get(1));
+    let (pending, stuck) = (count(row, 3), count(row, 4));
+    (name.to_string(), LedgerLine { dirty: row.get(2), pending, stuck, last_error: row.get(5) })
+}
+
+fn sidecar(row: &Row) -> SidecarReport {
+    SidecarReport {
+        id: row.get(0),
+        address: row.get(1),
+        version: row.get(2),
+        epoch: count(row, 3),
+        started_at: row.get(6),
+        lease_ms: count(row, 4),
+        lease_until: row.get(7),
+        current: row.get(5),
+    }
+}

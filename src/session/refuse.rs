@@ -1,0 +1,166 @@
+//! What is not passed on, and what the client is told instead.
+//!
+//! ```text
+//! statement ──lease holds?──▶ passes
+//!                 └──no──▶ in a transaction: 57P01
+//!                          else waits, for limits.hold at most, then 57P03
+//! answer of a read ──lease holds?──▶ passes
+//!                        └──no──▶ waits likewise, then the connection ends with 57P01
+//! ```
+//!
+//! A refused statement is replaced by one that makes the server itself raise the error, so that the
+//! transaction's state is the one that the client expects after an error.
+//!
+//! Invariant: no read is answered without the lease. What ends a transaction passes, and so does the
+//! answer of one that has written: its guard holds the lock that every change of epoch waits for, and
+//! a client must not get an error for something that was committed.
+
+use bytes::BytesMut;
+
+use crate::plan::{Plan, Step};
+use crate::policy::Mode;
+use crate::session::frontend::kind;
+use crate::session::pending::Expect;
+use crate::session::pipe::Pipe;
+use crate::session::state::{Awaits, State, Work};
+use crate::wire::{Header, write};
+
+/// Why a statement does not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Denied {
+    code: &'static str,
+    message: &'static str,
+    detail: Option<String>,
+}
+
+/// What becomes of a statement.
+#[derive(Debug)]
+pub(super) enum Admit {
+    Now,
+    /// There is something to wait for; then it is looked at again.
+    Later,
+    Never(Denied),
+}
+
+impl Denied {
+    /// A statement that raises it.
+    pub(super) fn raise(&self) -> String {
+        let quoted = |text: &str| text.replace('\\', "/").replace('\'', "''");
+        let message = quoted(self.message).replace('%', "%%");
+        let detail =
+            self.detail.as_deref().map(|detail| format!(", DETAIL = '{}'", quoted(detail)));
+        format!(
+            "DO $crossfade$ BEGIN RAISE EXCEPTION '{message}' USING ERRCODE = '{}'{}; END $crossfade$",
+            self.code,
+            detail.unwrap_or_default().replace('$', "_")
+        )
+    }
+}
+
+impl State {
+    /// Whether a statement may begin now.
+    pub(super) fn admit(&mut self, plan: &Plan) -> Admit {
+        if self.flow.lease.holds(self.now) || self.pending.is_skipping() || self.status == b'E' {
+            self.denied = false;
+            return Admit::Now;
+        }
+        if self.block {
+            let ends = |step: &Step| matches!(step, Step::Commit | Step::Transaction);
+            return match plan.statements.iter().all(|planned| ends(&planned.step)) {
+                true => Admit::Now,
+                false => self.unconfirmed("transaction"),
+            };
+        }
+        if std::mem::take(&mut self.denied) {
+            return self.unconfirmed("statement");
+        }
+        self.work = Some(Work::Confirm(Awaits::Statement));
+        Admit::Later
+    }
+
+    fn unconfirmed(&self, what: &'static str) -> Admit {
+        self.flow.metrics.unconfirmed(what);
+        Admit::Never(Denied {
+            code: if what == "transaction" { "57P01" } else { "57P03" },
+            message: UNCONFIRMED,
+            detail: self.flow.lease.why_not(),
+        })
+    }
+
+    /// True where what the server has sent has to wait for the lease.
+    pub(super) fn withholds(&mut self, pipe: &Pipe) -> bool {
+        if self.flow.lease.holds(self.now) || !pipe.has_more() || self.wrote {
+            return false;
+        }
+        let steps = self.pending.plans().flat_map(|plan| &plan.statements);
+        let mut reads = false;
+        for planned in steps {
+            match kind(self.statements.executed(&planned.step)) {
+                "read" => reads = true,
+                "write" => return false,
+                _ => {}
+            }
+        }
+        if reads {
+            self.work = Some(Work::Confirm(Awaits::Answer));
+        }
+        reads
+    }
+
+    /// Why the plan is refused: `strict` needs to see the commit coming.
+    pub(super) fn refusal(&self, plan: &Plan) -> Option<Denied> {
+        let strict = |step: &Step| match step {
+            Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
+            _ => false,
+        };
+        let ends = |step: &Step| matches!(step, Step::Commit | Step::Transaction);
+        let any = |test: &dyn Fn(&Step) -> bool| {
+            plan.statements.iter().any(|planned| test(&planned.step))
+        };
+        (1 < plan.statements.len() && any(&strict) && any(&ends)).then_some(Denied {
+            code: "0A000",
+            message: "a query string that ends its own transaction cannot write tables in mode strict",
+            detail: None,
+        })
+    }
+
+    /// Sends an error in place of the Execute at hand; what follows is skipped up to Sync.
+    pub(super) fn deny_execute(&mut self, pipe: &mut Pipe, header: Header, denied: &Denied) {
+        pipe.take(header);
+        let name = b"crossfade_denied";
+        write::close_portal(&mut pipe.output, name);
+        write::close_statement(&mut pipe.output, name);
+        write::parse(&mut pipe.output, name, &denied.raise(), &[0, 0]);
+        write::bind(&mut pipe.output, name, name, 0);
+        write::execute(&mut pipe.output, name);
+        (0..5).for_each(|_| self.pending.push(Expect::Ours));
+    }
+}
+
+/// What clients read while the lease does not hold.
+pub(super) const UNCONFIRMED: &str =
+    "Crossfade cannot confirm on PostgreSQL that it may still answer";
+
+/// The error that ends a session whose answer could not be given.
+pub(super) fn farewell(out: &mut BytesMut) {
+    write::error(out, "FATAL", "57P01", UNCONFIRMED);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_reason_ends_the_literal_that_holds_it() {
+        let denied = Denied {
+            code: "57P03",
+            message: "100% unsure",
+            detail: Some("role \"o'brien\" \\ $crossfade$".to_owned()),
+        };
+        assert_eq!(
+            denied.raise(),
+            "DO $crossfade$ BEGIN RAISE EXCEPTION '100%% unsure' USING ERRCODE = '57P03', \
+             DETAIL = 'role \"o''brien\" / _crossfade_'; END $crossfade$"
+        );
+    }
+}
