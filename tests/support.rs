@@ -184,6 +184,14 @@ impl World {
         fs::write(&self.config, text).unwrap();
     }
 
+    /// Gives proxy.yaml a `types:` section, or another one.
+    pub fn choose(&self, types: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let rest = text.lines().filter(|line| !line.starts_with("types:"));
+        let rest: String = rest.map(|line| format!("{line}\n")).collect();
+        fs::write(&self.config, format!("{rest}types: {types}\n")).unwrap();
+    }
+
     /// Runs `crossfade setup`, which must succeed.
     pub fn setup(&self) {
         self.verb(&["setup"]);

@@ -18,6 +18,7 @@ use crate::catalog::choose::Circumstances;
 use crate::catalog::ddl;
 use crate::catalog::ddl::alter::Existing;
 use crate::names::{Oid, TableName};
+use crate::policy::TypeChoices;
 use crate::value::Flavor;
 
 /// How bad it is. Ordered from worst.
@@ -86,6 +87,8 @@ pub struct PrimaryFacts {
     /// Kept for superusers.
     pub reserved_connections: i64,
     pub rights: HashMap<Oid, Rights>,
+    /// The types that `setup` recorded; `None` before it.
+    pub recorded_types: Option<String>,
 }
 
 /// Our role's rights on one table.
@@ -129,6 +132,8 @@ pub struct Wanted {
     pub connections: usize,
     /// Connections to MySQL.
     pub workers: usize,
+    /// The `types:` section.
+    pub types: TypeChoices,
 }
 
 /// Every obstacle, worst first.
@@ -143,6 +148,7 @@ pub fn check(
     let mut found = Found::default();
     server::primary(primary, wanted, &mut found);
     server::secondary(secondary, wanted, &mut found);
+    server::types(primary, wanted, &mut found);
     table::names(catalog, secondary, &mut found);
     let none = Circumstances::default();
     for table in catalog.tables.values() {

@@ -65,7 +65,11 @@ pub(super) fn ends(config: &Config) -> Result<Ends, Failure> {
 
 /// What `config` asks of the servers' limits.
 pub(super) fn wanted(config: &Config) -> Wanted {
-    Wanted { connections: config.limits.max_connections, workers: config.limits.workers }
+    Wanted {
+        connections: config.limits.max_connections,
+        workers: config.limits.workers,
+        types: config.tables.types(),
+    }
 }
 
 /// A database that says no is a finding; one that does not answer is not reachable.

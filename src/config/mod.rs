@@ -169,6 +169,7 @@ fn top(reader: &Reader<'_>, mut root: Section<'_, '_>) -> Option<Config> {
     let from = database(reader, root.section("from"), &address::POSTGRES).map(FromUrl::from);
     let to = database(reader, root.section("to"), &address::MYSQL).map(ToUrl::from);
     let tables = tables::read(root.section("tables"));
+    let tables = tables.with_types(tables::types(root.section("types")));
     let backfill = backfill(root.section("backfill"));
     let shadow = shadow(root.section("shadow"));
     let limits = limits::read(root.section("limits"));
@@ -323,8 +324,8 @@ proxy.yaml:4: limits.lease: is given twice, first on line 3
 proxy.yaml:5: limits.queue_bytes: must be a single value
 proxy.yaml:7: tables.logs.outbox: may be false with mode async only: the other modes promise more
 proxy.yaml:8: from.url: environment variable NONE is not set
-proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, backfill, shadow, \
-             limits, log"
+proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, types, backfill, \
+             shadow, limits, log"
         );
     }
 
@@ -343,6 +344,22 @@ proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, 
         refused(
             "tables: users",
             "proxy.yaml:3: tables: must be a section of its own: key: value lines",
+        );
+    }
+
+    #[test]
+    fn types_are_chosen_from_exact_ones() {
+        let config = read(&format!("{URLS}types: {{ jsonb: text, text: varchar(191) }}")).unwrap();
+        let record = config.tables.types().record();
+        assert_eq!(record, "jsonb=text numeric=text uuid=char citext=ci text=varchar(191)");
+        refused(
+            "types: { uuid: text }",
+            "proxy.yaml:3: types.uuid: \"text\" is not one of char, binary",
+        );
+        refused(
+            "types: { text: varchar(9000) }",
+            "proxy.yaml:3: types.text: \"varchar(9000)\" is neither longtext nor varchar(1) to \
+             varchar(4000)",
         );
     }
 
@@ -380,6 +397,7 @@ proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, 
         assert_eq!(sections(&reference), sections(&default));
         let any = TableName::parse("any.table");
         assert_eq!(reference.tables.of(&any), default.tables.of(&any));
+        assert_eq!(reference.tables.types(), default.tables.types());
     }
 
     #[test]

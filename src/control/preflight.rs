@@ -43,7 +43,8 @@ pub(super) async fn obstacles(
     let tables = catalog.tables.values().filter(|table| migrates(table));
     let targets: Vec<&str> = tables.map(|table| table.target.as_str()).collect();
     let from = primary::facts(client).await;
-    let from = from.map_err(|source| postgres("read its settings", source))?;
+    let mut from = from.map_err(|source| postgres("read its settings", source))?;
+    from.recorded_types.clone_from(&reading.recorded_types);
     let to = mysql::facts(link, &targets).await.map_err(ControlError::Facts)?;
     Ok(check::check(catalog, &reading.circumstances, &from, &to, wanted))
 }

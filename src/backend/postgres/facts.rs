@@ -52,6 +52,7 @@ pub async fn facts(client: &Client) -> Result<PrimaryFacts, Error> {
         max_connections: row.get(11),
         reserved_connections: row.get(12),
         rights,
+        recorded_types: None, // Read with the catalogue.
     })
 }
 

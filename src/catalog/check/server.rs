@@ -2,6 +2,7 @@
 
 use crate::catalog::check::{Found, PrimaryFacts, SecondaryFacts, Severity, Wanted};
 use crate::names::{quote_mysql, quote_pg};
+use crate::policy::TypeChoices;
 use crate::value::Flavor;
 
 /// `CREATE OR REPLACE TRIGGER`, and triggers that partitions inherit.
@@ -76,6 +77,29 @@ fn primary_warnings(facts: &PrimaryFacts, wanted: Wanted, found: &mut Found) {
                  verifiers under listen.users."
             ),
         );
+    }
+}
+
+/// What `setup` recorded holds: some of it for good.
+pub(super) fn types(facts: &PrimaryFacts, wanted: Wanted, found: &mut Found) {
+    let Some(text) = &facts.recorded_types else { return };
+    let Some(recorded) = TypeChoices::parse(text) else {
+        let what = "`setup` recorded types that this version does not know";
+        let advice = "Use the version that `setup` was last run with, or a newer one.";
+        return found.add(Severity::Blocker, None, what, advice);
+    };
+    for name in recorded.fixed_against(&wanted.types) {
+        let what = format!(
+            "types.{name} is \"{}\", but the tables on MySQL were made with \"{}\"",
+            wanted.types.word(name),
+            recorded.word(name)
+        );
+        let advice = format!(
+            "Set it back to \"{}\": MySQL cannot turn the one into the other without changing values \
+             that are written meanwhile.",
+            recorded.word(name)
+        );
+        found.add(Severity::Blocker, None, what, advice);
     }
 }
 

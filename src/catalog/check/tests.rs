@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalog::Capture;
 use crate::names::TableName;
+use crate::policy::TypeChoices;
 use expect_test::{Expect, expect};
 use std::sync::Arc;
 
@@ -54,7 +55,7 @@ fn verify(
     let mut circumstances = Circumstances::default();
     change(&mut catalog, &mut primary, &mut secondary, &mut circumstances);
     let circumstances = catalog.tables.keys().map(|oid| (*oid, circumstances.clone())).collect();
-    let wanted = Wanted { connections: 1000, workers: 4 };
+    let wanted = Wanted { connections: 1000, workers: 4, types: TypeChoices::default() };
     let found = check(&catalog, &circumstances, &primary, &secondary, wanted);
     expected.assert_eq(&found.iter().map(|obstacle| format!("{obstacle}\n")).collect::<String>());
 }
@@ -76,6 +77,7 @@ fn every_obstacle_of_the_servers_is_listed_at_once() {
             primary.max_connections = 100;
             primary.reads_verifiers = false;
             primary.owns_schema = false;
+            primary.recorded_types = Some("uuid=binary jsonb=text".to_owned());
             secondary.version = "10.6.1-MariaDB".to_owned();
             secondary.filled = vec!["users".to_owned()];
             secondary.missing = vec!["CREATE".to_owned(), "ALTER".to_owned()];
@@ -98,6 +100,10 @@ fn every_obstacle_of_the_servers_is_listed_at_once() {
                 GRANT CREATE ON DATABASE "auth" TO "crossfade";  or  CREATE SCHEMA crossfade AUTHORIZATION "crossfade";
             blocker: the user lacks privileges on the new database
                 GRANT CREATE, ALTER ON `auth`.* TO 'crossfade'@'%';
+            blocker: types.jsonb is "json", but the tables on MySQL were made with "text"
+                Set it back to "text": MySQL cannot turn the one into the other without changing values that are written meanwhile.
+            blocker: types.uuid is "char", but the tables on MySQL were made with "binary"
+                Set it back to "binary": MySQL cannot turn the one into the other without changing values that are written meanwhile.
             blocker: wal_level is minimal
                 Set wal_level = replica in postgresql.conf and restart: changes that are not in the log have no order.
             warning: MariaDB allows 5 connections

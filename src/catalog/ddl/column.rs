@@ -47,6 +47,7 @@ pub fn type_name(target: &TargetType, flavor: Flavor) -> String {
         TargetType::VarBinary { length } => format!("varbinary({length})"),
         TargetType::LongBlob => "longblob".to_owned(),
         TargetType::Uuid => "char(36) CHARACTER SET ascii COLLATE ascii_bin".to_owned(),
+        TargetType::UuidBinary => "binary(16)".to_owned(),
         TargetType::Date => "date".to_owned(),
         TargetType::Time => "time(6)".to_owned(),
         TargetType::DateTime => "datetime(6)".to_owned(),

@@ -283,7 +283,14 @@ fn is_text(column: &Column) -> bool {
     matches!(
         column.type_ref.pg_type,
         PgType::Text | PgType::Bpchar | PgType::Citext | PgType::Name | PgType::Enum(_)
-    )
+    ) && !folded(column)
+}
+
+/// citext in a column that tells upper from lower case: it compares otherwise than PostgreSQL's.
+fn folded(column: &Column) -> bool {
+    let ignores_case =
+        matches!(column.target, TargetType::CitextVarChar { .. } | TargetType::CitextLongText);
+    column.type_ref.pg_type == crate::value::PgType::Citext && !ignores_case
 }
 
 fn literal(value: &Value) -> Option<(String, Kind)> {

@@ -20,6 +20,7 @@ use crate::catalog::map::{KEY_BYTES_MAX, index_bytes};
 use crate::catalog::naming::shorten;
 use crate::catalog::{Index, Table, TargetType, Unique};
 use crate::names::quote_mysql;
+use crate::value::PgType;
 
 /// Characters of a long column that a plain index holds.
 const PREFIX_CHARS: u32 = 191;
@@ -72,7 +73,7 @@ pub(super) fn unique(table: &Table, unique: &Unique, lines: &mut Lines) {
 
 /// The one place where MySQL may refuse what PostgreSQL took; hence the warning.
 fn folds_case(table: &Table, unique: &Unique) -> bool {
-    let citext = |at: &usize| matches!(table.columns[*at].target, TargetType::CitextVarChar { .. });
+    let citext = |at: &usize| table.columns[*at].type_ref.pg_type == PgType::Citext;
     unique.columns.iter().any(citext)
         || unique
             .expressions
@@ -104,10 +105,11 @@ fn unique_parts(
         let column = &table.columns[*at];
         let name = quote_mysql(&column.name);
         parts.push(if hashed.contains(at) {
+            let folded = if is_folded(table, *at) { format!("LOWER({name})") } else { name };
             let hash = if unique.nulls_not_distinct {
-                format!("COALESCE(SHA2({name}, 256), 'null')")
+                format!("COALESCE(SHA2({folded}, 256), 'null')")
             } else {
-                format!("SHA2({name}, 256)")
+                format!("SHA2({folded}, 256)")
             };
             lines.hidden(&format!("{}_{}", unique.name, column.name), HASH_TYPE, &hash)
         } else {
@@ -144,7 +146,7 @@ fn hashed(table: &Table, unique: &Unique, expressions: usize) -> Result<Vec<usiz
             (TargetType::LongText, _) if is_number(table, *at) => {
                 return Err("equal numbers may be written differently");
             }
-            (_, Some(own)) if !null => bytes += own,
+            (_, Some(own)) if !null && !is_folded(table, *at) => bytes += own,
             _ => hashed.push(*at),
         }
     }
@@ -159,8 +161,15 @@ fn hashed(table: &Table, unique: &Unique, expressions: usize) -> Result<Vec<usiz
     Ok(hashed)
 }
 
+/// citext that is kept as plain text is unique by its lower-case form.
+fn is_folded(table: &Table, at: usize) -> bool {
+    let column = &table.columns[at];
+    column.type_ref.pg_type == PgType::Citext
+        && matches!(column.target, TargetType::LongText | TargetType::VarChar { .. })
+}
+
 fn is_number(table: &Table, at: usize) -> bool {
-    table.columns[at].type_ref.pg_type == crate::value::PgType::Numeric
+    table.columns[at].type_ref.pg_type == PgType::Numeric
 }
 
 /// Adds a plain index. A predicate is dropped: the index then holds more rows, and serves as well.

@@ -12,7 +12,7 @@ fn check(columns: &str, change: impl FnOnce(&mut Table), expected: &Expect) {
     let oid = catalog.by_name(&TableName::parse("t")).unwrap().oid;
     let mut table = (*catalog.tables[&oid]).clone();
     change(&mut table);
-    crate::catalog::map::assign(&mut table, &[]);
+    crate::catalog::map::assign(&mut table, &[], crate::policy::TypeChoices::default());
     catalog.tables.insert(oid, Arc::new(table));
     let mut text = String::new();
     for statement in create(&catalog, Flavor::MySql) {

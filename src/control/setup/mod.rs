@@ -79,7 +79,7 @@ pub async fn setup(
     let reading = introspect::read(&client, policies, naming).await;
     let reading = reading.map_err(|source| postgres("read the catalogue", source))?;
     // What the limits ask for makes warnings only, which are `check`'s to show.
-    let wanted = Wanted { connections: 0, workers: 0 };
+    let wanted = Wanted { connections: 0, workers: 0, types: policies.types() };
     let obstacles = preflight::obstacles(&client, &mut link, &reading, wanted).await?;
     let blockers: Vec<Obstacle> =
         obstacles.into_iter().filter(|o| o.severity == Severity::Blocker).collect();
@@ -88,7 +88,7 @@ pub async fn setup(
     }
     let standing = standing(&client).await.map_err(|source| postgres("read its state", source))?;
     let existing = facts::existing(link.conn()).await.map_err(ControlError::Facts)?;
-    let plan = Plan::new(&reading, &existing, link.flavor(), &standing);
+    let plan = Plan::new(&reading, &existing, link.flavor(), &standing, policies.types());
     if extent != Extent::DryRun {
         run(&plan, extent, &client, &mut link).await?;
     }
@@ -120,7 +120,9 @@ async fn run(
         run.map_err(|source| ControlError::MySql { action: action(), source })?;
     }
     run_postgres(client, "set a lock timeout", LOCK_WAIT).await?;
-    let script = format!("BEGIN; {}; COMMIT", plan.postgres.join(";\n"));
+    let mut statements = plan.postgres.clone();
+    statements.extend(plan.record_types(extent == Extent::Apply));
+    let script = format!("BEGIN; {}; COMMIT", statements.join(";\n"));
     run_postgres(client, "create Crossfade's schema", &script).await
 }
 

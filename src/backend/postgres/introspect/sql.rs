@@ -159,6 +159,9 @@ pub(super) const IS_SET_UP: &str = "SELECT pg_catalog.to_regclass('crossfade.tab
 /// Needs SELECT on a table of our own.
 pub(super) const REGISTERED: &str = "SELECT t.id, t.schema, t.name FROM crossfade.tables t";
 
+pub(super) const RECORDED_TYPES: &str =
+    "SELECT s.value FROM crossfade.settings s WHERE s.key = 'types'";
+
 /// Counts and sums over everything that a [`super::Reading`] is made of. A dropped row lowers the
 /// count; an added or changed one has a new `xmin`, and those only grow, so the sum moves.
 ///
