@@ -177,6 +177,205 @@ async fn changes_of_existing_tables_are_shown_and_the_safe_ones_applied() {
     }
 }
 
+#[tokio::test]
+async fn types_follow_proxy_yaml_only_where_no_value_can_change() {
+    for target in Target::all() {
+        let mut world = World::bare(target, "").await;
+        let table =
+            "CREATE TABLE notes (id uuid PRIMARY KEY, body text, data jsonb, price numeric)";
+        world.direct().await.batch_execute(table).await.unwrap();
+        world.setup();
+        world.run().await;
+        let client = world.client().await;
+        let insert =
+            "INSERT INTO notes VALUES ('00000000-0000-0000-0000-000000000001', 'b', '[1]', 1.10)";
+        client.batch_execute(insert).await.unwrap();
+        // A sidecar that starts with another file still writes by what setup recorded.
+        world.choose("{ uuid: binary, jsonb: text }");
+        world.crash().await;
+        let client = world.client().await;
+        let insert =
+            "INSERT INTO notes VALUES ('00000000-0000-0000-0000-000000000002', 'b', '[0.1]', 2.50)";
+        client.batch_execute(insert).await.unwrap();
+        world.drained().await;
+        world.assert_equal("notes").await;
+        let (code, refused) = process::verb(&world.config, &["setup"]);
+        assert_eq!(code, Some(1), "{refused}");
+        assert!(refused.contains("types.uuid is \"binary\""), "{refused}");
+
+        world.choose("{ jsonb: text }");
+        if target == Target::MySql {
+            let (code, shown) = process::verb(&world.config, &["setup"]);
+            assert_eq!(code, Some(1), "{shown}");
+            assert!(shown.contains("MODIFY COLUMN `data` longtext"), "{shown}");
+        }
+        world.verb(&["setup", "--apply"]);
+        let admin = world.admin().await;
+        let recorded = "SELECT value FROM crossfade.settings WHERE key = 'types'";
+        let recorded: String = admin.query_one(recorded, &[]).await.unwrap().get(0);
+        assert!(recorded.starts_with("jsonb=text numeric=text uuid=char"), "{recorded}");
+        // The sidecar hears of it, and then keeps what MySQL's json would have rounded.
+        let exact = "[0.1234567890123456789]";
+        let update = format!("UPDATE notes SET data = '{exact}'");
+        client.batch_execute(&update).await.unwrap();
+        world.drained().await;
+        let mut mysql = world.secondary().await;
+        let found: Vec<String> = mysql.query("SELECT data FROM notes").await.unwrap();
+        assert_eq!(found, [exact, exact]);
+
+        world.choose("{ jsonb: json }");
+        let (_, refused) = process::verb(&world.config, &["check"]);
+        assert!(refused.contains("types.jsonb is \"json\""), "{refused}");
+    }
+}
+
+/// What a schema begins with, and what becomes of it: every kind of change that loses nothing.
+const BEFORE: &str = "
+    CREATE TYPE state AS ENUM ('new', 'done');
+    CREATE TABLE owner (id int PRIMARY KEY, code varchar(20) UNIQUE);
+    CREATE TABLE item (id int PRIMARY KEY, owner int REFERENCES owner, name varchar(20) NOT NULL,
+        note text, state state NOT NULL DEFAULT 'new', price numeric(8,2) DEFAULT 1, rank smallint,
+        gone date, tags text[], must int, may int NOT NULL, CONSTRAINT price_check CHECK (price > 0),
+        CONSTRAINT rank_check CHECK (rank > 0));
+    CREATE INDEX item_name ON item (name);
+    CREATE INDEX item_rank ON item (rank);
+    CREATE INDEX item_owner ON item (owner);
+    CREATE UNIQUE INDEX item_live ON item (name) WHERE gone IS NULL;
+    COMMENT ON COLUMN item.note IS 'it''s a note';
+    INSERT INTO owner VALUES (1, 'a'); ";
+const CHANGED: &str = "
+    ALTER TABLE item DROP CONSTRAINT item_owner_fkey;
+    ALTER TABLE owner ALTER id TYPE bigint, ALTER code TYPE varchar(40), ADD COLUMN mail text UNIQUE;
+    ALTER TABLE item ALTER owner TYPE bigint, ALTER name TYPE text, ALTER rank TYPE int,
+        ALTER price TYPE numeric(12,4), ALTER price SET DEFAULT 2, ALTER must SET NOT NULL,
+        ALTER may DROP NOT NULL, DROP CONSTRAINT price_check, DROP CONSTRAINT rank_check,
+        ADD CONSTRAINT rank_check CHECK (rank > 1 OR (gone IS NULL AND price > 0)),
+        ADD CONSTRAINT must_check CHECK (must IN (1, 2)), ALTER state SET DEFAULT 'done',
+        ADD COLUMN added int NOT NULL DEFAULT 7,
+        ADD CONSTRAINT item_owner_fkey FOREIGN KEY (owner) REFERENCES owner ON DELETE CASCADE;
+    ALTER TYPE state ADD VALUE 'open' BEFORE 'done';
+    DROP INDEX item_name; DROP INDEX item_rank; DROP INDEX item_owner; DROP INDEX item_live;
+    CREATE UNIQUE INDEX item_live ON item (name) WHERE rank IS NULL;
+    CREATE INDEX item_rank ON item (rank DESC, id);
+    CREATE UNIQUE INDEX item_lower ON item (lower(note));
+    COMMENT ON COLUMN item.note IS NULL; COMMENT ON TABLE item IS 'things';";
+
+#[tokio::test]
+async fn every_change_that_loses_nothing_is_applied_and_nothing_is_left() {
+    for target in Target::all() {
+        let world = World::bare(target, "").await;
+        let direct = world.direct().await;
+        direct.batch_execute(BEFORE).await.unwrap();
+        world.setup();
+        let mut mysql = world.secondary().await;
+        statement(&mut mysql, "CREATE INDEX own ON item (must, may)").await.unwrap();
+        for row in [
+            "INSERT INTO owner VALUES (1, 'a')",
+            "INSERT INTO item (id, owner, name, must, may) VALUES (1, 1, 'n', 1, 1)",
+        ] {
+            statement(&mut mysql, row).await.unwrap();
+        }
+        world.setup(); // Nothing to do, whatever words the server uses for it.
+        direct.batch_execute(CHANGED).await.unwrap();
+
+        let (code, shown) = process::verb(&world.config, &["setup"]);
+        assert_eq!(code, Some(1), "{shown}");
+        for clause in [
+            "DROP FOREIGN KEY `item_owner_fkey`",
+            "DROP CONSTRAINT `price_check`",
+            "DROP INDEX `item_name`",
+            "MODIFY COLUMN `rank` int NULL",
+            "MODIFY COLUMN `must` int NOT NULL",
+            "ADD COLUMN `added` int NOT NULL DEFAULT 7",
+            "ADD UNIQUE KEY `item_lower`",
+            "ADD CONSTRAINT `rank_check`",
+            "COMMENT = 'things'",
+            "ON DELETE CASCADE",
+        ] {
+            assert!(shown.contains(clause), "{clause}\n{shown}");
+        }
+        let (code, applied) = process::verb(&world.config, &["setup", "--apply"]);
+        assert_eq!(code, Some(0), "{target:?} {applied}");
+        world.setup();
+        let left: Vec<String> = mysql
+            .query(
+                "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS \
+                 WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'item' ORDER BY 1",
+            )
+            .await
+            .unwrap();
+        let expected =
+            ["item_live", "item_lower", "item_owner_fkey", "item_rank", "own", "PRIMARY"];
+        let mut left: Vec<&str> = left.iter().map(String::as_str).collect();
+        left.sort_by_key(|name| name.to_lowercase());
+        assert_eq!(left, expected, "what somebody made on MySQL alone stays");
+        let row: Option<(i64, String, i32)> =
+            mysql.query_first("SELECT owner, state, added FROM item").await.unwrap();
+        assert_eq!(row, Some((1, "new".to_owned(), 7)));
+        assert!(statement(&mut mysql, "UPDATE item SET must = 3").await.is_err(), "the new CHECK");
+        statement(&mut mysql, "DELETE FROM owner").await.unwrap();
+        let items: Option<i32> = mysql.query_first("SELECT COUNT(*) FROM item").await.unwrap();
+        assert_eq!(items, Some(0), "ON DELETE CASCADE");
+    }
+}
+
+#[tokio::test]
+async fn what_might_lose_something_is_shown_and_left() {
+    for target in Target::all() {
+        let world = World::bare(target, "").await;
+        let direct = world.direct().await;
+        let before = "CREATE TABLE t (id int PRIMARY KEY, big bigint, name varchar(40), must int NOT NULL, nulls int); \
+             CREATE TABLE dropped (id int PRIMARY KEY)";
+        direct.batch_execute(before).await.unwrap();
+        world.setup();
+        let mut mysql = world.secondary().await;
+        let row = "INSERT INTO t (id, big, name, must) VALUES (1, 1099511627776, 'twice', 1), (2, 2, 'twice', 2)";
+        statement(&mut mysql, row).await.unwrap();
+        let changed = "ALTER TABLE t ALTER big TYPE int, ALTER name TYPE varchar(20), DROP COLUMN must; \
+             DROP TABLE dropped";
+        direct.batch_execute(changed).await.unwrap();
+        let left = [
+            "MODIFY COLUMN `big` int NULL",
+            "MODIFY COLUMN `name` varchar(20) NULL",
+            "DROP COLUMN `must`",
+            "DROP TABLE `dropped`",
+        ];
+        for arguments in [&["setup"][..], &["setup", "--apply"], &["setup", "--apply"]] {
+            let (code, shown) = process::verb(&world.config, arguments);
+            assert_eq!(code, Some(1), "{shown}");
+            for clause in left {
+                assert!(shown.contains(&format!("{clause};")), "{clause}\n{shown}");
+            }
+        }
+        // Rows come without the column from now on, and are taken.
+        statement(&mut mysql, "INSERT INTO t (id) VALUES (3)").await.unwrap();
+        let kept: Option<(i64, i32)> =
+            mysql.query_first("SELECT big, must FROM t WHERE id = 1").await.unwrap();
+        assert_eq!(kept, Some((1 << 40, 1)));
+
+        // A person does it. What rows on MySQL are against is refused by MySQL, and left.
+        for sql in [
+            "UPDATE t SET big = 1",
+            "ALTER TABLE t MODIFY COLUMN big int, MODIFY COLUMN name varchar(20), DROP COLUMN must",
+            "DROP TABLE dropped",
+        ] {
+            statement(&mut mysql, sql).await.unwrap();
+        }
+        world.setup();
+        direct
+            .batch_execute("ALTER TABLE t ADD UNIQUE (name), ALTER nulls SET NOT NULL")
+            .await
+            .unwrap();
+        let (code, refused) = process::verb(&world.config, &["setup", "--apply"]);
+        assert_eq!(code, Some(1), "{refused}");
+        assert!(refused.contains("MySQL refused a change of t with error 1062"), "{refused}");
+        assert!(!refused.contains("twice"), "no value is shown: {refused}");
+        statement(&mut mysql, "DELETE FROM t").await.unwrap();
+        assert_eq!(process::verb(&world.config, &["setup", "--apply"]).0, Some(0));
+        world.setup();
+    }
+}
+
 /// Entries since the last call, as `table op key`, in order; the key is named by `keys`.
 async fn entries(admin: &Client, keys: &BTreeMap<&str, &str>) -> Vec<String> {
     let rows = admin

@@ -16,7 +16,6 @@ use std::fmt;
 use crate::catalog::Catalog;
 use crate::catalog::choose::Circumstances;
 use crate::catalog::ddl;
-use crate::catalog::ddl::alter::Existing;
 use crate::names::{Oid, TableName};
 use crate::policy::TypeChoices;
 use crate::value::Flavor;
@@ -110,7 +109,6 @@ pub struct SecondaryFacts {
     pub database: String,
     /// Our user, as GRANT names it.
     pub user: String,
-    pub existing: Existing,
     /// Tables of ours are there: `setup` has been here.
     pub set_up: bool,
     /// Tables that hold a row, of those that `setup` would fill.

@@ -89,6 +89,10 @@ fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
         let table = table.as_ref().map(ToString::to_string).unwrap_or_default();
         writeln!(out, "not run ({table}): {sql};")?;
     }
+    for (Step { table, .. }, code) in &report.refused {
+        let table = table.as_ref().map(ToString::to_string).unwrap_or_default();
+        writeln!(out, "MySQL refused a change of {table} with error {code}")?;
+    }
     writeln!(out, "{} tables are set up for dual writes", report.tables.len())
 }
 

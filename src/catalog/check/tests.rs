@@ -32,7 +32,6 @@ fn secondary() -> SecondaryFacts {
         version: "10.11.6-MariaDB".to_owned(),
         database: "auth".to_owned(),
         user: "'crossfade'@'%'".to_owned(),
-        existing: Existing::default(),
         set_up: false,
         filled: Vec::new(),
         max_connections: 150,

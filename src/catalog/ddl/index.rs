@@ -16,6 +16,7 @@
 //! left out with a warning: PostgreSQL enforces it while it is the primary.
 
 use crate::catalog::ddl::expression::{split_list, translate};
+use crate::catalog::ddl::shape::MARK;
 use crate::catalog::map::{KEY_BYTES_MAX, index_bytes};
 use crate::catalog::naming::shorten;
 use crate::catalog::{Index, Table, TargetType, Unique};
@@ -177,7 +178,7 @@ pub(super) fn plain(table: &Table, index: &Index, lines: &mut Lines) {
     match plain_parts(table, index) {
         Ok(parts) => {
             let name = quote_mysql(&shorten(&index.name));
-            lines.keys.push(format!("KEY {name} ({})", parts.join(", ")));
+            lines.keys.push(format!("KEY {name} ({}){MARK}", parts.join(", ")));
         }
         Err(reason) => {
             lines.warnings.push(format!("index \"{}\" is left out: {reason}", index.name));

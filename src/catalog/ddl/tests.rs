@@ -1,5 +1,6 @@
 //! MySQL's schema, construct by construct, as text.
 
+use super::shape::Shape;
 use super::*;
 use crate::catalog::{Action, CheckConstraint, ForeignKey, Index, Unique};
 use expect_test::{Expect, expect};
@@ -212,26 +213,68 @@ fn plain_indexes_hold_a_prefix_of_long_columns() {
                 `at` date NOT NULL,
                 `tags` json NOT NULL,
                 PRIMARY KEY (`id`),
-                KEY `t_name_at_idx` (`name`(191), `at` DESC)
+                KEY `t_name_at_idx` (`name`(191), `at` DESC) COMMENT 'crossfade'
             -- index "t_tags_idx" is left out: MySQL has no index of its kind
         "#]],
     );
 }
 
+/// A table of which MySQL has the column types, and shapes where they matter.
+fn existing(columns: &[(&str, &str)], found: Shape, wanted: Shape) -> alter::Existing {
+    let columns = columns.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()));
+    let table = alter::ExistingTable { columns: columns.collect(), found, wanted };
+    let tables = [("t".to_owned(), table)].into_iter().collect();
+    alter::Existing { tables, ..alter::Existing::default() }
+}
+
+#[track_caller]
+fn changes(columns: &str, existing: &alter::Existing, expected: &Expect) {
+    let catalog = Catalog::for_test(&[("t", columns)]);
+    let changes = alter::changes(&catalog, existing, Flavor::MariaDb);
+    let lines = changes.iter().map(|c| format!("{:?} {}\n", c.kind, c.statement.sql));
+    expected.assert_eq(&lines.collect::<String>());
+}
+
 #[test]
 fn what_exists_is_altered_and_never_dropped_unasked() {
-    let catalog = Catalog::for_test(&[("t", "id:int4*,name:text,age:int4?,at:timestamptz")]);
-    let columns = [("id", "int(11)"), ("name", "varchar(20)"), ("old", "int")];
-    let columns = columns.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
-    let tables = [("t".to_owned(), columns.into_iter().collect())].into_iter().collect();
-    let existing = alter::Existing { tables, ..alter::Existing::default() };
-    let changes = alter::changes(&catalog, &existing, Flavor::MariaDb);
-    let lines = changes.iter().map(|c| format!("{} {}\n", c.safe, c.statement.sql));
-    expect![[r#"
-        false ALTER TABLE `t` MODIFY COLUMN `name` longtext NOT NULL
-        true ALTER TABLE `t` ADD COLUMN `age` int NULL
-        true ALTER TABLE `t` ADD COLUMN `at` datetime(6) NULL
-        false ALTER TABLE `t` DROP COLUMN `old`
-    "#]]
-    .assert_eq(&lines.collect::<String>());
+    let columns = [("id", "int(11)"), ("name", "varchar(20)"), ("n", "bigint(20)"), ("old", "int")];
+    let mut existing = existing(&columns, Shape::default(), Shape::default());
+    existing.dropped.push((TableName::parse("auth.gone"), "auth_gone".to_owned()));
+    changes(
+        "id:int4*,name:text,n:int4,age:int4?,at:timestamptz",
+        &existing,
+        &expect![[r#"
+            Safe ALTER TABLE `t` MODIFY COLUMN `name` longtext NOT NULL
+            Unsafe ALTER TABLE `t` MODIFY COLUMN `n` int NOT NULL
+            Safe ALTER TABLE `t` ADD COLUMN `age` int NULL
+            Safe ALTER TABLE `t` ADD COLUMN `at` datetime(6) NULL
+            Unsafe ALTER TABLE `t` DROP COLUMN `old`
+            Unsafe DROP TABLE `auth_gone`
+        "#]],
+    );
+}
+
+#[test]
+fn indexes_and_checks_that_are_somebodys_own_stay() {
+    let found = Shape::parse(
+        "CREATE TABLE `t` (\n  `id` int NOT NULL,\n  `gone` int NOT NULL,\n  PRIMARY KEY (`id`),\n  \
+         KEY `ours` (`id`) COMMENT 'crossfade',\n  KEY `mine` (`id`),\n  \
+         UNIQUE KEY `refuses` (`id`),\n  CONSTRAINT `old` CHECK (`id` > 0)\n) ENGINE=InnoDB",
+    );
+    let wanted = Shape::parse(
+        "CREATE TABLE `t` (\n  `id` int NOT NULL,\n  PRIMARY KEY (`id`)\n) COMMENT='x'",
+    );
+    let existing = existing(&[("id", "int"), ("gone", "int")], found, wanted);
+    changes(
+        "id:int4*",
+        &existing,
+        &expect![[r#"
+            Safe ALTER TABLE `t` DROP CONSTRAINT `old`
+            Safe ALTER TABLE `t` DROP INDEX `ours`
+            Safe ALTER TABLE `t` DROP INDEX `refuses`
+            Safe ALTER TABLE `t` MODIFY COLUMN `gone` int NULL
+            Unsafe ALTER TABLE `t` DROP COLUMN `gone`
+            Safe ALTER TABLE `t` COMMENT = ''
+        "#]],
+    );
 }

@@ -13,7 +13,7 @@ use crate::backend::mysql::control as mysql_control;
 use crate::backend::postgres::control;
 use crate::backend::postgres::introspect::Reading;
 use crate::catalog::choose::{Circumstances, wanted};
-use crate::catalog::ddl::alter::{Existing, changes};
+use crate::catalog::ddl::alter::{Existing, Kind, changes};
 use crate::catalog::ddl::{self, quote_text};
 use crate::catalog::{Capture, Table};
 use crate::names::{TableId, TableName};
@@ -111,12 +111,11 @@ impl Plan {
             if sql.is_empty() {
                 continue;
             }
-            let creates = sql.starts_with("CREATE") || sql.contains("ADD CONSTRAINT");
             let step = Step { table: Some(table), sql };
-            match (change.safe, creates) {
-                (true, true) => self.mysql.push(step),
-                (true, false) => self.changes.push(step),
-                (false, _) => self.unsafe_changes.push(step),
+            match change.kind {
+                Kind::Create => self.mysql.push(step),
+                Kind::Safe => self.changes.push(step),
+                Kind::Unsafe => self.unsafe_changes.push(step),
             }
         }
     }
