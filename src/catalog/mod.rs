@@ -126,6 +126,8 @@ pub struct Column {
     /// GENERATED ALWAYS AS (…) STORED: MySQL gets the value as a plain column.
     pub generated: Option<String>,
     pub collation: Option<String>,
+    /// Its collation takes strings for equal that are not the same.
+    pub nondeterministic: bool,
     pub comment: Option<String>,
     /// The column in MySQL.
     pub target: TargetType,

@@ -106,6 +106,7 @@ fn column(number: i16, text: &str, not_null: bool) -> Column {
         serial: false,
         generated: None,
         collation: None,
+        nondeterministic: false,
         comment: None,
         target: TargetType::None,
     }

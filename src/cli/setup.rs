@@ -68,6 +68,7 @@ pub(super) fn wanted(config: &Config) -> Wanted {
     Wanted {
         connections: config.limits.max_connections,
         workers: config.limits.workers,
+        strict: config.limits.strict,
         types: config.tables.types(),
     }
 }

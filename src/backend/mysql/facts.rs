@@ -11,7 +11,7 @@ use mysql_async::prelude::Queryable as _;
 
 use super::connect::Link;
 use super::error::WriteError;
-use crate::catalog::check::SecondaryFacts;
+use crate::catalog::check::{SECONDARY_SETTINGS, SecondaryFacts};
 use crate::catalog::ddl::alter::{Existing, ExistingTable};
 use crate::catalog::ddl::shape::{self, Shape};
 use crate::catalog::ddl::{ForeignShape, quote_text};
@@ -132,6 +132,7 @@ pub async fn facts(link: &mut Link, targets: &[&str]) -> Result<SecondaryFacts, 
         )
         .await?;
     let grants: Vec<String> = conn.query("SHOW GRANTS").await?;
+    let (settings, triggers) = (settings(conn).await?, triggers(conn, &there).await?);
     Ok(SecondaryFacts {
         flavor,
         version,
@@ -145,7 +146,26 @@ pub async fn facts(link: &mut Link, targets: &[&str]) -> Result<SecondaryFacts, 
         max_allowed_packet,
         page_size,
         lower_case_table_names: folding,
+        settings,
+        triggers,
     })
+}
+
+/// A server has those that its version knows.
+async fn settings(conn: &mut Conn) -> Result<HashMap<String, String>, WriteError> {
+    let names: Vec<String> = SECONDARY_SETTINGS.iter().map(|name| quote_text(name)).collect();
+    let question = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", names.join(", "));
+    let rows: Vec<(String, String)> = conn.query(question).await?;
+    Ok(rows.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect())
+}
+
+/// Those that the user may see, on `tables`.
+async fn triggers(conn: &mut Conn, tables: &[&str]) -> Result<Vec<(String, bool)>, WriteError> {
+    let question = "SELECT EVENT_OBJECT_TABLE, ACTION_TIMING = 'BEFORE' \
+        FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE()";
+    let mut rows: Vec<(String, bool)> = conn.query(question).await?;
+    rows.retain(|(table, _)| tables.contains(&table.as_str()));
+    Ok(rows)
 }
 
 /// `crossfade@%` as a GRANT has it: `'crossfade'@'%'`.

@@ -83,8 +83,8 @@ pub async fn setup(
     let reading = introspect::read(&client, policies, naming).await;
     let reading = reading.map_err(|source| postgres("read the catalogue", source))?;
     // What the limits ask for makes warnings only, which are `check`'s to show.
-    let wanted = Wanted { connections: 0, workers: 0, types: policies.types() };
-    let obstacles = preflight::obstacles(&client, &mut link, &reading, wanted).await?;
+    let wanted = Wanted { connections: 0, workers: 0, strict: 0, types: policies.types() };
+    let obstacles = preflight::obstacles(&client, Some(&mut link), &reading, wanted).await?;
     let blockers: Vec<Obstacle> =
         obstacles.into_iter().filter(|o| o.severity == Severity::Blocker).collect();
     if !blockers.is_empty() {

@@ -36,7 +36,8 @@ pub(super) const COLUMNS: &str = concat!(
        pg_catalog.pg_get_expr(d.adbin, d.adrelid), \
        CASE WHEN a.attcollation <> t.typcollation OR NOT l.collisdeterministic \
          THEN l.collname::text END, \
-       pg_catalog.col_description(a.attrelid, a.attnum) \
+       pg_catalog.col_description(a.attrelid, a.attnum), \
+       NOT coalesce(l.collisdeterministic, true) \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \

@@ -243,6 +243,7 @@ fn column(row: &Row, types: &Types) -> Column {
         default: expression.clone().filter(|_| !generated),
         generated: expression.filter(|_| generated),
         collation: row.get(10),
+        nondeterministic: row.get(12),
         comment: row.get(11),
         target: TargetType::None,
     }
