@@ -105,6 +105,7 @@ fn column(number: i16, text: &str, not_null: bool) -> Column {
         identity: false,
         serial: false,
         generated: None,
+        domain_checks: Vec::new(),
         collation: None,
         nondeterministic: false,
         comment: None,

@@ -9,7 +9,7 @@ use crate::names::quote_mysql;
 use crate::value::PgType;
 
 /// MySQL's longest column comment, in characters.
-const COMMENT_CHARS_MAX: usize = 1024;
+pub(super) const COMMENT_CHARS_MAX: usize = 1024;
 
 /// `name type [NOT NULL] [DEFAULT …] [AUTO_INCREMENT] [COMMENT …]`.
 pub(super) fn definition(table: &Table, column: &Column, flavor: Flavor) -> String {

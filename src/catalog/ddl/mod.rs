@@ -103,6 +103,7 @@ impl<'a> Definition<'a> {
         let primary = format!("PRIMARY KEY ({})", key.join(", "));
         let index::Lines { columns: hidden, keys, mut warnings } = lines;
         let checks = checks(table, names, &mut warnings);
+        columns_as_they_are(table, &mut warnings);
         Self { table, flavor, columns, hidden, primary, keys, checks, warnings }
     }
 
@@ -143,30 +144,67 @@ impl<'a> Definition<'a> {
     }
 }
 
+/// Says which columns are less in MySQL than they are in PostgreSQL.
+fn columns_as_they_are(table: &Table, warnings: &mut Vec<String>) {
+    for column in table.columns.iter().filter(|column| column.target != TargetType::None) {
+        let name = &column.name;
+        if column.generated.is_some() {
+            warnings.push(format!(
+                "generated column \"{name}\" is a plain one in MySQL, with the values that PostgreSQL \
+                 has worked out"
+            ));
+        }
+        if column.serial && !column::increments(table, column) {
+            warnings.push(format!(
+                "column \"{name}\" is fed by a sequence, and no AUTO_INCREMENT: MySQL has that for the \
+                 first column of the key only"
+            ));
+        }
+        if column
+            .comment
+            .as_ref()
+            .is_some_and(|text| column::COMMENT_CHARS_MAX < text.chars().count())
+        {
+            warnings.push(format!("the comment of column \"{name}\" is cut to MySQL's length"));
+        }
+    }
+    let comment = table.comment.as_ref().map_or(0, |text| text.chars().count());
+    if TABLE_COMMENT_CHARS_MAX < comment {
+        warnings.push("the table's comment is cut to MySQL's length".to_owned());
+    }
+}
+
 /// MySQL's longest table comment, in characters.
 const TABLE_COMMENT_CHARS_MAX: usize = 2048;
 
 fn checks(table: &Table, names: &mut Names, warnings: &mut Vec<String>) -> Vec<String> {
     let mut parts = Vec::new();
-    for check in &table.checks {
+    let own = table.checks.iter().map(|check| {
         let body = expression::check_body(&check.definition);
-        let cascades = foreign::cascading_columns(table);
-        match body.and_then(|body| expression::translate(body, &table.columns)) {
+        (check.name.clone(), body.and_then(|body| expression::translate(body, &table.columns)))
+    });
+    let domains = table.columns.iter().flat_map(|column| {
+        column.domain_checks.iter().map(move |check| {
+            let body = expression::check_body(&check.definition);
+            let translated = body.and_then(|body| expression::translate_domain(body, column));
+            (format!("{}_{}", column.name, check.name), translated)
+        })
+    });
+    let cascades = foreign::cascading_columns(table);
+    for (name, translated) in own.chain(domains) {
+        match translated {
             // MySQL allows no CHECK on a column that a foreign key's action writes (3823).
             Some(sql) if cascades.iter().any(|name| sql.contains(&quote_mysql(name))) => {
                 warnings.push(format!(
-                    "CHECK \"{}\" is left out: a foreign key's action writes its column",
-                    check.name
+                    "CHECK \"{name}\" is left out: a foreign key's action writes its column"
                 ));
             }
             Some(sql) => {
-                let name = names.take(table, &check.name);
+                let name = names.take(table, &name);
                 parts.push(format!("CONSTRAINT {} CHECK ({sql})", quote_mysql(&name)));
             }
-            None => warnings.push(format!(
-                "constraint \"{}\" is left out: MySQL has no equal for it",
-                check.name
-            )),
+            None => warnings
+                .push(format!("constraint \"{name}\" is left out: MySQL has no equal for it")),
         }
     }
     parts

@@ -199,6 +199,7 @@ fn plain_indexes_hold_a_prefix_of_long_columns() {
             let index = |name: &str, columns: &[usize], method: &str| Index {
                 name: name.to_owned(),
                 columns: columns.iter().copied().map(Some).collect(),
+                expressions: None,
                 descending: vec![false, true],
                 predicate: None,
                 definition: format!("CREATE INDEX {name} ON t USING {method} (x)"),
@@ -215,6 +216,71 @@ fn plain_indexes_hold_a_prefix_of_long_columns() {
                 PRIMARY KEY (`id`),
                 KEY `t_name_at_idx` (`name`(191), `at` DESC) COMMENT 'crossfade'
             -- index "t_tags_idx" is left out: MySQL has no index of its kind
+        "#]],
+    );
+}
+
+#[test]
+fn an_index_on_expressions_has_hidden_columns_for_them() {
+    check(
+        "id:int4*,email:varchar(200),name:text,gone:date?",
+        |table| {
+            let index = |name: &str, expressions: &str| Index {
+                name: name.to_owned(),
+                columns: vec![Some(3), None],
+                expressions: Some(expressions.to_owned()),
+                descending: vec![false, true],
+                predicate: Some("(gone IS NULL)".to_owned()),
+                definition: format!("CREATE INDEX {name} ON t USING btree (x)"),
+            };
+            table.indexes.push(index("t_email_idx", "lower((email)::text)"));
+            table.indexes.push(index("t_name_idx", "lower(name)"));
+            table.indexes.push(index("t_length_idx", "length(name)"));
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` int NOT NULL,
+                `email` varchar(200) NOT NULL,
+                `name` longtext NOT NULL,
+                `gone` date NULL,
+                `cf_t_email_idx_2` varchar(200) GENERATED ALWAYS AS (LOWER(`email`)) VIRTUAL INVISIBLE,
+                PRIMARY KEY (`id`),
+                KEY `t_email_idx` (`gone`, `cf_t_email_idx_2` DESC) COMMENT 'crossfade'
+            -- index "t_name_idx" is left out: MySQL has no equal for its expression, or cannot index it
+            -- index "t_length_idx" is left out: MySQL has no equal for its expression, or cannot index it
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_column_loses_is_said() {
+    check(
+        "id:int4*,n:int8,twice:int4?,mail:varchar(20)?",
+        |table| {
+            table.columns[1].serial = true;
+            table.columns[2].generated = Some("(id * 2)".to_owned());
+            table.comment = Some("x".repeat(2049));
+            let check = |name: &str, body: &str| CheckConstraint {
+                name: name.to_owned(),
+                definition: format!("CHECK ({body})"),
+            };
+            table.columns[3].domain_checks = vec![
+                check("mail_check", "(VALUE)::text <> ''::text"),
+                check("at", "VALUE ~~ '%@%'"),
+            ];
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` int NOT NULL,
+                `n` bigint NOT NULL,
+                `twice` int NULL,
+                `mail` varchar(20) NULL,
+                PRIMARY KEY (`id`),
+                CONSTRAINT `mail_mail_check` CHECK ((`mail` <> ''))
+            -- constraint "mail_at" is left out: MySQL has no equal for it
+            -- column "n" is fed by a sequence, and no AUTO_INCREMENT: MySQL has that for the first column of the key only
+            -- generated column "twice" is a plain one in MySQL, with the values that PostgreSQL has worked out
+            -- the table's comment is cut to MySQL's length
         "#]],
     );
 }

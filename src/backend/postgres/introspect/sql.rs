@@ -37,7 +37,14 @@ pub(super) const COLUMNS: &str = concat!(
        CASE WHEN a.attcollation <> t.typcollation OR NOT l.collisdeterministic \
          THEN l.collname::text END, \
        pg_catalog.col_description(a.attrelid, a.attnum), \
-       NOT coalesce(l.collisdeterministic, true) \
+       NOT coalesce(l.collisdeterministic, true), \
+       ARRAY(WITH RECURSIVE domain(oid, base) AS ( \
+           SELECT t.oid, t.typbasetype WHERE t.typtype = 'd' \
+           UNION ALL SELECT b.oid, b.typbasetype FROM domain JOIN pg_catalog.pg_type b \
+             ON b.oid = domain.base AND b.typtype = 'd') \
+         SELECT k.conname::text || ' ' || pg_catalog.pg_get_constraintdef(k.oid) FROM domain \
+         JOIN pg_catalog.pg_constraint k ON k.contypid = domain.oid AND k.contype = 'c' \
+         ORDER BY 1) \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \

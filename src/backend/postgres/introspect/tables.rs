@@ -202,6 +202,7 @@ impl Answers {
                 name: row.get(1),
                 descending: options.iter().take(keys).map(|option| option & 1 == 1).collect(),
                 columns,
+                expressions: row.get(8),
                 predicate: row.get(7),
                 definition: row.get(9),
             });
@@ -242,11 +243,22 @@ fn column(row: &Row, types: &Types) -> Column {
         serial: identity || by_sequence,
         default: expression.clone().filter(|_| !generated),
         generated: expression.filter(|_| generated),
+        domain_checks: row
+            .get::<_, Vec<String>>(13)
+            .iter()
+            .filter_map(|text| domain_check(text))
+            .collect(),
         collation: row.get(10),
         nondeterministic: row.get(12),
         comment: row.get(11),
         target: TargetType::None,
     }
+}
+
+/// `name CHECK (…)`; a name may hold blanks.
+fn domain_check(text: &str) -> Option<CheckConstraint> {
+    let at = text.find(" CHECK (")?;
+    Some(CheckConstraint { name: text[..at].to_owned(), definition: text[at + 1..].to_owned() })
 }
 
 fn foreign_key(row: &Row, name: String, columns: Vec<usize>) -> ForeignKey {
