@@ -184,9 +184,8 @@ pub(super) fn views(catalog: &Catalog, found: &mut Found) {
         views.map(move |relation| (relation.schema.as_str(), name.as_str()))
     });
     let views = named.filter(|(schema, _)| !system(schema));
-    let mut views: Vec<String> = views
-        .map(|(schema, name)| TableName::new(schema.into(), name.into()).to_string())
-        .collect();
+    let mut views: Vec<String> =
+        views.map(|(schema, name)| TableName::new(schema, name).to_string()).collect();
     if !views.is_empty() {
         views.sort();
         let what = format!("views are not carried over: {}", views.join(", "));

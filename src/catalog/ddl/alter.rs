@@ -78,7 +78,7 @@ pub fn changes(catalog: &Catalog, existing: &Existing, flavor: Flavor) -> Vec<Ch
         match existing.tables.get(&definition.table.target) {
             None => created.push(Change { statement: definition.create(), kind: Kind::Create }),
             Some(table) => {
-                altered.append(&mut TableChanges::new(definition, table).all(&mut retyped))
+                altered.append(&mut TableChanges::new(definition, table).all(&mut retyped));
             }
         }
     }

@@ -117,17 +117,22 @@ fn plain(item: &str) -> String {
 
 /// A quoted name at the start of a text, and what follows it.
 pub(super) fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut rest = text.strip_prefix('`')?;
-    let mut name = String::new();
+    quoted_by('`', text)
+}
+
+/// What stands in quotes at the start of a text, doubled ones undone, and what follows it.
+pub(super) fn quoted_by(quote: char, text: &str) -> Option<(String, &str)> {
+    let mut rest = text.strip_prefix(quote)?;
+    let mut inside = String::new();
     loop {
-        let (part, tail) = rest.split_once('`')?;
-        name += part;
-        match tail.strip_prefix('`') {
+        let (part, tail) = rest.split_once(quote)?;
+        inside += part;
+        match tail.strip_prefix(quote) {
             Some(more) => {
-                name.push('`');
+                inside.push(quote);
                 rest = more;
             }
-            None => return Some((name, tail)),
+            None => return Some((inside, tail)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! types are compared as `information_schema` writes them.
 
 use crate::catalog::TargetType;
+use crate::catalog::ddl::shape::quoted_by;
 use crate::catalog::ddl::{Flavor, type_name};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,23 +64,9 @@ fn is_wider(found: &str, target: &TargetType) -> bool {
 fn labels_of(list: &str) -> Option<Vec<String>> {
     let mut labels = Vec::new();
     let mut rest = list;
-    while let Some(mut text) = rest.strip_prefix('\'') {
-        let mut label = String::new();
-        loop {
-            let (part, tail) = text.split_once('\'')?;
-            label += part;
-            match tail.strip_prefix('\'') {
-                Some(more) => {
-                    label.push('\'');
-                    text = more;
-                }
-                None => {
-                    rest = tail.strip_prefix(',').unwrap_or(tail);
-                    break;
-                }
-            }
-        }
+    while let Some((label, tail)) = quoted_by('\'', rest) {
         labels.push(label);
+        rest = tail.strip_prefix(',').unwrap_or(tail);
     }
     rest.is_empty().then_some(labels)
 }
