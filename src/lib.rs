@@ -61,6 +61,10 @@
 //!   changes. A client_encoding other than UTF8 does: such sessions are flagged.
 //! - A delete entry is believed only once the row was seen to be gone, and no version is past the
 //!   log's end: otherwise a forged entry could remove a row.
+//! - What a column becomes in MySQL is recorded by `setup` where proxy.yaml has a choice: sidecars with
+//!   files of their own could otherwise write one column by two rules.
+//! - After DDL the two schemas are compared by MySQL itself, as text, with an empty temporary table of
+//!   the wanted shape ([`catalog::ddl::shape`]).
 //! - A table with triggers gets RETURNING too while its mode is `strict`, for images before the commit.
 //!
 //! # Reading order

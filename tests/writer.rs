@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossfade::backend::mysql::connect::{Host, LinkLimits, SslMode};
+use crossfade::backend::mysql::connect::{LinkLimits, SslMode};
 use crossfade::backend::mysql::error::Reaction;
 use crossfade::backend::mysql::{Link, Outcome, Refused, ToUrl, Writer, control, prune};
 use crossfade::catalog::{Action, Catalog, ForeignKey, Table};
 use crossfade::change::{Change, Effect, Key, KeyHash, Operation, RowImage, Version};
+use crossfade::demo::servers::login;
 use crossfade::names::{TableId, TableName};
 use crossfade::value::Value;
 use mysql_async::prelude::Queryable as _;
@@ -89,17 +90,8 @@ pub async fn writer(world: &World) -> Writer {
 /// The secondary of a world, as Crossfade is told of it.
 pub async fn to_url(world: &World) -> ToUrl {
     let conn = world.secondary().await;
-    let options = conn.opts();
-    ToUrl {
-        host: Host::Name(options.ip_or_hostname().to_owned()),
-        port: options.tcp_port(),
-        user: options.user().unwrap().to_owned(),
-        password: crossfade::backend::password::Password::new(options.pass().map(str::to_owned)),
-        database: options.db_name().unwrap().to_owned(),
-        ssl_mode: SslMode::Preferred,
-        ssl_ca: None,
-        ssl_identity: None,
-    }
+    let (user, port) = (conn.opts().user().unwrap(), conn.opts().tcp_port());
+    login(user, port, &world.database, SslMode::Preferred)
 }
 
 pub fn text(text: &str) -> Value {

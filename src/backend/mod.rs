@@ -9,4 +9,5 @@ pub mod password;
 pub mod postgres;
 pub mod stream;
 pub mod tls;
+pub mod url;
 pub mod verifiers;

@@ -27,6 +27,7 @@ use crate::admin::{AdminConfig, Token};
 use crate::backend::from_url::FromUrl;
 use crate::backend::mysql::ToUrl;
 use crate::backend::tls::TlsFiles;
+use crate::backend::url::DatabaseUrl;
 use crate::listener::Address;
 use crate::policy::Policies;
 use crate::telemetry::{LogConfig, LogFormat};
@@ -166,8 +167,8 @@ fn read_file(path: &Path) -> Result<String, String> {
 fn top(reader: &Reader<'_>, mut root: Section<'_, '_>) -> Option<Config> {
     let listen = listen(reader, root.section("listen"));
     let admin = admin(root.section("admin"));
-    let from = database(reader, root.section("from"), &address::POSTGRES).map(FromUrl::from);
-    let to = database(reader, root.section("to"), &address::MYSQL).map(ToUrl::from);
+    let from = database(reader, root.section("from"), &address::POSTGRES).map(address::as_libpq);
+    let to = database(reader, root.section("to"), &address::MYSQL);
     let tables = tables::read(root.section("tables"));
     let tables = tables.with_types(tables::types(root.section("types")));
     let backfill = backfill(root.section("backfill"));
@@ -210,7 +211,7 @@ fn database<M: Copy>(
     reader: &Reader<'_>,
     mut section: Section<'_, '_>,
     dialect: &address::Dialect<M>,
-) -> Option<address::Parts<M>> {
+) -> Option<DatabaseUrl<M>> {
     if !section.has("url") {
         section.mistake("url", "is missing");
     }
