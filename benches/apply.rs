@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossfade::apply::{self, ApplyLimits, ApplyMetrics};
-use crossfade::backend::from_url::{FromUrl, Host, SslMode};
-use crossfade::backend::mysql::ToUrl;
+use crossfade::backend::from_url::SslMode;
 use crossfade::backend::mysql::connect::{self, LinkLimits};
 use crossfade::backend::postgres::connect::Connector;
 use crossfade::backend::postgres::introspect;
@@ -25,7 +24,7 @@ use crossfade::catalog::naming::Naming;
 use crossfade::change::{Change, Effect, Key, Operation, RowImage, Transaction, Version};
 use crossfade::control::Ends;
 use crossfade::control::setup::{Extent, setup};
-use crossfade::demo::servers::{Options, PASSWORD, Product, Server};
+use crossfade::demo::servers::{Options, Product, Server, login};
 use crossfade::handoff::{self, Handoff};
 use crossfade::names::{EntryId, TableName};
 use crossfade::phase::{Phase, Situation};
@@ -84,7 +83,8 @@ impl Bench {
     async fn start(product: Product) -> Self {
         let servers = [Product::Postgres, product]
             .map(|product| Server::start(product, Options::default()).unwrap());
-        let (from, to) = (from(&servers[0]), to(&servers[1]));
+        let from = login("postgres", servers[0].port(), "postgres", SslMode::Disable);
+        let to = login("root", servers[1].port(), "test", connect::SslMode::Disabled);
         let from = Connector::new(from).unwrap();
         let client = from.connect().await.unwrap();
         client.batch_execute(&SCHEMA.replace("session (", "public.session (")).await.unwrap();
@@ -158,30 +158,4 @@ impl Bench {
 
 fn transaction(change: Change) -> Transaction {
     Transaction { changes: vec![change], mode: Mode::Async, timeout: Duration::from_secs(1) }
-}
-
-fn from(server: &Server) -> FromUrl {
-    FromUrl {
-        host: Host::Name("127.0.0.1".to_owned()),
-        port: server.port(),
-        user: "postgres".to_owned(),
-        password: PASSWORD.into(),
-        database: "postgres".to_owned(),
-        ssl_mode: SslMode::Disable,
-        ssl_root: None,
-        ssl_identity: None,
-    }
-}
-
-fn to(server: &Server) -> ToUrl {
-    ToUrl {
-        host: connect::Host::Name("127.0.0.1".to_owned()),
-        port: server.port(),
-        user: "root".to_owned(),
-        password: PASSWORD.into(),
-        database: "test".to_owned(),
-        ssl_mode: connect::SslMode::Disabled,
-        ssl_ca: None,
-        ssl_identity: None,
-    }
 }

@@ -68,6 +68,10 @@
 //!   log's end: otherwise a forged entry could remove a row.
 //! - Without the lease reads wait and are then refused, and so are new writes; COMMIT and the answers to
 //!   writes pass: their guard holds the lock that a change of epoch waits for ([`lease`]).
+//! - What a column becomes in MySQL is recorded by `setup` where proxy.yaml has a choice: sidecars with
+//!   files of their own could otherwise write one column by two rules.
+//! - After DDL the two schemas are compared by MySQL itself, as text, with an empty temporary table of
+//!   the wanted shape ([`catalog::ddl::shape`]).
 //! - A table with triggers gets RETURNING too while its mode is `strict`, for images before the commit.
 //!
 //! # Reading order

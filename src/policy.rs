@@ -1,4 +1,4 @@
-//! What the user asked for, per table: the mode, its timeout, how to capture.
+//! What the user asked for: per table the mode, its timeout, how to capture; for all, which types.
 //!
 //! ```text
 //! proxy.yaml `tables:` ──[`Policies`]──▶ Policy of one table ──▶ plan, session, apply
@@ -6,9 +6,16 @@
 //!
 //! Invariant: every table has exactly one policy at a time; a reload swaps all of them at once.
 
+mod choices;
+
 use std::time::Duration;
 
 use crate::names::TableName;
+
+pub use choices::{
+    CitextChoice, JsonbChoice, NumericChoice, TextChoice, TypeChoices, UuidChoice,
+    VARCHAR_CHARS_MAX,
+};
 
 /// When the client is answered, relative to the secondary. Ordered from lax to strict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,12 +68,25 @@ pub struct Policies {
     lines: Vec<(Pattern, Policy)>,
     /// Where no line fits.
     otherwise: Policy,
+    types: TypeChoices,
 }
 
 impl Policies {
     #[must_use]
     pub fn new(lines: Vec<(Pattern, Policy)>, otherwise: Policy) -> Self {
-        Self { lines, otherwise }
+        Self { lines, otherwise, types: TypeChoices::default() }
+    }
+
+    /// The same with other types.
+    #[must_use]
+    pub fn with_types(self, types: TypeChoices) -> Self {
+        Self { types, ..self }
+    }
+
+    /// What proxy.yaml asks for; what holds is what `setup` recorded.
+    #[must_use]
+    pub fn types(&self) -> TypeChoices {
+        self.types
     }
 
     /// The same with another mode for one table, in front of every line.
@@ -77,7 +97,7 @@ impl Policies {
         let mut lines = self.lines.clone();
         lines.retain(|(pattern, _)| !pattern.is(table));
         lines.insert(0, (Pattern::exactly(table), policy));
-        Self { lines, otherwise: self.otherwise }
+        Self { lines, otherwise: self.otherwise, types: self.types }
     }
 
     #[must_use]

@@ -251,6 +251,99 @@ async fn every_type_goes_over_exactly() {
     }
 }
 
+const CHOSEN: &str =
+    "{ jsonb: text, numeric: decimal, uuid: binary, citext: text, text: varchar(191) }";
+
+#[tokio::test]
+async fn every_choice_of_types_is_exact_or_refuses() {
+    for target in Target::all() {
+        let world = World::bare(target, "").await;
+        world.choose(CHOSEN);
+        let f = Follower::on(world, EVERY_TYPE, &ApplyLimits::default()).await;
+        assert_eq!(f.write("every", Update, "UPDATE every SET id = id").await, Settled::Applied);
+        f.world.assert_equal("every").await;
+        let kinds = f
+            .rows(
+                "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
+                 WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'every' \
+                 AND COLUMN_NAME IN ('bare', 't', 'u', 'jb') ORDER BY ORDINAL_POSITION",
+            )
+            .await;
+        assert_eq!(kinds, ["decimal(65,30)", "varchar(191)", "binary(16)", "longtext"]);
+
+        // What MySQL's json would round is kept, digit by digit.
+        let numbers = "1e2 0.1234567890123456789 18446744073709551616 -0.0 1.10";
+        let list = numbers.split(' ').collect::<Vec<_>>().join(", ");
+        let update = format!("UPDATE every SET jb = '[{list}]' WHERE id = 1");
+        assert_eq!(f.write("every", Update, &update).await, Settled::Applied);
+        let text: String =
+            f.admin.query_one("SELECT jb::text FROM every WHERE id = 1", &[]).await.unwrap().get(0);
+        assert!(text.contains("0.1234567890123456789"), "{text}");
+        assert_eq!(f.rows("SELECT jb FROM every WHERE id = 1").await, [text]);
+
+        // The value is kept, its scale is not; what does not fit is refused.
+        let update = "UPDATE every SET bare = 1.10 WHERE id = 1";
+        assert_eq!(f.write("every", Update, update).await, Settled::Applied);
+        let bare = "SELECT CAST(bare AS CHAR) FROM every WHERE id = 1";
+        assert_eq!(f.rows(bare).await, ["1.100000000000000000000000000000"]);
+        for (column, value) in [
+            ("bare", "1e-31".to_owned()),
+            ("bare", "1e35".to_owned()),
+            ("t", format!("'{}'", "x".repeat(192))),
+            ("t", format!("'{} '", "x".repeat(191))),
+        ] {
+            let update = format!("UPDATE every SET {column} = {value} WHERE id = 1");
+            assert_eq!(f.write("every", Update, &update).await, Settled::Deferred, "{update}");
+            f.admin.execute("DELETE FROM crossfade.outbox", &[]).await.unwrap();
+        }
+        assert_eq!(f.rows(bare).await, ["1.100000000000000000000000000000"]);
+        f.finish().await;
+    }
+}
+
+/// Keys and unique constraints of the types that may be chosen.
+const CHOSEN_KEYS: &str = "
+    CREATE TABLE owner (id uuid PRIMARY KEY, mail citext UNIQUE, nick citext);
+    CREATE TABLE pet (id uuid, name citext, owner uuid REFERENCES owner ON DELETE CASCADE, PRIMARY KEY (id, name));";
+
+#[tokio::test]
+async fn chosen_types_serve_as_keys() {
+    for target in Target::all() {
+        let world = World::bare(target, "").await;
+        world.admin().await.batch_execute("CREATE EXTENSION citext").await.unwrap();
+        world.choose(CHOSEN);
+        let f = Follower::on(world, CHOSEN_KEYS, &ApplyLimits::default()).await;
+        let id = |n: u8| format!("'00ff0000-0000-0000-0000-00000000000{n}'");
+        let insert = format!(
+            "INSERT INTO owner VALUES ({}, 'Ann@x', 'ß'), ({}, 'ss', 'SS'), ({}, 'ß', NULL)",
+            id(1),
+            id(2),
+            id(3)
+        );
+        assert_eq!(f.write("owner", Insert, &insert).await, Settled::Applied);
+        let insert =
+            format!("INSERT INTO pet VALUES ({0}, 'Rex', {0}), ({0}, 'Ivy', {1})", id(1), id(2));
+        assert_eq!(f.write("pet", Insert, &insert).await, Settled::Applied);
+        // The same key in another spelling, and a key that was freed by case alone.
+        let update = "UPDATE pet SET name = 'REX' WHERE name = 'rex'";
+        assert_eq!(f.write("pet", Update, update).await, Settled::Applied);
+        let update = "UPDATE owner SET mail = 'ANN@X' WHERE mail = 'ann@x'";
+        assert_eq!(f.write("owner", Update, update).await, Settled::Applied);
+        f.world.drained().await;
+        for table in ["owner", "pet"] {
+            f.world.assert_equal(table).await;
+        }
+        let mut conn = f.world.secondary().await;
+        let twice = conn.query_drop("INSERT INTO owner (id, mail) VALUES (x'01', 'ann@X')").await;
+        let twice = twice.unwrap_err().to_string();
+        assert!(twice.contains("1062") || twice.contains("1406"), "{twice}");
+        let delete = format!("DELETE FROM owner WHERE id = {}", id(2));
+        assert_eq!(f.write("owner", Delete, &delete).await, Settled::Applied);
+        assert_eq!(f.rows("SELECT name FROM pet").await, ["REX"]);
+        f.finish().await;
+    }
+}
+
 #[tokio::test]
 async fn random_values_survive_the_way_to_the_secondary() {
     for target in Target::all() {

@@ -151,7 +151,7 @@ async fn a_verifier_that_is_out_of_date_lets_nobody_in() {
 #[tokio::test]
 async fn a_unix_socket_serves_both_ways() {
     let directory = server().await.socket_directory().to_owned();
-    let gate = Gate::start(|gate| gate.unix().host(Host::Directory(directory.clone()))).await;
+    let gate = Gate::start(|gate| gate.unix().host(Host::Path(directory.clone()))).await;
     let got = psql(gate.conninfo("scram"), "pencil", "SELECT current_user").await;
     assert_eq!(got, Ok("scram".to_owned()));
 }

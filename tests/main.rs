@@ -10,6 +10,7 @@ mod support;
 mod admin;
 mod apply;
 mod capture;
+mod check;
 mod config;
 mod demo;
 mod lease;

@@ -183,6 +183,23 @@ impl World {
         Self::on(target, tables, postgres, follower).await
     }
 
+    /// As [`Self::bare`], on servers of its own with settings of their own.
+    pub async fn with_settings(target: Target, postgres: &[&str], follower: &[&str]) -> Self {
+        let owned = |settings: &[&str]| settings.iter().map(|line| (*line).to_owned()).collect();
+        let (postgres, follower) = (owned(postgres), owned(follower));
+        let (postgres, follower) = blocking(move || {
+            let start = |product, settings| {
+                Server::start(product, Options { settings, ..Options::default() }).unwrap()
+            };
+            (start(Product::Postgres, postgres), start(target.product(), follower))
+        })
+        .await;
+        let mut world = Self::on(target, "", &postgres, &follower).await;
+        world.postgres = Some(postgres);
+        world.follower = Some(follower);
+        world
+    }
+
     async fn on(target: Target, tables: &str, postgres: &Server, follower: &Server) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let database = format!("world_{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -221,6 +238,14 @@ impl World {
             self.secondary_url,
         );
         fs::write(&self.config, text).unwrap();
+    }
+
+    /// Gives proxy.yaml a `types:` section, or another one.
+    pub fn choose(&self, types: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let rest = text.lines().filter(|line| !line.starts_with("types:"));
+        let rest: String = rest.map(|line| format!("{line}\n")).collect();
+        fs::write(&self.config, format!("{rest}types: {types}\n")).unwrap();
     }
 
     /// Runs `crossfade setup`, which must succeed.

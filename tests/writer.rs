@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossfade::backend::mysql::connect::{Host, LinkLimits, SslMode};
+use crossfade::backend::mysql::connect::{LinkLimits, SslMode};
 use crossfade::backend::mysql::error::Reaction;
 use crossfade::backend::mysql::{Link, Outcome, Refused, ToUrl, Writer, control, prune};
 use crossfade::catalog::{Action, Catalog, ForeignKey, Table};
 use crossfade::change::{Change, Effect, Key, KeyHash, Operation, RowImage, Version};
+use crossfade::demo::servers::login;
 use crossfade::names::{TableId, TableName};
 use crossfade::value::Value;
 use mysql_async::prelude::Queryable as _;
@@ -89,17 +90,8 @@ pub async fn writer(world: &World) -> Writer {
 /// The secondary of a world, as Crossfade is told of it.
 pub async fn to_url(world: &World) -> ToUrl {
     let conn = world.secondary().await;
-    let options = conn.opts();
-    ToUrl {
-        host: Host::Name(options.ip_or_hostname().to_owned()),
-        port: options.tcp_port(),
-        user: options.user().unwrap().to_owned(),
-        password: crossfade::backend::password::Password::new(options.pass().map(str::to_owned)),
-        database: options.db_name().unwrap().to_owned(),
-        ssl_mode: SslMode::Preferred,
-        ssl_ca: None,
-        ssl_identity: None,
-    }
+    let (user, port) = (conn.opts().user().unwrap(), conn.opts().tcp_port());
+    login(user, port, &world.database, SslMode::Preferred)
 }
 
 pub fn text(text: &str) -> Value {
@@ -437,6 +429,41 @@ async fn a_delete_of_a_parent_takes_its_children_along() {
         .await;
         site.apply(&[delete(&parents, (10, 1), &[int(1)])]).await;
         assert_eq!(site.rows("SELECT id FROM children").await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn truncate_goes_through_a_composite_key_in_chunks() {
+    let columns = "a:text*,e:enum(z|a|m)*,n:numeric(8,2)*,v:int4";
+    for target in Target::all() {
+        let collation = match target {
+            Target::MariaDb => "utf8mb4_nopad_bin",
+            Target::MySql => "utf8mb4_0900_bin",
+        };
+        let ddl = format!(
+            "CREATE TABLE parts (a varchar(100), e enum('z','a','m'), n decimal(8,2), v int NOT NULL, \
+             PRIMARY KEY (a, e, n)) CHARSET utf8mb4 COLLATE {collation}"
+        );
+        let mut site = Site::start(target, &[("parts", columns)], &[&ddl]).await;
+        let t = site.table("parts");
+        let row = |at: i64| {
+            let letters = ["a", "A", "a ", "é", "", "😀"];
+            let part = |of: i64, count: i64| usize::try_from(at / of % count).unwrap();
+            let label = ["z", "a", "m"][part(7, 3)];
+            let number = format!("{}.{:02}", at / 21, at % 21);
+            let number = Value::Numeric(crossfade::value::Numeric::Finite(number));
+            [text(letters[part(1, 6)]), text(label), number, int(at)]
+        };
+        let many: Vec<Change> =
+            (1..=1700).map(|at: i64| insert(&t, (at.unsigned_abs(), 1), &row(at))).collect();
+        site.apply(&many).await;
+        let spared: Vec<i64> = (1..=1700).filter(|at| at % 100 == 0 || *at == 1).collect();
+        for at in &spared {
+            site.apply(&[update(&t, (5000, 1), &row(*at))]).await;
+        }
+        assert_eq!(site.apply(&[truncate(&t, (4000, 1))]).await, [Outcome::Applied]);
+        let left = site.rows("SELECT v FROM parts ORDER BY v").await;
+        assert_eq!(left, spared.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
 }
 

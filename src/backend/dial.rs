@@ -63,7 +63,7 @@ impl Dialer {
             (None, Host::Name(name)) => {
                 TcpStream::connect((name.as_str(), self.url.port)).await.and_then(Stream::tcp)
             }
-            (None, Host::Directory(_)) => Err(io::ErrorKind::NotFound.into()),
+            (None, Host::Path(_)) => Err(io::ErrorKind::NotFound.into()),
         };
         connected.map_err(|source| self.unreachable(source))
     }

@@ -1,8 +1,6 @@
-//! `from.url` of proxy.yaml, taken apart: where PostgreSQL is, and who Crossfade is there.
+//! What PostgreSQL's side makes of its URL: the socket's name, and the connection of our own.
 //!
-//! Invariant: the password is never printed; `Debug` shows `***`.
-//!
-//! Not here: the text of the URL and its escapes (`config`).
+//! Invariant: `sslmode` means what it means to libpq.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,34 +8,15 @@ use std::time::Duration;
 
 use tokio_postgres::config::SslMode as ClientSslMode;
 
-use crate::backend::password::Password;
+use crate::backend::url::DatabaseUrl;
+
+pub use crate::backend::url::{Host, RootSource};
 
 /// How long one attempt of Crossfade's own connections to reach the server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The primary's address and Crossfade's own login.
-#[derive(Clone, PartialEq, Eq)]
-pub struct FromUrl {
-    pub host: Host,
-    pub port: u16,
-    pub user: String,
-    pub password: Password,
-    pub database: String,
-    pub ssl_mode: SslMode,
-    /// `sslrootcert=`: whom to believe.
-    pub ssl_root: Option<RootSource>,
-    /// `sslcert=` and `sslkey=`: the certificate that Crossfade shows.
-    pub ssl_identity: Option<(PathBuf, PathBuf)>,
-}
-
-/// Where the server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// A name or an address, with TCP.
-    Name(String),
-    /// The directory that has the socket file.
-    Directory(PathBuf),
-}
+/// `from.url`.
+pub type FromUrl = DatabaseUrl<SslMode>;
 
 /// `sslmode=`, with libpq's meaning. (`allow` has none that a proxy could keep: the client's own
 /// login decides whether it worked.)
@@ -48,14 +27,6 @@ pub enum SslMode {
     Require,
     VerifyCa,
     VerifyFull,
-}
-
-/// `sslrootcert=`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RootSource {
-    File(PathBuf),
-    /// `sslrootcert=system`: the certificates that came with the operating system.
-    System,
 }
 
 impl SslMode {
@@ -81,7 +52,7 @@ impl FromUrl {
     pub fn socket(&self) -> Option<PathBuf> {
         match &self.host {
             Host::Name(_) => None,
-            Host::Directory(directory) => {
+            Host::Path(directory) => {
                 Some(directory.join(format!(".s.PGSQL.{port}", port = self.port)))
             }
         }
@@ -93,7 +64,7 @@ impl FromUrl {
         let mut config = tokio_postgres::Config::new();
         match &self.host {
             Host::Name(name) => config.host(name),
-            Host::Directory(directory) => config.host_path(directory),
+            Host::Path(directory) => config.host_path(directory),
         };
         config
             .port(self.port)
@@ -103,7 +74,7 @@ impl FromUrl {
             .connect_timeout(CONNECT_TIMEOUT)
             .ssl_mode(match (&self.host, self.ssl_mode) {
                 // As in libpq, a unix socket is never encrypted.
-                (Host::Directory(_), _) | (_, SslMode::Disable) => ClientSslMode::Disable,
+                (Host::Path(_), _) | (_, SslMode::Disable) => ClientSslMode::Disable,
                 (_, SslMode::Prefer) => ClientSslMode::Prefer,
                 (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => {
                     ClientSslMode::Require
@@ -116,29 +87,12 @@ impl FromUrl {
     }
 }
 
-impl fmt::Debug for FromUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FromUrl")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("user", &self.user)
-            .field("password", &self.password)
-            .field("database", &self.database)
-            .field("ssl_mode", &self.ssl_mode)
-            .field("ssl_root", &self.ssl_root)
-            .field("ssl_identity", &self.ssl_identity)
-            .finish()
-    }
-}
-
 /// `127.0.0.1:5432`, or the socket's path: for messages.
 impl fmt::Display for FromUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.host, self.socket()) {
-            (_, Some(socket)) => write!(f, "{}", socket.display()),
-            (Host::Name(name), None) if name.contains(':') => write!(f, "[{name}]:{}", self.port),
-            (Host::Name(name), None) => write!(f, "{name}:{}", self.port),
-            (Host::Directory(directory), None) => write!(f, "{}", directory.display()),
+        match self.socket() {
+            Some(socket) => write!(f, "{}", socket.display()),
+            None => f.write_str(&self.place()),
         }
     }
 }
@@ -150,7 +104,7 @@ mod tests {
     #[test]
     fn a_password_is_not_printed() {
         let url = FromUrl {
-            host: Host::Directory("/run/postgresql".into()),
+            host: Host::Path("/run/postgresql".into()),
             port: 5433,
             user: "crossfade".to_owned(),
             password: "hunter2".into(),

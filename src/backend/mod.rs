@@ -10,4 +10,5 @@ pub mod pauses;
 pub mod postgres;
 pub mod stream;
 pub mod tls;
+pub mod url;
 pub mod verifiers;

@@ -8,6 +8,7 @@
 //! of severity `Excluded` is one that `setup` leaves out.
 
 mod server;
+mod settings;
 mod table;
 
 use std::collections::HashMap;
@@ -16,9 +17,11 @@ use std::fmt;
 use crate::catalog::Catalog;
 use crate::catalog::choose::Circumstances;
 use crate::catalog::ddl;
-use crate::catalog::ddl::alter::Existing;
 use crate::names::{Oid, TableName};
+use crate::policy::TypeChoices;
 use crate::value::Flavor;
+
+pub use settings::{PRIMARY as PRIMARY_SETTINGS, SECONDARY as SECONDARY_SETTINGS, Scope, Setting};
 
 /// How bad it is. Ordered from worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +88,13 @@ pub struct PrimaryFacts {
     pub max_connections: i64,
     /// Kept for superusers.
     pub reserved_connections: i64,
+    /// Connections that this database may have; `None` without a limit of its own.
+    pub database_connections: Option<i64>,
+    /// Those of [`PRIMARY_SETTINGS`] that are set for the server, the database, a role.
+    pub settings: Vec<Setting>,
     pub rights: HashMap<Oid, Rights>,
+    /// The types that `setup` recorded; `None` before it.
+    pub recorded_types: Option<String>,
 }
 
 /// Our role's rights on one table.
@@ -107,7 +116,6 @@ pub struct SecondaryFacts {
     pub database: String,
     /// Our user, as GRANT names it.
     pub user: String,
-    pub existing: Existing,
     /// Tables of ours are there: `setup` has been here.
     pub set_up: bool,
     /// Tables that hold a row, of those that `setup` would fill.
@@ -120,6 +128,10 @@ pub struct SecondaryFacts {
     pub lower_case_table_names: u64,
     /// Privileges on the database that are missing.
     pub missing: Vec<String>,
+    /// Those of [`SECONDARY_SETTINGS`] that the server has.
+    pub settings: HashMap<String, String>,
+    /// Triggers on tables that migrate, and whether they run before the write.
+    pub triggers: Vec<(String, bool)>,
 }
 
 /// What proxy.yaml allows.
@@ -127,29 +139,54 @@ pub struct SecondaryFacts {
 pub struct Wanted {
     /// `limits.max_connections`: each client has a connection of its own to PostgreSQL.
     pub connections: usize,
-    /// Connections to MySQL.
+    /// `limits.workers` and `limits.strict`: connections to MySQL that write.
     pub workers: usize,
+    pub strict: usize,
+    /// The `types:` section.
+    pub types: TypeChoices,
 }
 
-/// Every obstacle, worst first.
+impl Wanted {
+    /// Connections to MySQL of one sidecar, with those of a verb that runs beside it.
+    #[must_use]
+    pub fn secondary_connections(&self) -> usize {
+        self.workers + self.strict + OTHER_CONNECTIONS
+    }
+}
+
+/// The store's, the outbox's, a verb's.
+const OTHER_CONNECTIONS: usize = 4;
+
+/// Every obstacle, worst first. Where MySQL takes no session of ours there are no facts of it.
 #[must_use]
 pub fn check(
     catalog: &Catalog,
     circumstances: &HashMap<Oid, Circumstances>,
     primary: &PrimaryFacts,
-    secondary: &SecondaryFacts,
+    secondary: Option<&SecondaryFacts>,
     wanted: Wanted,
 ) -> Vec<Obstacle> {
     let mut found = Found::default();
     server::primary(primary, wanted, &mut found);
-    server::secondary(secondary, wanted, &mut found);
-    table::names(catalog, secondary, &mut found);
+    settings::primary(primary, &mut found);
+    server::types(primary, wanted, &mut found);
+    let folds_case = secondary.is_some_and(|facts| facts.lower_case_table_names != 0);
+    match secondary {
+        Some(secondary) => {
+            server::secondary(secondary, wanted, &mut found);
+            settings::secondary(secondary, wanted, &mut found);
+        }
+        None => server::no_session(&mut found),
+    }
+    server::views(catalog, &mut found);
+    table::names(catalog, folds_case, &mut found);
     let none = Circumstances::default();
     for table in catalog.tables.values() {
         let circumstances = circumstances.get(&table.oid).unwrap_or(&none);
         table::one(table, circumstances, primary, &mut found);
     }
-    for statement in ddl::create(catalog, secondary.flavor) {
+    let flavor = secondary.map_or(Flavor::MySql, |facts| facts.flavor);
+    for statement in ddl::create(catalog, flavor) {
         for warning in statement.warnings {
             found.add(Severity::Warning, Some(&statement.table), warning, "");
         }

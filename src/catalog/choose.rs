@@ -76,6 +76,16 @@ fn impossible(table: &Table, circumstances: &Circumstances) -> Option<&'static s
     if table.key.is_empty() {
         return Some("no_primary_key");
     }
+    let unkeyed = |kind: &PgType| {
+        let text_only = matches!(kind, PgType::Interval | PgType::TimeTz);
+        text_only || matches!(kind, PgType::Json | PgType::Jsonb | PgType::Array(_))
+    };
+    if table.key_columns().any(|column| unkeyed(&column.type_ref.pg_type)) {
+        return Some("key_type");
+    }
+    if table.key_columns().any(|column| column.nondeterministic) {
+        return Some("key_collation");
+    }
     if circumstances.unlogged {
         return Some("unlogged");
     }

@@ -6,13 +6,16 @@
 //!
 //! Exactness comes first. `numeric` without a scale becomes text, since `decimal` would lose the
 //! scale that PostgreSQL keeps per value; `json` becomes text, since MySQL would reformat it;
-//! intervals are text. Only where MySQL needs a length, in keys and foreign keys, is unlimited text
+//! intervals are text. Where two types are exact, [`TypeChoices`] says which. Only where MySQL needs a length, in keys and foreign keys, is unlimited text
 //! limited, and a value that does not fit is then refused, never cut.
 //!
 //! Invariant: a column's type depends on its own table's definition alone (and on which of its
-//! columns other tables reference), so that all sidecars agree on it.
+//! columns other tables reference) and on recorded choices, so that all sidecars agree on it.
 
 use crate::catalog::{Column, Table, TargetType};
+use crate::policy::{
+    CitextChoice, JsonbChoice, NumericChoice, TextChoice, TypeChoices, UuidChoice,
+};
 use crate::value::PgType;
 
 /// InnoDB's longest index entry in bytes, with the default page size and row format.
@@ -29,15 +32,16 @@ const INTERVAL_CHARS: u32 = 80;
 const TIMETZ_CHARS: u32 = 32;
 /// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128`
 const INET_CHARS: u32 = 49;
-/// Longest bare numeric that a key can hold exactly: MySQL's widest decimal.
-const KEY_DECIMAL: TargetType = TargetType::Decimal { precision: 65, scale: 30 };
+/// MySQL's widest decimal.
+const DECIMAL_DIGITS_MAX: u32 = 65;
+const DECIMAL_SCALE_MAX: u32 = 30;
 
 /// Fills in `target` of every column. `referenced` are the positions that foreign keys of other
 /// tables point to.
-pub fn assign(table: &mut Table, referenced: &[usize]) {
-    let groups = indexed_groups(table, referenced);
+pub fn assign(table: &mut Table, referenced: &[usize], choices: TypeChoices) {
+    let groups = indexed_groups(table, referenced, choices);
     let targets: Vec<TargetType> = (0..table.columns.len())
-        .map(|at| target(&table.columns[at], budget(table, at, &groups)))
+        .map(|at| target(&table.columns[at], budget(table, at, &groups, choices), choices))
         .collect();
     for (column, target) in table.columns.iter_mut().zip(targets) {
         column.target = target;
@@ -47,7 +51,7 @@ pub fn assign(table: &mut Table, referenced: &[usize]) {
 
 /// Sets of columns that need a full index in MySQL: the primary key, both sides of foreign keys.
 /// Other unique constraints get a hash of long columns, and plain indexes a prefix.
-fn indexed_groups(table: &Table, referenced: &[usize]) -> Vec<Vec<usize>> {
+fn indexed_groups(table: &Table, referenced: &[usize], choices: TypeChoices) -> Vec<Vec<usize>> {
     let mut groups = vec![table.key.clone()];
     groups.extend(table.foreign_keys.iter().map(|key| key.columns.clone()));
     let referenced_sets = table.uniques.iter().filter(|unique| {
@@ -55,7 +59,9 @@ fn indexed_groups(table: &Table, referenced: &[usize]) -> Vec<Vec<usize>> {
     });
     groups.extend(referenced_sets.map(|unique| unique.columns.clone()));
     // No hash stands for "equal but for case", so citext under a constraint needs a whole index too.
-    let is_citext = |at: &usize| table.columns[*at].type_ref.pg_type == PgType::Citext;
+    let is_citext = |at: &usize| {
+        choices.citext == CitextChoice::Ci && table.columns[*at].type_ref.pg_type == PgType::Citext
+    };
     let citext = table.uniques.iter().map(|unique| &unique.columns);
     groups.extend(citext.filter(|columns| columns.iter().any(is_citext)).cloned());
     groups.retain(|group| !group.is_empty());
@@ -63,10 +69,11 @@ fn indexed_groups(table: &Table, referenced: &[usize]) -> Vec<Vec<usize>> {
 }
 
 /// Bytes that an unlimited column may take in the fullest index it is in; `None` if in none.
-fn budget(table: &Table, at: usize, groups: &[Vec<usize>]) -> Option<u32> {
+fn budget(table: &Table, at: usize, groups: &[Vec<usize>], choices: TypeChoices) -> Option<u32> {
+    let limited_bytes = |column: &Column| limited_bytes(column, choices);
     let share = |group: &Vec<usize>| {
         let columns = || group.iter().map(|at| &table.columns[*at]);
-        let fixed: u32 = columns().filter_map(limited_bytes).sum();
+        let fixed: u32 = columns().filter_map(&limited_bytes).sum();
         let open = u32::try_from(columns().filter(|c| limited_bytes(c).is_none()).count());
         KEY_BYTES_MAX.saturating_sub(fixed) / open.unwrap_or(1).max(1)
     };
@@ -74,14 +81,14 @@ fn budget(table: &Table, at: usize, groups: &[Vec<usize>]) -> Option<u32> {
 }
 
 /// Bytes in an index of a type that has a limit of its own.
-fn limited_bytes(column: &Column) -> Option<u32> {
+fn limited_bytes(column: &Column, choices: TypeChoices) -> Option<u32> {
     let kind = &column.type_ref.pg_type;
     match kind {
         PgType::Text if column.length.is_none_or(|length| length > VARCHAR_CHARS_MAX) => None,
         PgType::Bpchar if column.length.is_none() => None,
         PgType::Citext | PgType::Bytea | PgType::Json | PgType::Jsonb | PgType::Array(_) => None,
         PgType::Unsupported(_) => None,
-        _ => index_bytes(&target(column, Some(KEY_BYTES_MAX))),
+        _ => index_bytes(&target(column, Some(KEY_BYTES_MAX), choices)),
     }
 }
 
@@ -96,6 +103,7 @@ pub fn index_bytes(target: &TargetType) -> Option<u32> {
         TargetType::Time => 6,
         TargetType::BigInt | TargetType::Double | TargetType::DateTime => 8,
         TargetType::Uuid => 36,
+        TargetType::UuidBinary => 16,
         TargetType::Decimal { precision, .. } => precision / 2 + 2,
         TargetType::VarChar { length }
         | TargetType::Char { length }
@@ -110,21 +118,27 @@ pub fn index_bytes(target: &TargetType) -> Option<u32> {
 }
 
 /// The MySQL type of one column. `budget` is set where the column needs a full index.
-fn target(column: &Column, budget: Option<u32>) -> TargetType {
+fn target(column: &Column, budget: Option<u32>, choices: TypeChoices) -> TargetType {
     match &column.type_ref.pg_type {
         PgType::Bool => TargetType::Bool,
         PgType::Int2 => TargetType::SmallInt,
         PgType::Int4 => TargetType::Int,
         PgType::Int8 | PgType::Oid => TargetType::BigInt,
         PgType::Float4 | PgType::Float8 => TargetType::Double,
-        PgType::Numeric => numeric(column.precision, budget),
-        PgType::Text => text(column.length, budget),
+        PgType::Numeric => {
+            numeric(column.precision, budget.is_some() || choices.numeric == NumericChoice::Decimal)
+        }
+        PgType::Text => match (column.length, budget, choices.text) {
+            (None, None, TextChoice::VarChar(length)) => TargetType::VarChar { length },
+            (length, budget, _) => text(length, budget),
+        },
         PgType::Bpchar => match column.length {
             Some(length) if length <= 255 => TargetType::Char { length },
             length => text(length, budget),
         },
         PgType::Citext => match budget {
             Some(bytes) => TargetType::CitextVarChar { length: bytes / CHAR_BYTES },
+            None if choices.citext == CitextChoice::Text => TargetType::LongText,
             None => TargetType::CitextLongText,
         },
         PgType::Name => TargetType::VarChar { length: 63 },
@@ -133,13 +147,17 @@ fn target(column: &Column, budget: Option<u32>) -> TargetType {
             Some(length) => TargetType::VarBinary { length },
             None => TargetType::LongBlob,
         },
-        PgType::Uuid => TargetType::Uuid,
+        PgType::Uuid => match choices.uuid {
+            UuidChoice::Char => TargetType::Uuid,
+            UuidChoice::Binary => TargetType::UuidBinary,
+        },
         PgType::Date => TargetType::Date,
         PgType::Time => TargetType::Time,
         PgType::TimeTz => TargetType::VarChar { length: TIMETZ_CHARS },
         PgType::Timestamp | PgType::TimestampTz => TargetType::DateTime,
         PgType::Interval => TargetType::VarChar { length: INTERVAL_CHARS },
         PgType::Json => TargetType::LongText,
+        PgType::Jsonb if choices.jsonb == JsonbChoice::Text => TargetType::LongText,
         PgType::Jsonb | PgType::Array(_) => TargetType::Json,
         PgType::Inet | PgType::Cidr => TargetType::VarChar { length: INET_CHARS },
         PgType::Macaddr => TargetType::VarChar { length: 17 },
@@ -157,19 +175,20 @@ fn text(length: Option<u32>, budget: Option<u32>) -> TargetType {
 
 /// `numeric(p,s)` as `decimal` where MySQL's is wide enough. A negative scale rounds to the left of
 /// the point, and a scale beyond the precision means leading zeros: both fit a wider decimal.
-fn numeric(precision: Option<(u32, i32)>, budget: Option<u32>) -> TargetType {
-    if let Some((precision, scale)) = precision {
+/// What is wider, or has no scale, is text unless it has to be a number: then it is MySQL's widest.
+fn numeric(precision: Option<(u32, i32)>, must_be_number: bool) -> TargetType {
+    let (digits, scale) = precision.map_or((u32::MAX, DECIMAL_SCALE_MAX), |(precision, scale)| {
         let digits = precision.saturating_add(u32::try_from(-scale).unwrap_or(0));
         let scale = u32::try_from(scale).unwrap_or(0);
-        let digits = digits.max(scale);
-        if digits <= 65 && scale <= 30 {
-            return TargetType::Decimal { precision: digits, scale };
-        }
+        (digits.max(scale), scale)
+    });
+    if digits <= DECIMAL_DIGITS_MAX && scale <= DECIMAL_SCALE_MAX || must_be_number {
+        return TargetType::Decimal {
+            precision: digits.min(DECIMAL_DIGITS_MAX),
+            scale: scale.min(DECIMAL_SCALE_MAX),
+        };
     }
-    match budget {
-        Some(_) => KEY_DECIMAL,
-        None => TargetType::LongText,
-    }
+    TargetType::LongText
 }
 
 /// MySQL strips trailing blanks from labels and takes `''` for its error value; enums with such
@@ -207,11 +226,18 @@ fn fit_row(table: &mut Table, groups: &[Vec<usize>]) {
 mod tests {
     use crate::catalog::Catalog;
     use crate::names::TableId;
+    use crate::policy::TypeChoices;
     use expect_test::{Expect, expect};
 
     #[track_caller]
     fn check(columns: &str, expected: &Expect) {
-        let catalog = Catalog::for_test(&[("t", columns)]);
+        check_choosing("", columns, expected);
+    }
+
+    #[track_caller]
+    fn check_choosing(choices: &str, columns: &str, expected: &Expect) {
+        let choices = TypeChoices::parse(choices).unwrap();
+        let catalog = Catalog::for_test_choosing(&[("t", columns)], choices);
         let table = catalog.by_id(TableId(1)).unwrap();
         let lines = table.columns.iter().map(|c| format!("{} {:?}\n", c.name, c.target));
         expected.assert_eq(&lines.collect::<String>());
@@ -253,6 +279,27 @@ mod tests {
                 c Decimal { precision: 7, scale: 0 }
                 d Decimal { precision: 4, scale: 4 }
                 e LongText
+            "#]],
+        );
+    }
+
+    #[test]
+    fn choices_hold_outside_of_keys() {
+        let columns =
+            "id:uuid*,k:citext*,a:jsonb,b:numeric,c:numeric(80,2),d:text,e:citext,f:json,g:jsonb[]";
+        check_choosing(
+            "jsonb=text numeric=decimal uuid=binary citext=text text=varchar(191)",
+            columns,
+            &expect![[r#"
+                id UuidBinary
+                k CitextVarChar { length: 764 }
+                a LongText
+                b Decimal { precision: 65, scale: 30 }
+                c Decimal { precision: 65, scale: 2 }
+                d VarChar { length: 191 }
+                e LongText
+                f LongText
+                g Json
             "#]],
         );
     }

@@ -125,7 +125,11 @@ pub struct Column {
     pub serial: bool,
     /// GENERATED ALWAYS AS (…) STORED: MySQL gets the value as a plain column.
     pub generated: Option<String>,
+    /// CHECKs of the domains that the type is of: name and `pg_get_constraintdef`.
+    pub domain_checks: Vec<CheckConstraint>,
     pub collation: Option<String>,
+    /// Its collation takes strings for equal that are not the same.
+    pub nondeterministic: bool,
     pub comment: Option<String>,
     /// The column in MySQL.
     pub target: TargetType,
@@ -186,6 +190,8 @@ pub struct Index {
     pub name: String,
     /// `None` for an expression.
     pub columns: Vec<Option<usize>>,
+    /// The expressions in their order: text of PostgreSQL.
+    pub expressions: Option<String>,
     /// DESC, by position.
     pub descending: Vec<bool>,
     pub predicate: Option<String>,

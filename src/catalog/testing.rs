@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::catalog::{Capture, Catalog, Column, Relation, RelationKind, Table, TargetType, map};
 use crate::names::{Oid, TableId, TableName};
-use crate::policy::{CaptureChoice, Mode, Policy};
+use crate::policy::{CaptureChoice, Mode, Policy, TypeChoices};
 use crate::value::{PgType, TypeRef};
 
 impl Catalog {
@@ -23,9 +23,15 @@ impl Catalog {
     /// that is a mistake in the test.
     #[must_use]
     pub fn for_test(tables: &[(&str, &str)]) -> Self {
+        Self::for_test_choosing(tables, TypeChoices::default())
+    }
+
+    /// As [`Self::for_test`], with a `types:` section.
+    #[must_use]
+    pub fn for_test_choosing(tables: &[(&str, &str)], choices: TypeChoices) -> Self {
         let mut catalog = Self { version: 1, ..Self::default() };
         for (at, (name, columns)) in (0..).zip(tables) {
-            catalog.add(table(at, &TableName::parse(name), columns));
+            catalog.add(table(at, &TableName::parse(name), columns, choices));
         }
         catalog.search_paths.insert(String::new(), vec!["public".to_owned()]);
         catalog
@@ -42,7 +48,7 @@ impl Catalog {
     }
 }
 
-fn table(at: i32, name: &TableName, columns: &str) -> Table {
+fn table(at: i32, name: &TableName, columns: &str, choices: TypeChoices) -> Table {
     let (mut parsed, mut key) = (Vec::new(), Vec::new());
     for (number, text) in (1..).zip(split(columns)) {
         let bare = text.trim_end_matches(['*', '?']);
@@ -71,7 +77,7 @@ fn table(at: i32, name: &TableName, columns: &str) -> Table {
         },
         capture: Capture::Returning,
     };
-    map::assign(&mut table, &[]);
+    map::assign(&mut table, &[], choices);
     table
 }
 
@@ -99,7 +105,9 @@ fn column(number: i16, text: &str, not_null: bool) -> Column {
         identity: false,
         serial: false,
         generated: None,
+        domain_checks: Vec::new(),
         collation: None,
+        nondeterministic: false,
         comment: None,
         target: TargetType::None,
     }

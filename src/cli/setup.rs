@@ -65,7 +65,12 @@ pub(super) fn ends(config: &Config) -> Result<Ends, Failure> {
 
 /// What `config` asks of the servers' limits.
 pub(super) fn wanted(config: &Config) -> Wanted {
-    Wanted { connections: config.limits.max_connections, workers: config.limits.workers }
+    Wanted {
+        connections: config.limits.max_connections,
+        workers: config.limits.workers,
+        strict: config.limits.strict,
+        types: config.tables.types(),
+    }
 }
 
 /// A database that says no is a finding; one that does not answer is not reachable.
@@ -84,6 +89,10 @@ fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
     for Step { table, sql } in report.pending() {
         let table = table.as_ref().map(ToString::to_string).unwrap_or_default();
         writeln!(out, "not run ({table}): {sql};")?;
+    }
+    for (Step { table, .. }, code) in &report.refused {
+        let table = table.as_ref().map(ToString::to_string).unwrap_or_default();
+        writeln!(out, "MySQL refused a change of {table} with error {code}")?;
     }
     writeln!(out, "{} tables are set up for dual writes", report.tables.len())
 }

@@ -10,9 +10,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::backend::from_url::{self, FromUrl, RootSource};
-use crate::backend::mysql::connect::{self as mysql, ToUrl};
+use crate::backend::from_url::{self, FromUrl};
+use crate::backend::mysql::connect as mysql;
 use crate::backend::password::Password;
+use crate::backend::url::{DatabaseUrl, Host, RootSource};
 use crate::listener::Address;
 
 use super::expand::{Lookup, Masked, expand, mask};
@@ -63,85 +64,13 @@ pub(super) fn listen(text: &str) -> Result<Address, String> {
 const UNIX_WANTED: &str = "a unix socket wants the absolute path of a directory: unix:/run/crossfade, or with a port \
      unix:/run/crossfade:6432";
 
-/// A URL, taken apart; `M` is the product's own enum of how much TLS is wanted.
-pub(super) struct Parts<M> {
-    user: String,
-    password: String,
-    host: Host,
-    port: u16,
-    database: String,
-    tls: M,
-    /// `sslrootcert=` or `ssl-ca=`.
-    ca: Option<Ca>,
-    /// `sslcert=` and `sslkey=`, or `ssl-cert=` and `ssl-key=`.
-    identity: Option<(PathBuf, PathBuf)>,
-}
-
-enum Host {
-    Name(String),
-    /// For PostgreSQL the socket's directory, for MySQL the socket itself.
-    Path(PathBuf),
-}
-
-enum Ca {
-    File(PathBuf),
-    System,
-}
-
-impl<M> Parts<M> {
-    fn password(&self) -> Password {
-        Password::new(Some(self.password.clone()).filter(|password| !password.is_empty()))
-    }
-}
-
-impl From<Parts<from_url::SslMode>> for FromUrl {
-    fn from(parts: Parts<from_url::SslMode>) -> Self {
-        let password = parts.password();
-        // As in libpq: with a root certificate at hand, `require` checks against it.
-        let ssl_mode = match (parts.tls, &parts.ca) {
-            (from_url::SslMode::Require, Some(_)) => from_url::SslMode::VerifyCa,
-            (mode, _) => mode,
-        };
-        Self {
-            host: match parts.host {
-                Host::Name(name) => from_url::Host::Name(name),
-                Host::Path(directory) => from_url::Host::Directory(directory),
-            },
-            port: parts.port,
-            user: parts.user,
-            password,
-            database: parts.database,
-            ssl_mode,
-            ssl_root: parts.ca.map(|ca| match ca {
-                Ca::File(path) => RootSource::File(path),
-                Ca::System => RootSource::System,
-            }),
-            ssl_identity: parts.identity,
-        }
-    }
-}
-
-impl From<Parts<mysql::SslMode>> for ToUrl {
-    fn from(parts: Parts<mysql::SslMode>) -> Self {
-        let password = parts.password();
-        Self {
-            host: match parts.host {
-                Host::Name(name) => mysql::Host::Name(name),
-                Host::Path(socket) => mysql::Host::Socket(socket),
-            },
-            port: parts.port,
-            user: parts.user,
-            password,
-            database: parts.database,
-            ssl_mode: parts.tls,
-            ssl_ca: parts.ca.and_then(|ca| match ca {
-                Ca::File(path) => Some(path),
-                // The authorities of the web are what it believes without a file.
-                Ca::System => None,
-            }),
-            ssl_identity: parts.identity,
-        }
-    }
+/// As in libpq: with a root certificate at hand, `require` checks against it.
+pub(super) fn as_libpq(url: FromUrl) -> FromUrl {
+    let ssl_mode = match (url.ssl_mode, &url.ssl_root) {
+        (from_url::SslMode::Require, Some(_)) => from_url::SslMode::VerifyCa,
+        (mode, _) => mode,
+    };
+    FromUrl { ssl_mode, ..url }
 }
 
 /// What the two products call the same things.
@@ -204,7 +133,7 @@ pub(super) fn database<M: Copy>(
     text: &str,
     lookup: Lookup<'_>,
     file: &dyn Fn(&str) -> Result<PathBuf, String>,
-) -> Result<Parts<M>, String> {
+) -> Result<DatabaseUrl<M>, String> {
     if text.starts_with("${") {
         let whole = expand(text, lookup)?;
         return cut(dialect, &mask(&whole, &|_| None)?, file);
@@ -216,7 +145,7 @@ fn cut<M: Copy>(
     dialect: &Dialect<M>,
     url: &Masked,
     file: &dyn Fn(&str) -> Result<PathBuf, String>,
-) -> Result<Parts<M>, String> {
+) -> Result<DatabaseUrl<M>, String> {
     let scheme = dialect.schemes[0];
     let (named, rest) = url.text.split_once("://").unwrap_or(("", &url.text));
     if !dialect.schemes.contains(&named) {
@@ -239,15 +168,16 @@ fn cut<M: Copy>(
         "" => ("127.0.0.1".to_owned(), dialect.port),
         place => host_and_port(place, Some(dialect.port))?,
     };
-    let mut database = Parts {
+    let password = url.open(password, percent_decode)?;
+    let mut database = DatabaseUrl {
         user,
-        password: url.open(password, percent_decode)?,
+        password: Password::new(Some(password).filter(|password| !password.is_empty())),
         host: Host::Name(host),
         port,
         database: name,
-        tls: dialect.mode,
-        ca: None,
-        identity: None,
+        ssl_mode: dialect.mode,
+        ssl_root: None,
+        ssl_identity: None,
     };
     parameters(dialect, url, query, file, &mut database)?;
     Ok(database)
@@ -258,18 +188,18 @@ fn parameters<M: Copy>(
     url: &Masked,
     query: &str,
     file: &dyn Fn(&str) -> Result<PathBuf, String>,
-    database: &mut Parts<M>,
+    database: &mut DatabaseUrl<M>,
 ) -> Result<(), String> {
     let (mut certificate, mut key) = (None, None);
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = url.open(value, percent_decode)?;
         match name {
-            name if name == dialect.tls => database.tls = unit::word(dialect.modes, &value)?,
+            name if name == dialect.tls => database.ssl_mode = unit::word(dialect.modes, &value)?,
             name if name == dialect.ca => {
-                database.ca = Some(match dialect.ca_system == Some(value.as_str()) {
-                    true => Ca::System,
-                    false => Ca::File(file(&value)?),
+                database.ssl_root = Some(match dialect.ca_system == Some(value.as_str()) {
+                    true => RootSource::System,
+                    false => RootSource::File(file(&value)?),
                 });
             }
             name if name == dialect.certificate => certificate = Some(file(&value)?),
@@ -283,7 +213,7 @@ fn parameters<M: Copy>(
             _ => return Err(unknown_parameter(dialect)),
         }
     }
-    database.identity = match (certificate, key) {
+    database.ssl_identity = match (certificate, key) {
         (None, None) => None,
         (Some(certificate), Some(key)) => Some((certificate, key)),
         _ => {
@@ -349,7 +279,7 @@ mod tests {
             "URL" => Some("postgres://a:b%40c@h:1/d".to_owned()),
             _ => None,
         };
-        database(&POSTGRES, text, &lookup, &|path| Ok(PathBuf::from(path))).map(FromUrl::from)
+        database(&POSTGRES, text, &lookup, &|path| Ok(PathBuf::from(path))).map(as_libpq)
     }
 
     #[test]
@@ -373,14 +303,14 @@ mod tests {
         let url = read("postgres://u:${NONE:-a@b/c}@[::1]/d").unwrap();
         assert_eq!(
             (url.password.reveal().as_deref().unwrap(), &url.host),
-            ("a@b/c", &from_url::Host::Name("::1".to_owned()))
+            ("a@b/c", &Host::Name("::1".to_owned()))
         );
     }
 
     #[test]
     fn a_socket_and_a_root_certificate_are_as_in_libpq() {
         let url = read("postgres://u@/d?host=/run/pg&sslmode=require&sslrootcert=/ca.crt").unwrap();
-        assert_eq!(url.host, from_url::Host::Directory(PathBuf::from("/run/pg")));
+        assert_eq!(url.host, Host::Path(PathBuf::from("/run/pg")));
         assert_eq!(url.ssl_mode, SslMode::VerifyCa);
     }
 

@@ -27,6 +27,7 @@ use crate::admin::{AdminConfig, Token};
 use crate::backend::from_url::FromUrl;
 use crate::backend::mysql::ToUrl;
 use crate::backend::tls::TlsFiles;
+use crate::backend::url::DatabaseUrl;
 use crate::listener::Address;
 use crate::policy::Policies;
 use crate::telemetry::{LogConfig, LogFormat};
@@ -166,9 +167,10 @@ fn read_file(path: &Path) -> Result<String, String> {
 fn top(reader: &Reader<'_>, mut root: Section<'_, '_>) -> Option<Config> {
     let listen = listen(reader, root.section("listen"));
     let admin = admin(root.section("admin"));
-    let from = database(reader, root.section("from"), &address::POSTGRES).map(FromUrl::from);
-    let to = database(reader, root.section("to"), &address::MYSQL).map(ToUrl::from);
+    let from = database(reader, root.section("from"), &address::POSTGRES).map(address::as_libpq);
+    let to = database(reader, root.section("to"), &address::MYSQL);
     let tables = tables::read(root.section("tables"));
+    let tables = tables.with_types(tables::types(root.section("types")));
     let backfill = backfill(root.section("backfill"));
     let shadow = shadow(root.section("shadow"));
     let limits = limits::read(root.section("limits"));
@@ -209,7 +211,7 @@ fn database<M: Copy>(
     reader: &Reader<'_>,
     mut section: Section<'_, '_>,
     dialect: &address::Dialect<M>,
-) -> Option<address::Parts<M>> {
+) -> Option<DatabaseUrl<M>> {
     if !section.has("url") {
         section.mistake("url", "is missing");
     }
@@ -323,8 +325,8 @@ proxy.yaml:4: limits.lease: is given twice, first on line 3
 proxy.yaml:5: limits.queue_bytes: must be a single value
 proxy.yaml:7: tables.logs.outbox: may be false with mode async only: the other modes promise more
 proxy.yaml:8: from.url: environment variable NONE is not set
-proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, backfill, shadow, \
-             limits, log"
+proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, types, backfill, \
+             shadow, limits, log"
         );
     }
 
@@ -343,6 +345,22 @@ proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, 
         refused(
             "tables: users",
             "proxy.yaml:3: tables: must be a section of its own: key: value lines",
+        );
+    }
+
+    #[test]
+    fn types_are_chosen_from_exact_ones() {
+        let config = read(&format!("{URLS}types: {{ jsonb: text, text: varchar(191) }}")).unwrap();
+        let record = config.tables.types().record();
+        assert_eq!(record, "jsonb=text numeric=text uuid=char citext=ci text=varchar(191)");
+        refused(
+            "types: { uuid: text }",
+            "proxy.yaml:3: types.uuid: \"text\" is not one of char, binary",
+        );
+        refused(
+            "types: { text: varchar(9000) }",
+            "proxy.yaml:3: types.text: \"varchar(9000)\" is neither longtext nor varchar(1) to \
+             varchar(4000)",
         );
     }
 
@@ -380,6 +398,7 @@ proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, 
         assert_eq!(sections(&reference), sections(&default));
         let any = TableName::parse("any.table");
         assert_eq!(reference.tables.of(&any), default.tables.of(&any));
+        assert_eq!(reference.tables.types(), default.tables.types());
     }
 
     #[test]

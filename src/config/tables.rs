@@ -1,8 +1,11 @@
-//! The `tables:` section: each line a pattern and a policy, the first that fits wins.
+//! The `tables:` section: each line a pattern and a policy, the first that fits wins; and `types:`.
 
 use std::time::Duration;
 
-use crate::policy::{CaptureChoice, Mode, Pattern, Policies, Policy};
+use crate::policy::{
+    CaptureChoice, CitextChoice, JsonbChoice, Mode, NumericChoice, Pattern, Policies, Policy,
+    TextChoice, TypeChoices, UuidChoice, VARCHAR_CHARS_MAX,
+};
 
 use super::reader::Section;
 use super::unit;
@@ -48,6 +51,26 @@ pub(super) fn read(section: Section<'_, '_>) -> Policies {
         last = Some(pattern);
     }
     Policies::new(lines, DEFAULT)
+}
+
+pub(super) fn types(mut section: Section<'_, '_>) -> TypeChoices {
+    let default = TypeChoices::default();
+    let text = |text: &str| {
+        TextChoice::parse(text).ok_or_else(|| {
+            format!("\"{text}\" is neither longtext nor varchar(1) to varchar({VARCHAR_CHARS_MAX})")
+        })
+    };
+    let types = TypeChoices {
+        jsonb: section.read("jsonb", default.jsonb, |word| unit::word(&JsonbChoice::WORDS, word)),
+        numeric: section
+            .read("numeric", default.numeric, |word| unit::word(&NumericChoice::WORDS, word)),
+        uuid: section.read("uuid", default.uuid, |word| unit::word(&UuidChoice::WORDS, word)),
+        citext: section
+            .read("citext", default.citext, |word| unit::word(&CitextChoice::WORDS, word)),
+        text: section.read("text", default.text, text),
+    };
+    section.finish();
+    types
 }
 
 fn policy(line: &mut Section<'_, '_>) -> Policy {

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use crate::backend::mysql::{Link, WriteError, facts as mysql};
 use crate::backend::postgres::facts as primary;
 use crate::backend::postgres::introspect::{self, Reading};
-use crate::catalog::check::{self, Obstacle, Severity, Wanted};
+use crate::catalog::check::{self, Obstacle, Wanted};
 use crate::catalog::ddl::migrates;
 use crate::catalog::naming::Naming;
 use crate::control::setup::postgres;
@@ -23,19 +23,19 @@ pub async fn check(
 ) -> Result<Vec<Obstacle>, ControlError> {
     let client = ends.from.connect().await?;
     let mut link = match Link::connect(&ends.to, &ends.limits).await {
-        Ok(link) => link,
-        Err(WriteError::Settings) => return Ok(vec![settings()]),
+        Ok(link) => Some(link),
+        Err(WriteError::Settings) => None,
         Err(source) => return Err(ControlError::To { place: ends.to.to_string(), source }),
     };
     let reading = introspect::read(&client, policies, naming).await;
     let reading = reading.map_err(|source| postgres("read the catalogue", source))?;
-    obstacles(&client, &mut link, &reading, wanted).await
+    obstacles(&client, link.as_mut(), &reading, wanted).await
 }
 
-/// As [`check`], for a catalogue that was read already.
+/// As [`check`], for a catalogue that was read already. Without a link MySQL takes no session of ours.
 pub(super) async fn obstacles(
     client: &Client,
-    link: &mut Link,
+    link: Option<&mut Link>,
     reading: &Reading,
     wanted: Wanted,
 ) -> Result<Vec<Obstacle>, ControlError> {
@@ -43,17 +43,11 @@ pub(super) async fn obstacles(
     let tables = catalog.tables.values().filter(|table| migrates(table));
     let targets: Vec<&str> = tables.map(|table| table.target.as_str()).collect();
     let from = primary::facts(client).await;
-    let from = from.map_err(|source| postgres("read its settings", source))?;
-    let to = mysql::facts(link, &targets).await.map_err(ControlError::Facts)?;
-    Ok(check::check(catalog, &reading.circumstances, &from, &to, wanted))
-}
-
-/// The server, or something before it, takes our session settings differently.
-fn settings() -> Obstacle {
-    Obstacle {
-        severity: Severity::Blocker,
-        table: None,
-        what: "MySQL does not keep the session settings that exact values need".to_owned(),
-        advice: "Connect to the server itself rather than through a pooler or proxy.".to_owned(),
-    }
+    let mut from = from.map_err(|source| postgres("read its settings", source))?;
+    from.recorded_types.clone_from(&reading.recorded_types);
+    let to = match link {
+        Some(link) => Some(mysql::facts(link, &targets).await.map_err(ControlError::Facts)?),
+        None => None,
+    };
+    Ok(check::check(catalog, &reading.circumstances, &from, to.as_ref(), wanted))
 }

@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use crate::backend::url::{DatabaseUrl, Host};
+
 pub use place::cache;
 pub use product::Product;
 
@@ -72,6 +74,20 @@ trait While<T> {
 impl<T> While<T> for io::Result<T> {
     fn during(self, action: &'static str) -> Result<T, ServerError> {
         self.map_err(|source| ServerError::Io { action, source })
+    }
+}
+
+/// The administrator's login on a server of ours, taken apart as proxy.yaml's URLs are.
+pub fn login<M>(user: &str, port: u16, database: &str, ssl_mode: M) -> DatabaseUrl<M> {
+    DatabaseUrl {
+        host: Host::Name(Ipv4Addr::LOCALHOST.to_string()),
+        port,
+        user: user.to_owned(),
+        password: PASSWORD.into(),
+        database: database.to_owned(),
+        ssl_mode,
+        ssl_root: None,
+        ssl_identity: None,
     }
 }
 

@@ -33,6 +33,9 @@ impl Value {
                 }
                 _ => Ok(Param::Bytes(value.to_vec())),
             },
+            Self::Uuid(value) if *target == TargetType::UuidBinary => {
+                Ok(Param::Bytes(value.to_vec()))
+            }
             Self::Uuid(value) => bounded(text::uuid(value), target, kind),
             Self::Date(days) => text::civil_from_days(*days, kind).map(|civil| datetime(&civil)),
             Self::Timestamp(micros) | Self::TimestampTz(micros) => {
@@ -195,7 +198,12 @@ impl Value {
                 Param::Bytes(bytes) => Some(Self::Bytes(bytes.clone().into())),
                 _ => None,
             },
-            PgType::Uuid => text::parse_uuid(string(param)?).map(Self::Uuid),
+            PgType::Uuid => match param {
+                Param::Bytes(bytes) if bytes.len() == 16 => {
+                    bytes.as_slice().try_into().ok().map(Self::Uuid)
+                }
+                _ => text::parse_uuid(string(param)?).map(Self::Uuid),
+            },
             PgType::Date => {
                 let micros = date_micros(param)?;
                 i32::try_from(micros / text::MICROS_PER_DAY).ok().map(Self::Date)

@@ -43,6 +43,8 @@ pub enum TargetType {
     LongBlob,
     /// char(36) ascii
     Uuid,
+    /// binary(16)
+    UuidBinary,
     Date,
     Time,
     DateTime,

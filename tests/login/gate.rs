@@ -12,7 +12,7 @@ use crossfade::backend::dial::Dialer;
 use crossfade::backend::from_url::{FromUrl, Host, RootSource, SslMode};
 use crossfade::backend::tls::{ServerTls, TlsFiles};
 use crossfade::backend::verifiers::Verifiers;
-use crossfade::demo::servers::{Options, PASSWORD, Product, Server};
+use crossfade::demo::servers::{Options, PASSWORD, Product, Server, login};
 use crossfade::handoff;
 use crossfade::listener::{Address, Listener, ListenerMetrics};
 use crossfade::phase::Situation;
@@ -206,16 +206,7 @@ impl Gate {
         let name = format!("crossfade-gate-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         certificate::issue(&directory);
-        let url = FromUrl {
-            host: Host::Name("127.0.0.1".to_owned()),
-            port: server().await.port(),
-            user: "postgres".to_owned(),
-            password: PASSWORD.into(),
-            database: "postgres".to_owned(),
-            ssl_mode: SslMode::Disable,
-            ssl_root: None,
-            ssl_identity: None,
-        };
+        let url = login("postgres", server().await.port(), "postgres", SslMode::Disable);
         let timeout = PATIENCE;
         let users = BTreeMap::new();
         let plan = plan(Plan {

@@ -56,6 +56,13 @@ async fn the_comparer_sees_every_difference_and_no_other() {
             "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
             "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12'",
         ),
+        (
+            "uuid",
+            "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+            "binary(16)",
+            "x'a0eebc999c0b4ef8bb6d6bb9bd380a11'",
+            "x'a0eebc999c0b4ef8bb6d6bb9bd380a12'",
+        ),
         ("date", "'0099-12-31'", "date", "'0099-12-31'", "'0099-12-30'"),
         ("time", "'24:00:00'", "time(6)", "'24:00:00'", "'23:59:59.999999'"),
         (

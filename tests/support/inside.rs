@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossfade::backend::dial::Dialer;
-use crossfade::backend::from_url::{FromUrl, Host, SslMode};
+use crossfade::backend::from_url::SslMode;
 use crossfade::backend::postgres::{control, introspect};
 use crossfade::backend::verifiers::Verifiers;
 use crossfade::catalog::Capture;
 use crossfade::catalog::naming::Naming;
 use crossfade::change::Transaction;
-use crossfade::demo::servers::{PASSWORD, Product};
+use crossfade::demo::servers::{Product, login};
 use crossfade::handoff::{self, Decision, Failure, Job, Settled};
 use crossfade::lease::{Lease, LeaseMetrics};
 use crossfade::listener::{Address, Listener, ListenerMetrics};
@@ -114,21 +114,8 @@ pub async fn set_up(own: &Client, policies: &Policies) -> Situation {
     }
 }
 
-fn from_url(port: u16, database: &str) -> FromUrl {
-    FromUrl {
-        host: Host::Name("127.0.0.1".to_owned()),
-        port,
-        user: "postgres".to_owned(),
-        password: PASSWORD.into(),
-        database: database.to_owned(),
-        ssl_mode: SslMode::Disable,
-        ssl_root: None,
-        ssl_identity: None,
-    }
-}
-
 fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situation>) -> Inside {
-    let from = from_url(server_port, url.rsplit('/').next().unwrap());
+    let from = login("postgres", server_port, url.rsplit('/').next().unwrap(), SslMode::Disable);
     let registry = Registry::new();
     let (handoff, jobs) = handoff::channel(64 << 20);
     let (situation, published) = watch::channel(situation);

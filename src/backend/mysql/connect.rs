@@ -1,12 +1,10 @@
-//! `to.url` of proxy.yaml, taken apart, and the connection made from it.
+//! The connection that is made from `to.url`.
 //!
-//! Invariant: a [`Link`] has the settings of [`super::session`], read back from the server; the
-//! password is never printed.
+//! Invariant: a [`Link`] has the settings of [`super::session`], read back from the server.
 //!
-//! Not here: the text of the URL and its escapes (`config`); when to try again (`apply`).
+//! Not here: when to try again (`apply`).
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
@@ -14,34 +12,16 @@ use mysql_async::{ClientIdentity, Conn, DriverError, Error, OptsBuilder, SslOpts
 
 use super::error::WriteError;
 use super::session;
-use crate::backend::password::Password;
+use crate::backend::url::DatabaseUrl;
 use crate::value::Flavor;
+
+pub use crate::backend::url::{Host, RootSource};
 
 /// Prepared statements kept per connection; the oldest is closed first.
 const STATEMENTS_MAX: usize = 256;
 
-/// The secondary's address and Crossfade's login there.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ToUrl {
-    pub host: Host,
-    pub port: u16,
-    pub user: String,
-    pub password: Password,
-    pub database: String,
-    pub ssl_mode: SslMode,
-    /// `ssl-ca=`: whom to believe; the web's authorities without it.
-    pub ssl_ca: Option<PathBuf>,
-    /// `ssl-cert=` and `ssl-key=`: the certificate that Crossfade shows.
-    pub ssl_identity: Option<(PathBuf, PathBuf)>,
-}
-
-/// Where the server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    Name(String),
-    /// The socket file itself.
-    Socket(PathBuf),
-}
+/// `to.url`. Without `ssl-ca=` the web's authorities are believed.
+pub type ToUrl = DatabaseUrl<SslMode>;
 
 /// `ssl-mode=`, with the meaning of MySQL's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,13 +128,13 @@ impl ToUrl {
                 builder.ip_or_hostname(name).ssl_opts(tls.then(|| self.ssl_options()))
             }
             // As in MySQL's own clients, a socket is never encrypted.
-            Host::Socket(path) => builder.socket(path.to_str()),
+            Host::Path(path) => builder.socket(path.to_str()),
         }
     }
 
     fn ssl_options(&self) -> SslOpts {
         let mut options = SslOpts::default();
-        if let Some(ca) = &self.ssl_ca {
+        if let Some(RootSource::File(ca)) = &self.ssl_root {
             options =
                 options.with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true);
         }
@@ -172,30 +152,10 @@ impl ToUrl {
     }
 }
 
-impl fmt::Debug for ToUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ToUrl")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("user", &self.user)
-            .field("password", &self.password)
-            .field("database", &self.database)
-            .field("ssl_mode", &self.ssl_mode)
-            .field("ssl_ca", &self.ssl_ca)
-            .field("ssl_identity", &self.ssl_identity)
-            .finish()
-    }
-}
-
 /// `127.0.0.1:3306/auth`, for messages.
 impl fmt::Display for ToUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Name(name) if name.contains(':') => write!(f, "[{name}]:{}", self.port)?,
-            Host::Name(name) => write!(f, "{name}:{}", self.port)?,
-            Host::Socket(path) => write!(f, "{}", path.display())?,
-        }
-        write!(f, "/{}", self.database)
+        write!(f, "{}/{}", self.place(), self.database)
     }
 }
 
@@ -212,7 +172,7 @@ mod tests {
             password: "hunter2".into(),
             database: "auth".into(),
             ssl_mode: SslMode::Preferred,
-            ssl_ca: None,
+            ssl_root: None,
             ssl_identity: None,
         };
         assert_eq!(url.to_string(), "[::1]:3306/auth");

@@ -11,9 +11,10 @@ use mysql_async::prelude::Queryable as _;
 
 use super::connect::Link;
 use super::error::WriteError;
-use crate::catalog::check::SecondaryFacts;
-use crate::catalog::ddl::alter::Existing;
-use crate::catalog::ddl::quote_text;
+use crate::catalog::check::{SECONDARY_SETTINGS, SecondaryFacts};
+use crate::catalog::ddl::alter::{Existing, ExistingTable};
+use crate::catalog::ddl::shape::{self, Shape};
+use crate::catalog::ddl::{ForeignShape, quote_text};
 use crate::names::quote_mysql;
 
 /// Tables and foreign keys of the database, Crossfade's own and hidden columns left out.
@@ -24,14 +25,63 @@ pub async fn existing(conn: &mut Conn) -> Result<Existing, WriteError> {
         AND c.TABLE_NAME NOT LIKE 'crossfade|_%' ESCAPE '|' \
         AND UPPER(c.EXTRA) NOT LIKE '%INVISIBLE%'";
     let rows: Vec<(String, String, String)> = conn.query(columns).await?;
-    let mut tables: HashMap<String, HashMap<String, String>> = HashMap::new();
+    let mut tables: HashMap<String, ExistingTable> = HashMap::new();
     for (table, column, kind) in rows {
-        tables.entry(table).or_default().insert(column, kind);
+        tables.entry(table).or_default().columns.insert(column, kind);
     }
-    let keys = "SELECT k.CONSTRAINT_NAME FROM information_schema.TABLE_CONSTRAINTS k \
-        WHERE k.CONSTRAINT_SCHEMA = DATABASE() AND k.CONSTRAINT_TYPE = 'FOREIGN KEY'";
-    let keys: Vec<String> = conn.query(keys).await?;
-    Ok(Existing { tables, foreign_keys: keys.into_iter().collect() })
+    let foreign_keys = foreign_keys(conn).await?;
+    Ok(Existing { tables, foreign_keys, dropped: Vec::new() })
+}
+
+async fn foreign_keys(conn: &mut Conn) -> Result<HashMap<String, ForeignShape>, WriteError> {
+    type Row = (String, String, String, String, String, String, String);
+    let keys = "SELECT u.CONSTRAINT_NAME, u.TABLE_NAME, u.COLUMN_NAME, u.REFERENCED_TABLE_NAME, \
+          u.REFERENCED_COLUMN_NAME, r.DELETE_RULE, r.UPDATE_RULE \
+        FROM information_schema.KEY_COLUMN_USAGE u \
+        JOIN information_schema.REFERENTIAL_CONSTRAINTS r \
+          ON r.CONSTRAINT_SCHEMA = u.CONSTRAINT_SCHEMA AND r.CONSTRAINT_NAME = u.CONSTRAINT_NAME \
+          AND r.TABLE_NAME = u.TABLE_NAME \
+        WHERE u.CONSTRAINT_SCHEMA = DATABASE() AND u.REFERENCED_TABLE_NAME IS NOT NULL \
+        ORDER BY u.CONSTRAINT_NAME, u.ORDINAL_POSITION";
+    let rows: Vec<Row> = conn.query(keys).await?;
+    let rule = |rule: String| if rule == "RESTRICT" { "NO ACTION".to_owned() } else { rule };
+    let mut keys: HashMap<String, ForeignShape> = HashMap::new();
+    for (name, table, column, references, referenced, on_delete, on_update) in rows {
+        let key = keys.entry(name).or_insert_with(|| ForeignShape {
+            table,
+            columns: Vec::new(),
+            references,
+            referenced: Vec::new(),
+            on_delete: rule(on_delete),
+            on_update: rule(on_update),
+        });
+        key.columns.push(column);
+        key.referenced.push(referenced);
+    }
+    Ok(keys)
+}
+
+/// Fills in the shapes of the tables that `probes` name: as they are, and as an empty table made by
+/// the probe's statement is, which this session alone sees and which is gone again afterwards.
+pub async fn shapes(
+    conn: &mut Conn,
+    probes: &[(String, String)],
+    existing: &mut Existing,
+) -> Result<(), mysql_async::Error> {
+    for (table, create) in probes {
+        let Some(entry) = existing.tables.get_mut(table) else { continue };
+        entry.found = shape_of(conn, table).await?;
+        conn.query_drop(create).await?;
+        entry.wanted = shape_of(conn, shape::TEMPORARY).await?;
+        conn.query_drop(format!("DROP TEMPORARY TABLE {}", quote_mysql(shape::TEMPORARY))).await?;
+    }
+    Ok(())
+}
+
+async fn shape_of(conn: &mut Conn, table: &str) -> Result<Shape, mysql_async::Error> {
+    let shown: Option<(String, String)> =
+        conn.query_first(format!("SHOW CREATE TABLE {}", quote_mysql(table))).await?;
+    Ok(Shape::parse(&shown.unwrap_or_default().1))
 }
 
 /// Those of `tables` that hold a row.
@@ -47,8 +97,17 @@ pub async fn filled(conn: &mut Conn, tables: &[&str]) -> Result<Vec<String>, Wri
 }
 
 /// What Crossfade does in the new database, as GRANT names it.
-const PRIVILEGES: [&str; 8] =
-    ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "REFERENCES"];
+const PRIVILEGES: [&str; 9] = [
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "ALTER",
+    "INDEX",
+    "REFERENCES",
+    "CREATE TEMPORARY TABLES",
+];
 
 /// Asks everything that [`SecondaryFacts`] holds. `targets` are the tables that `setup` would fill.
 pub async fn facts(link: &mut Link, targets: &[&str]) -> Result<SecondaryFacts, WriteError> {
@@ -73,13 +132,13 @@ pub async fn facts(link: &mut Link, targets: &[&str]) -> Result<SecondaryFacts, 
         )
         .await?;
     let grants: Vec<String> = conn.query("SHOW GRANTS").await?;
+    let (settings, triggers) = (settings(conn).await?, triggers(conn, &there).await?);
     Ok(SecondaryFacts {
         flavor,
         version,
         missing: missing(&grants, &database),
         user: account(&user),
         database,
-        existing,
         set_up: set_up.is_some(),
         filled,
         max_connections,
@@ -87,7 +146,26 @@ pub async fn facts(link: &mut Link, targets: &[&str]) -> Result<SecondaryFacts, 
         max_allowed_packet,
         page_size,
         lower_case_table_names: folding,
+        settings,
+        triggers,
     })
+}
+
+/// A server has those that its version knows.
+async fn settings(conn: &mut Conn) -> Result<HashMap<String, String>, WriteError> {
+    let names: Vec<String> = SECONDARY_SETTINGS.iter().map(|name| quote_text(name)).collect();
+    let question = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", names.join(", "));
+    let rows: Vec<(String, String)> = conn.query(question).await?;
+    Ok(rows.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect())
+}
+
+/// Those that the user may see, on `tables`.
+async fn triggers(conn: &mut Conn, tables: &[&str]) -> Result<Vec<(String, bool)>, WriteError> {
+    let question = "SELECT EVENT_OBJECT_TABLE, ACTION_TIMING = 'BEFORE' \
+        FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE()";
+    let mut rows: Vec<(String, bool)> = conn.query(question).await?;
+    rows.retain(|(table, _)| tables.contains(&table.as_str()));
+    Ok(rows)
 }
 
 /// `crossfade@%` as a GRANT has it: `'crossfade'@'%'`.
@@ -135,9 +213,8 @@ mod tests {
         ]);
         assert!(missing(&all, "my_db").is_empty());
         assert_eq!(missing(&all, "other").len(), PRIVILEGES.len());
-        let some = grants(&[
-            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, REFERENCES, INDEX ON *.* TO `c`@`%`",
-        ]);
+        let some = grants(&["GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, REFERENCES, INDEX, \
+             CREATE TEMPORARY TABLES ON *.* TO `c`@`%`"]);
         assert_eq!(missing(&some, "auth"), ["ALTER"]);
         assert_eq!(account("cross@fade@10.0.0.%"), "'cross@fade'@'10.0.0.%'");
     }

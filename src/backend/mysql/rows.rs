@@ -115,6 +115,13 @@ pub(super) fn delete(table: &Table) -> String {
     format!("DELETE FROM {} WHERE {}", quote_mysql(&table.target), by_key(table))
 }
 
+/// `DELETE` of so many rows, by their keys one after the other.
+pub(super) fn delete_many(table: &Table, rows: usize) -> String {
+    let row = format!("({})", by_key(table));
+    let any = vec![row.as_str(); rows].join(" OR ");
+    format!("DELETE FROM {} WHERE {any}", quote_mysql(&table.target))
+}
+
 pub(super) fn key_params(
     table: &Table,
     key: &Key,

@@ -4,11 +4,11 @@
 //!
 //! Not here: what follows from it (`catalog::check`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::{Client, Error, Row};
 
-use crate::catalog::check::{PrimaryFacts, Rights};
+use crate::catalog::check::{PRIMARY_SETTINGS, PrimaryFacts, Rights, Scope, Setting};
 use crate::names::Oid;
 
 const SERVER: &str = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
@@ -19,9 +19,22 @@ const SERVER: &str = "SELECT pg_catalog.current_setting('server_version_num')::p
            FROM pg_catalog.pg_namespace n WHERE n.nspname = 'crossfade'), \
          pg_catalog.has_database_privilege(d.oid, 'CREATE')), \
        d.datname::text, pg_catalog.current_setting('max_connections')::pg_catalog.int8, \
-       pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8 \
+       pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8, \
+       nullif(d.datconnlimit, -1)::pg_catalog.int8 \
      FROM pg_catalog.pg_database d, pg_catalog.pg_roles r \
      WHERE d.datname = pg_catalog.current_database() AND r.rolname = current_user";
+
+/// Of the server, then of this database and of roles; `$1` are the names that matter. Our own session
+/// has set some of them, hence the values that it began with.
+const SETTINGS: &str = "SELECT s.name, s.reset_val, false, NULL::text FROM pg_catalog.pg_settings s \
+     WHERE s.name = ANY ($1) UNION ALL \
+     SELECT pg_catalog.split_part(entry, '=', 1), \
+       pg_catalog.substr(entry, pg_catalog.strpos(entry, '=') + 1), s.setrole = 0, r.rolname::text \
+     FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) entry \
+     LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole \
+     WHERE pg_catalog.split_part(entry, '=', 1) = ANY ($1) AND s.setdatabase IN (0, \
+       (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())) \
+     ORDER BY 1, 2, 4";
 
 const RIGHTS: &str = "SELECT c.oid, pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
        pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
@@ -37,6 +50,7 @@ pub async fn facts(client: &Client) -> Result<PrimaryFacts, Error> {
     let row = client.query_one(SERVER, &[]).await?;
     let rights = client.query(RIGHTS, &[]).await?;
     let rights: HashMap<Oid, Rights> = rights.iter().map(rights_of).collect();
+    let settings = client.query(SETTINGS, &[&PRIMARY_SETTINGS.as_slice()]).await?;
     Ok(PrimaryFacts {
         version: row.get(0),
         wal_level: row.get(1),
@@ -51,8 +65,31 @@ pub async fn facts(client: &Client) -> Result<PrimaryFacts, Error> {
         database: row.get(10),
         max_connections: row.get(11),
         reserved_connections: row.get(12),
+        database_connections: row.get(13),
+        settings: distinct(settings.iter().map(setting_of).collect(), &row.get::<_, String>(5)),
         rights,
+        recorded_types: None, // Read with the catalogue.
     })
+}
+
+/// What our session began with is the server's value only where neither the database nor our role has
+/// one of its own.
+fn distinct(settings: Vec<Setting>, role: &str) -> Vec<Setting> {
+    let ours = |scope: &Scope| *scope == Scope::Database || *scope == Scope::Role(role.to_owned());
+    let own = settings.iter().filter(|setting| ours(&setting.scope));
+    let own: HashSet<String> = own.map(|setting| setting.name.clone()).collect();
+    let servers =
+        |setting: &Setting| setting.scope != Scope::Server || !own.contains(&setting.name);
+    settings.into_iter().filter(servers).collect()
+}
+
+fn setting_of(row: &Row) -> Setting {
+    let scope = match (row.get(2), row.get::<_, Option<String>>(3)) {
+        (true, _) => Scope::Database,
+        (false, Some(role)) => Scope::Role(role),
+        (false, None) => Scope::Server,
+    };
+    Setting { name: row.get(0), value: row.get(1), scope }
 }
 
 fn rights_of(row: &Row) -> (Oid, Rights) {

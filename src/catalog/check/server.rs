@@ -1,7 +1,9 @@
 //! Obstacles of a server as a whole.
 
 use crate::catalog::check::{Found, PrimaryFacts, SecondaryFacts, Severity, Wanted};
-use crate::names::{quote_mysql, quote_pg};
+use crate::catalog::{Catalog, RelationKind};
+use crate::names::{TableName, quote_mysql, quote_pg};
+use crate::policy::TypeChoices;
 use crate::value::Flavor;
 
 /// `CREATE OR REPLACE TRIGGER`, and triggers that partitions inherit.
@@ -46,8 +48,20 @@ pub(super) fn primary(facts: &PrimaryFacts, wanted: Wanted, found: &mut Found) {
 
 fn primary_warnings(facts: &PrimaryFacts, wanted: Wanted, found: &mut Found) {
     let mut warn = |what: &str, advice: &str| found.add(Severity::Warning, None, what, advice);
+    let clients = i64::try_from(wanted.connections).unwrap_or(i64::MAX);
+    if let Some(limit) =
+        facts.database_connections.filter(|limit| limit - OWN_CONNECTIONS < clients)
+    {
+        let database = quote_pg(&facts.database);
+        warn(
+            &format!("the database allows {limit} connections, limits.max_connections {clients}"),
+            &format!(
+                "ALTER DATABASE {database} CONNECTION LIMIT -1;  or lower limits.max_connections."
+            ),
+        );
+    }
     let room = facts.max_connections - facts.reserved_connections - OWN_CONNECTIONS;
-    if room < i64::try_from(wanted.connections).unwrap_or(i64::MAX) {
+    if room < clients {
         warn(
             &format!(
                 "PostgreSQL allows {} connections, limits.max_connections {}",
@@ -76,6 +90,29 @@ fn primary_warnings(facts: &PrimaryFacts, wanted: Wanted, found: &mut Found) {
                  verifiers under listen.users."
             ),
         );
+    }
+}
+
+/// What `setup` recorded holds: some of it for good.
+pub(super) fn types(facts: &PrimaryFacts, wanted: Wanted, found: &mut Found) {
+    let Some(text) = &facts.recorded_types else { return };
+    let Some(recorded) = TypeChoices::parse(text) else {
+        let what = "`setup` recorded types that this version does not know";
+        let advice = "Use the version that `setup` was last run with, or a newer one.";
+        return found.add(Severity::Blocker, None, what, advice);
+    };
+    for name in recorded.fixed_against(&wanted.types) {
+        let what = format!(
+            "types.{name} is \"{}\", but the tables on MySQL were made with \"{}\"",
+            wanted.types.word(name),
+            recorded.word(name)
+        );
+        let advice = format!(
+            "Set it back to \"{}\": MySQL cannot turn the one into the other without changing values \
+             that are written meanwhile.",
+            recorded.word(name)
+        );
+        found.add(Severity::Blocker, None, what, advice);
     }
 }
 
@@ -120,10 +157,40 @@ pub(super) fn secondary(facts: &SecondaryFacts, wanted: Wanted, found: &mut Foun
         let advice = "A larger row stays in the outbox; raise it to the size of your largest rows.";
         found.add(Severity::Warning, None, what, advice);
     }
-    if facts.max_connections < wanted.workers as u64 + 4 {
+    if facts.max_connections < wanted.secondary_connections() as u64 {
         let what = format!("{product} allows {} connections", facts.max_connections);
+        let advice = format!(
+            "Raise max_connections, or lower limits.workers from {} and limits.strict from {}.",
+            wanted.workers, wanted.strict
+        );
+        found.add(Severity::Warning, None, what, advice);
+    }
+}
+
+/// The server, or something before it, takes our session settings differently.
+pub(super) fn no_session(found: &mut Found) {
+    let what = "MySQL does not keep the session settings that exact values need";
+    let advice = "Connect to the server itself rather than through a pooler or proxy.";
+    found.add(Severity::Blocker, None, what, advice);
+}
+
+/// What is no table has no rows to carry.
+pub(super) fn views(catalog: &Catalog, found: &mut Found) {
+    let system = |schema: &str| {
+        matches!(schema, "information_schema" | "crossfade") || schema.starts_with("pg_")
+    };
+    let named = catalog.relations.iter().flat_map(|(name, relations)| {
+        let views = relations.iter().filter(|relation| relation.kind == RelationKind::View);
+        views.map(move |relation| (relation.schema.as_str(), name.as_str()))
+    });
+    let views = named.filter(|(schema, _)| !system(schema));
+    let mut views: Vec<String> =
+        views.map(|(schema, name)| TableName::new(schema, name).to_string()).collect();
+    if !views.is_empty() {
+        views.sort();
+        let what = format!("views are not carried over: {}", views.join(", "));
         let advice =
-            format!("Raise max_connections, or lower limits.workers from {}.", wanted.workers);
+            "Their tables are. Create them on MySQL before switchover if something reads them.";
         found.add(Severity::Warning, None, what, advice);
     }
 }

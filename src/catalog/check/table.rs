@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::catalog::check::{Found, PrimaryFacts, SecondaryFacts, Severity};
+use crate::catalog::check::{Found, PrimaryFacts, Severity};
 use crate::catalog::choose::{Circumstances, needs_trigger, wanted};
 use crate::catalog::map::{KEY_BYTES_MAX, index_bytes};
 use crate::catalog::{Capture, Catalog, Table, ddl};
@@ -11,10 +11,10 @@ use crate::policy::{CaptureChoice, Mode};
 use crate::value::PgType;
 
 /// Two tables with one name in MySQL.
-pub(super) fn names(catalog: &Catalog, secondary: &SecondaryFacts, found: &mut Found) {
-    let fold = |name: &str| match secondary.lower_case_table_names {
-        0 => name.to_owned(),
-        _ => name.to_lowercase(),
+pub(super) fn names(catalog: &Catalog, folds_case: bool, found: &mut Found) {
+    let fold = |name: &str| match folds_case {
+        false => name.to_owned(),
+        true => name.to_lowercase(),
     };
     let mut taken: HashMap<String, Vec<&TableName>> = HashMap::new();
     for table in catalog.tables.values().filter(|table| ddl::migrates(table)) {
@@ -50,6 +50,7 @@ pub(super) fn one(
     }
     key(table, found);
     columns(table, found);
+    collations(table, found);
     captured(table, circumstances, &capture, primary, found);
     rights(table, circumstances, &capture, primary, found);
 }
@@ -68,6 +69,19 @@ fn excluded(table: &Table, reason: &str) -> (String, String) {
         "deferrable_key" => (
             "its primary key is deferrable".to_owned(),
             format!("Make the primary key NOT DEFERRABLE, {off}"),
+        ),
+        "key_type" => (
+            format!("its key has a type that MySQL cannot compare: {}", key_columns(table)),
+            format!(
+                "Equal intervals may be written differently, and MySQL indexes no documents. Take another key, {off}"
+            ),
+        ),
+        "key_collation" => (
+            format!("its key has a collation that is not deterministic: {}", key_columns(table)),
+            format!(
+                "MySQL compares it letter by letter: keys that are equal only by the collation would \
+                 be two rows. ALTER TABLE {name} ALTER COLUMN … TYPE text COLLATE \"default\";  {off}"
+            ),
         ),
         "inheritance" => (
             "it takes part in table inheritance".to_owned(),
@@ -89,6 +103,13 @@ fn excluded(table: &Table, reason: &str) -> (String, String) {
         }
         other => (other.replace('_', " "), "Set `mode: off` for it.".to_owned()),
     }
+}
+
+/// The key's columns with their types.
+fn key_columns(table: &Table) -> String {
+    let columns =
+        table.key_columns().map(|column| format!("{} ({})", column.name, column.type_name));
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 /// A key whose columns have lengths of their own can be longer than InnoDB takes.
@@ -115,16 +136,46 @@ fn columns(table: &Table, found: &mut Found) {
             );
             found.add(Severity::Blocker, Some(&table.name), what, "Rename one of them.");
         }
-        let nondeterministic = column
-            .collation
-            .as_ref()
-            .filter(|_| table.key.iter().any(|at| table.columns[*at].name == column.name));
-        if let Some(collation) = nondeterministic {
-            let what = format!("key column \"{}\" has collation \"{collation}\"", column.name);
-            let advice = "MySQL compares the key byte by byte: keys that are equal only by the \
-                          collation are two rows there.";
-            found.add(Severity::Warning, Some(&table.name), what, advice);
+        if !is_name(&column.name) {
+            let what = format!("column \"{}\" has a name that MySQL does not allow", column.name);
+            found.add(Severity::Blocker, Some(&table.name), what, "Rename it.");
         }
+    }
+    if !is_name(&table.target) {
+        let what = "it has a name that MySQL does not allow";
+        found.add(
+            Severity::Blocker,
+            Some(&table.name),
+            what,
+            "Rename it, or set `mode: off` for it.",
+        );
+    }
+    if COLUMNS_MAX < table.columns.len() {
+        let what = format!("it has {} columns, MySQL takes {COLUMNS_MAX}", table.columns.len());
+        let advice = "Drop some, or set `mode: off` for it.";
+        found.add(Severity::Blocker, Some(&table.name), what, advice);
+    }
+}
+
+/// InnoDB's most columns in a table.
+const COLUMNS_MAX: usize = 1017;
+
+/// MySQL's names end in no blank and hold no character past U+FFFF.
+fn is_name(name: &str) -> bool {
+    !name.ends_with(' ') && name.chars().all(|letter| letter <= '\u{ffff}')
+}
+
+/// A unique column whose collation finds more equal than MySQL will.
+fn collations(table: &Table, found: &mut Found) {
+    let positions = table.uniques.iter().flat_map(|unique| &unique.columns);
+    let columns = positions.map(|at| &table.columns[*at]).filter(|column| column.nondeterministic);
+    let mut names: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+    names.dedup();
+    for name in names {
+        let what = format!("unique column \"{name}\" has a collation that is not deterministic");
+        let advice = "MySQL compares it letter by letter: after switchover it would take as two what \
+                      PostgreSQL takes as one. citext, or an index on lower(), goes over.";
+        found.add(Severity::Warning, Some(&table.name), what, advice);
     }
 }
 

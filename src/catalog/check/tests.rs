@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalog::Capture;
 use crate::names::TableName;
+use crate::policy::TypeChoices;
 use expect_test::{Expect, expect};
 use std::sync::Arc;
 
@@ -31,7 +32,6 @@ fn secondary() -> SecondaryFacts {
         version: "10.11.6-MariaDB".to_owned(),
         database: "auth".to_owned(),
         user: "'crossfade'@'%'".to_owned(),
-        existing: Existing::default(),
         set_up: false,
         filled: Vec::new(),
         max_connections: 150,
@@ -40,6 +40,8 @@ fn secondary() -> SecondaryFacts {
         page_size: 16 << 10,
         lower_case_table_names: 0,
         missing: Vec::new(),
+        settings: HashMap::new(),
+        triggers: Vec::new(),
     }
 }
 
@@ -54,8 +56,9 @@ fn verify(
     let mut circumstances = Circumstances::default();
     change(&mut catalog, &mut primary, &mut secondary, &mut circumstances);
     let circumstances = catalog.tables.keys().map(|oid| (*oid, circumstances.clone())).collect();
-    let wanted = Wanted { connections: 1000, workers: 4 };
-    let found = check(&catalog, &circumstances, &primary, &secondary, wanted);
+    let wanted =
+        Wanted { connections: 1000, workers: 4, strict: 16, types: TypeChoices::default() };
+    let found = check(&catalog, &circumstances, &primary, Some(&secondary), wanted);
     expected.assert_eq(&found.iter().map(|obstacle| format!("{obstacle}\n")).collect::<String>());
 }
 
@@ -76,12 +79,30 @@ fn every_obstacle_of_the_servers_is_listed_at_once() {
             primary.max_connections = 100;
             primary.reads_verifiers = false;
             primary.owns_schema = false;
+            let of = |name: &str, value: &str, scope| Setting {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                scope,
+            };
+            primary.settings = vec![
+                of("client_encoding", "UTF8", Scope::Server),
+                of("client_encoding", "LATIN1", Scope::Role("old".to_owned())),
+                of("session_replication_role", "replica", Scope::Database),
+                of("fsync", "off", Scope::Server),
+            ];
+            primary.database_connections = Some(50);
+            primary.recorded_types = Some("uuid=binary jsonb=text".to_owned());
             secondary.version = "10.6.1-MariaDB".to_owned();
             secondary.filled = vec!["users".to_owned()];
             secondary.missing = vec!["CREATE".to_owned(), "ALTER".to_owned()];
             secondary.read_only = true;
             secondary.max_allowed_packet = 1 << 20;
             secondary.max_connections = 5;
+            secondary.triggers = vec![("users".to_owned(), true)];
+            let settings =
+                [("log_bin", "ON"), ("binlog_format", "STATEMENT"), ("sync_binlog", "0")];
+            secondary.settings =
+                settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         },
         &expect![[r#"
             blocker: MariaDB is older than 10.10.0
@@ -90,6 +111,12 @@ fn every_obstacle_of_the_servers_is_listed_at_once() {
                 Let to.url name a server that takes writes.
             blocker: PostgreSQL is older than 14
                 Upgrade PostgreSQL.
+            blocker: binlog_format is STATEMENT
+                SET GLOBAL binlog_format = 'ROW';  InnoDB refuses writes under READ COMMITTED otherwise.
+            blocker: session_replication_role is replica in this database
+                ALTER DATABASE "auth" RESET session_replication_role;  No trigger fires there: what triggers capture is not captured.
+            blocker: table "users" has triggers on MariaDB
+                Drop them until switchover: they may change the values that are written.
             blocker: tables hold rows already: users
                 Empty them or name another database in to.url: what is there would be taken for what PostgreSQL has.
             blocker: the database's encoding is not UTF8
@@ -98,14 +125,26 @@ fn every_obstacle_of_the_servers_is_listed_at_once() {
                 GRANT CREATE ON DATABASE "auth" TO "crossfade";  or  CREATE SCHEMA crossfade AUTHORIZATION "crossfade";
             blocker: the user lacks privileges on the new database
                 GRANT CREATE, ALTER ON `auth`.* TO 'crossfade'@'%';
+            blocker: types.jsonb is "json", but the tables on MySQL were made with "text"
+                Set it back to "text": MySQL cannot turn the one into the other without changing values that are written meanwhile.
+            blocker: types.uuid is "char", but the tables on MySQL were made with "binary"
+                Set it back to "binary": MySQL cannot turn the one into the other without changing values that are written meanwhile.
             blocker: wal_level is minimal
                 Set wal_level = replica in postgresql.conf and restart: changes that are not in the log have no order.
             warning: MariaDB allows 5 connections
-                Raise max_connections, or lower limits.workers from 4.
+                Raise max_connections, or lower limits.workers from 4 and limits.strict from 16.
             warning: PostgreSQL allows 100 connections, limits.max_connections 1000
                 Lower limits.max_connections or raise max_connections: a client too many is refused by PostgreSQL with 53300, as without Crossfade.
+            warning: client_encoding is LATIN1 for role "old"
+                ALTER ROLE "old" RESET client_encoding;  What such sessions write is not captured: it is counted, and its table marked dirty.
+            warning: fsync is off on this server
+                ALTER SYSTEM RESET fsync;  A crash may take back rows that MySQL has.
             warning: max_allowed_packet is 1048576 bytes
                 A larger row stays in the outbox; raise it to the size of your largest rows.
+            warning: sync_binlog is 0
+                Set it to 1: after a crash MySQL would lack rows that it had confirmed, and nothing would bring them again.
+            warning: the database allows 50 connections, limits.max_connections 1000
+                ALTER DATABASE "auth" CONNECTION LIMIT -1;  or lower limits.max_connections.
             warning: the database sorts text by "de_DE.UTF-8", MySQL will by code point
                 Nothing to do before switchover; afterwards ORDER BY and comparisons of text may order differently.
             warning: the role may not read pg_authid

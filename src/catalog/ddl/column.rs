@@ -9,7 +9,7 @@ use crate::names::quote_mysql;
 use crate::value::PgType;
 
 /// MySQL's longest column comment, in characters.
-const COMMENT_CHARS_MAX: usize = 1024;
+pub(super) const COMMENT_CHARS_MAX: usize = 1024;
 
 /// `name type [NOT NULL] [DEFAULT …] [AUTO_INCREMENT] [COMMENT …]`.
 pub(super) fn definition(table: &Table, column: &Column, flavor: Flavor) -> String {
@@ -47,6 +47,7 @@ pub fn type_name(target: &TargetType, flavor: Flavor) -> String {
         TargetType::VarBinary { length } => format!("varbinary({length})"),
         TargetType::LongBlob => "longblob".to_owned(),
         TargetType::Uuid => "char(36) CHARACTER SET ascii COLLATE ascii_bin".to_owned(),
+        TargetType::UuidBinary => "binary(16)".to_owned(),
         TargetType::Date => "date".to_owned(),
         TargetType::Time => "time(6)".to_owned(),
         TargetType::DateTime => "datetime(6)".to_owned(),

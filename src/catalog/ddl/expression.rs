@@ -18,6 +18,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserOptions};
 
+use crate::catalog::map::KEY_BYTES_MAX;
 use crate::catalog::{Column, TargetType};
 use crate::names::quote_mysql;
 
@@ -46,7 +47,65 @@ pub fn translate(text: &str, columns: &[Column]) -> Option<String> {
     if text.len() > EXPRESSION_BYTES_MAX {
         return None;
     }
-    Translation { columns }.expression(&parse(text)?).map(|(sql, _)| sql)
+    Translation { columns, value: None }.expression(&parse(text)?).map(|(sql, _)| sql)
+}
+
+/// The CHECK of a domain, in which `VALUE` stands for `value`.
+#[must_use]
+pub fn translate_domain(text: &str, value: &Column) -> Option<String> {
+    if text.len() > EXPRESSION_BYTES_MAX {
+        return None;
+    }
+    Translation { columns: &[], value: Some(value) }.expression(&parse(text)?).map(|(sql, _)| sql)
+}
+
+/// An expression, and a generated column that holds it whole and can be indexed.
+#[derive(Debug)]
+pub struct Typed {
+    pub sql: String,
+    /// The column's type.
+    pub kind: String,
+    /// What it takes in an index.
+    pub bytes: u32,
+}
+
+/// As [`translate`], where the result can be a column in an index.
+#[must_use]
+pub fn translate_typed(text: &str, columns: &[Column]) -> Option<Typed> {
+    if text.len() > EXPRESSION_BYTES_MAX {
+        return None;
+    }
+    let (sql, kind) = Translation { columns, value: None }.expression(&parse(text)?)?;
+    let (kind, bytes) = match kind {
+        Kind::Bool => ("tinyint(1)".to_owned(), 1),
+        Kind::Date => ("date".to_owned(), 3),
+        Kind::DateTime => ("datetime(6)".to_owned(), 8),
+        Kind::Text => {
+            let length = characters(&sql, columns)?;
+            (format!("varchar({length})"), length * 4)
+        }
+        // How wide the result is depends on the values.
+        Kind::Number | Kind::Bytes | Kind::Literal | Kind::Null => return None,
+    };
+    Some(Typed { sql, kind, bytes })
+}
+
+/// The most characters of a text expression. None of the functions makes a text longer.
+fn characters(sql: &str, columns: &[Column]) -> Option<u32> {
+    let literals = if sql.contains('\'') { u32::try_from(sql.len()).ok()? } else { 1 };
+    let named = columns.iter().filter(|column| sql.contains(&quote_mysql(&column.name)));
+    let lengths = named.map(|column| match &column.target {
+        TargetType::VarChar { length }
+        | TargetType::Char { length }
+        | TargetType::CitextVarChar { length } => Some(*length),
+        TargetType::Uuid => Some(36),
+        TargetType::Enum(_) => Some(63),
+        TargetType::LongText | TargetType::CitextLongText => None,
+        // Conditions about it, but not its text.
+        _ => Some(1),
+    });
+    let longest = lengths.collect::<Option<Vec<u32>>>()?.into_iter().max()?.max(literals);
+    (longest * 4 <= KEY_BYTES_MAX).then_some(longest)
 }
 
 /// The text inside of `CHECK (…)`, as `pg_get_constraintdef` writes it.
@@ -78,11 +137,16 @@ fn parse(text: &str) -> Option<Expr> {
 
 struct Translation<'a> {
     columns: &'a [Column],
+    /// What `VALUE` means in the CHECK of a domain.
+    value: Option<&'a Column>,
 }
 
 impl Translation<'_> {
     fn expression(&self, expression: &Expr) -> Option<(String, Kind)> {
         match expression {
+            Expr::Identifier(name) if name.quote_style.is_none() && name.value == "VALUE" => {
+                self.kind_of(self.value?)
+            }
             Expr::Identifier(name) => self.column(&name.value),
             Expr::Value(value) => literal(&value.value),
             // Every operation below brings its own parentheses.
@@ -129,7 +193,10 @@ impl Translation<'_> {
     }
 
     fn column(&self, name: &str) -> Option<(String, Kind)> {
-        let column = self.columns.iter().find(|column| column.name == name)?;
+        self.kind_of(self.columns.iter().find(|column| column.name == name)?)
+    }
+
+    fn kind_of(&self, column: &Column) -> Option<(String, Kind)> {
         let kind = match &column.target {
             TargetType::Bool => Kind::Bool,
             TargetType::SmallInt
@@ -153,7 +220,7 @@ impl Translation<'_> {
             TargetType::DateTime => Kind::DateTime,
             _ => return self.null_only(column),
         };
-        Some((quote_mysql(name), kind))
+        Some((quote_mysql(&column.name), kind))
     }
 
     /// A column that nothing but `IS NULL` can be asked about.
@@ -283,7 +350,14 @@ fn is_text(column: &Column) -> bool {
     matches!(
         column.type_ref.pg_type,
         PgType::Text | PgType::Bpchar | PgType::Citext | PgType::Name | PgType::Enum(_)
-    )
+    ) && !folded(column)
+}
+
+/// citext in a column that tells upper from lower case: it compares otherwise than PostgreSQL's.
+fn folded(column: &Column) -> bool {
+    let ignores_case =
+        matches!(column.target, TargetType::CitextVarChar { .. } | TargetType::CitextLongText);
+    column.type_ref.pg_type == crate::value::PgType::Citext && !ignores_case
 }
 
 fn literal(value: &Value) -> Option<(String, Kind)> {

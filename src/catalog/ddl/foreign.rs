@@ -11,36 +11,86 @@ use std::collections::HashSet;
 use crate::catalog::ddl::{Flavor, Names, Statement, migrates, type_name};
 use crate::catalog::map::{KEY_BYTES_MAX, index_bytes};
 use crate::catalog::{Action, Catalog, ForeignKey, Table, TargetType};
-use crate::names::quote_mysql;
+use crate::names::{TableName, quote_mysql};
 
-/// `ALTER TABLE … ADD …` for all foreign keys of a table; `None` if there is nothing to say.
-pub(super) fn add(
-    catalog: &Catalog,
-    table: &Table,
-    flavor: Flavor,
-    names: &mut Names,
-    present: &HashSet<String>,
-) -> Option<Statement> {
-    let (mut parts, mut warnings) = (Vec::new(), Vec::new());
-    for key in &table.foreign_keys {
-        let before = warnings.len();
-        match constraint(catalog, table, key, flavor, names, &mut warnings) {
-            Ok((name, _)) if present.contains(&name) => warnings.truncate(before),
-            Ok((_, part)) => parts.push(part),
-            Err(reason) => {
-                warnings.push(format!("foreign key \"{}\" is left out: {reason}", key.name));
+/// A foreign key as both servers' `information_schema` tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignShape {
+    pub table: String,
+    pub columns: Vec<String>,
+    pub references: String,
+    pub referenced: Vec<String>,
+    /// `CASCADE`, `SET NULL` or `NO ACTION`; RESTRICT is the last to InnoDB.
+    pub on_delete: String,
+    pub on_update: String,
+}
+
+impl ForeignShape {
+    /// True where one of the columns, on either side, is in `columns`.
+    pub(super) fn touches(&self, columns: &HashSet<(String, String)>) -> bool {
+        let side = |table: &String, names: &[String]| {
+            names.iter().any(|name| columns.contains(&(table.clone(), name.clone())))
+        };
+        side(&self.table, &self.columns) || side(&self.references, &self.referenced)
+    }
+}
+
+/// The foreign keys of a table that MySQL can have, by name, and what it cannot.
+pub(super) struct Keys {
+    pub(super) table: TableName,
+    target: String,
+    pub(super) wanted: Vec<(String, ForeignShape)>,
+    warnings: Vec<String>,
+}
+
+impl Keys {
+    pub(super) fn of(catalog: &Catalog, table: &Table, flavor: Flavor, names: &mut Names) -> Self {
+        let (mut wanted, mut warnings) = (Vec::new(), Vec::new());
+        for key in &table.foreign_keys {
+            match constraint(catalog, table, key, flavor, &mut warnings) {
+                Ok(shape) => wanted.push((names.take(table, &key.name), shape)),
+                Err(reason) => {
+                    warnings.push(format!("foreign key \"{}\" is left out: {reason}", key.name));
+                }
             }
         }
+        Self { table: table.name.clone(), target: table.target.clone(), wanted, warnings }
     }
-    if parts.is_empty() && warnings.is_empty() {
-        return None;
+
+    /// `ALTER TABLE … ADD …` for all of them; `None` if there is nothing to say.
+    pub(super) fn add_all(&self) -> Option<Statement> {
+        self.add(|_| true)
     }
-    let sql = if parts.is_empty() {
-        String::new()
-    } else {
-        format!("ALTER TABLE {}\n    {}", quote_mysql(&table.target), parts.join(",\n    "))
+
+    /// The same for some of them, by name.
+    pub(super) fn add(&self, is_missing: impl Fn(&str) -> bool) -> Option<Statement> {
+        let missing = self.wanted.iter().filter(|(name, _)| is_missing(name));
+        let parts: Vec<String> = missing.map(|(name, shape)| add(name, shape)).collect();
+        if parts.is_empty() && self.warnings.is_empty() {
+            return None;
+        }
+        let sql = if parts.is_empty() {
+            String::new()
+        } else {
+            format!("ALTER TABLE {}\n    {}", quote_mysql(&self.target), parts.join(",\n    "))
+        };
+        Some(Statement { table: self.table.clone(), sql, warnings: self.warnings.clone() })
+    }
+}
+
+fn add(name: &str, shape: &ForeignShape) -> String {
+    let quoted = |names: &[String]| {
+        names.iter().map(|name| quote_mysql(name)).collect::<Vec<_>>().join(", ")
     };
-    Some(Statement { table: table.name.clone(), sql, warnings })
+    format!(
+        "ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
+        quote_mysql(name),
+        quoted(&shape.columns),
+        quote_mysql(&shape.references),
+        quoted(&shape.referenced),
+        shape.on_delete,
+        shape.on_update,
+    )
 }
 
 fn constraint(
@@ -48,9 +98,8 @@ fn constraint(
     table: &Table,
     key: &ForeignKey,
     flavor: Flavor,
-    names: &mut Names,
     warnings: &mut Vec<String>,
-) -> Result<(String, String), &'static str> {
+) -> Result<ForeignShape, &'static str> {
     let parent = catalog.table(key.references).filter(|parent| migrates(parent));
     let parent = parent.ok_or("the table that it references is not migrated")?;
     let mut bytes = 0;
@@ -72,22 +121,14 @@ fn constraint(
             key.name
         ));
     }
-    let quoted = |names: Vec<&str>| {
-        names.iter().map(|name| quote_mysql(name)).collect::<Vec<_>>().join(", ")
-    };
-    let own = key.columns.iter().map(|at| table.columns[*at].name.as_str()).collect();
-    let theirs = key.referenced.iter().map(String::as_str).collect();
-    let name = names.take(table, &key.name);
-    let part = format!(
-        "ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
-        quote_mysql(&name),
-        quoted(own),
-        quote_mysql(&parent.target),
-        quoted(theirs),
-        action(table, key, key.on_delete, warnings),
-        action(table, key, key.on_update, warnings),
-    );
-    Ok((name, part))
+    Ok(ForeignShape {
+        table: table.target.clone(),
+        columns: key.columns.iter().map(|at| table.columns[*at].name.clone()).collect(),
+        references: parent.target.clone(),
+        referenced: key.referenced.clone(),
+        on_delete: action(table, key, key.on_delete, warnings).to_owned(),
+        on_update: action(table, key, key.on_update, warnings).to_owned(),
+    })
 }
 
 /// Lengths of text may differ between the two sides, everything else may not.
@@ -109,8 +150,8 @@ fn action(
 ) -> &'static str {
     let nullable = key.columns.iter().all(|at| !table.columns[*at].not_null);
     match action {
-        Action::NoAction => "NO ACTION",
-        Action::Restrict => "RESTRICT",
+        // InnoDB checks at once either way.
+        Action::NoAction | Action::Restrict => "NO ACTION",
         Action::Cascade => "CASCADE",
         Action::SetNull if nullable => "SET NULL",
         Action::SetNull | Action::SetDefault => {

@@ -6,6 +6,7 @@
 //! … WHERE predicate                ──▶ hidden column CASE WHEN predicate THEN 1 END, added
 //! … NULLS NOT DISTINCT             ──▶ hidden columns in which NULL is a value
 //! … (lower(email))                 ──▶ hidden column SHA2(LOWER(email))
+//! INDEX (lower(email))             ──▶ hidden column LOWER(email)
 //! ```
 //!
 //! Hidden columns are generated, virtual (a stored one could not be under a foreign key that
@@ -15,11 +16,13 @@
 //! takes for equal where case is ignored (warned of). Where that cannot be had the constraint is
 //! left out with a warning: PostgreSQL enforces it while it is the primary.
 
-use crate::catalog::ddl::expression::{split_list, translate};
+use crate::catalog::ddl::expression::{Typed, split_list, translate, translate_typed};
+use crate::catalog::ddl::shape::MARK;
 use crate::catalog::map::{KEY_BYTES_MAX, index_bytes};
 use crate::catalog::naming::shorten;
-use crate::catalog::{Index, Table, TargetType, Unique};
+use crate::catalog::{Column, Index, Table, TargetType, Unique};
 use crate::names::quote_mysql;
+use crate::value::PgType;
 
 /// Characters of a long column that a plain index holds.
 const PREFIX_CHARS: u32 = 191;
@@ -37,11 +40,15 @@ pub(super) struct Lines {
 
 impl Lines {
     fn hidden(&mut self, name: &str, kind: &str, expression: &str) -> String {
-        let name = quote_mysql(&shorten(&format!("cf_{name}")));
+        let name = quote_mysql(&hidden_name(name));
         self.columns
             .push(format!("{name} {kind} GENERATED ALWAYS AS ({expression}) VIRTUAL INVISIBLE"));
         name
     }
+}
+
+fn hidden_name(name: &str) -> String {
+    shorten(&format!("cf_{name}"))
 }
 
 /// Adds a unique constraint or unique index.
@@ -72,7 +79,7 @@ pub(super) fn unique(table: &Table, unique: &Unique, lines: &mut Lines) {
 
 /// The one place where MySQL may refuse what PostgreSQL took; hence the warning.
 fn folds_case(table: &Table, unique: &Unique) -> bool {
-    let citext = |at: &usize| matches!(table.columns[*at].target, TargetType::CitextVarChar { .. });
+    let citext = |at: &usize| table.columns[*at].type_ref.pg_type == PgType::Citext;
     unique.columns.iter().any(citext)
         || unique
             .expressions
@@ -104,10 +111,11 @@ fn unique_parts(
         let column = &table.columns[*at];
         let name = quote_mysql(&column.name);
         parts.push(if hashed.contains(at) {
+            let folded = if is_folded(table, *at) { format!("LOWER({name})") } else { name };
             let hash = if unique.nulls_not_distinct {
-                format!("COALESCE(SHA2({name}, 256), 'null')")
+                format!("COALESCE(SHA2({folded}, 256), 'null')")
             } else {
-                format!("SHA2({name}, 256)")
+                format!("SHA2({folded}, 256)")
             };
             lines.hidden(&format!("{}_{}", unique.name, column.name), HASH_TYPE, &hash)
         } else {
@@ -144,7 +152,7 @@ fn hashed(table: &Table, unique: &Unique, expressions: usize) -> Result<Vec<usiz
             (TargetType::LongText, _) if is_number(table, *at) => {
                 return Err("equal numbers may be written differently");
             }
-            (_, Some(own)) if !null => bytes += own,
+            (_, Some(own)) if !null && !is_folded(table, *at) => bytes += own,
             _ => hashed.push(*at),
         }
     }
@@ -159,16 +167,27 @@ fn hashed(table: &Table, unique: &Unique, expressions: usize) -> Result<Vec<usiz
     Ok(hashed)
 }
 
+/// citext that is kept as plain text is unique by its lower-case form.
+fn is_folded(table: &Table, at: usize) -> bool {
+    let column = &table.columns[at];
+    column.type_ref.pg_type == PgType::Citext
+        && matches!(column.target, TargetType::LongText | TargetType::VarChar { .. })
+}
+
 fn is_number(table: &Table, at: usize) -> bool {
-    table.columns[at].type_ref.pg_type == crate::value::PgType::Numeric
+    table.columns[at].type_ref.pg_type == PgType::Numeric
 }
 
 /// Adds a plain index. A predicate is dropped: the index then holds more rows, and serves as well.
+/// An expression becomes a hidden column, which MySQL's optimizer takes for the expression.
 pub(super) fn plain(table: &Table, index: &Index, lines: &mut Lines) {
     match plain_parts(table, index) {
-        Ok(parts) => {
+        Ok((parts, hidden)) => {
+            for (name, Typed { sql, kind, .. }) in hidden {
+                lines.hidden(&name, &kind, &sql);
+            }
             let name = quote_mysql(&shorten(&index.name));
-            lines.keys.push(format!("KEY {name} ({})", parts.join(", ")));
+            lines.keys.push(format!("KEY {name} ({}){MARK}", parts.join(", ")));
         }
         Err(reason) => {
             lines.warnings.push(format!("index \"{}\" is left out: {reason}", index.name));
@@ -176,39 +195,53 @@ pub(super) fn plain(table: &Table, index: &Index, lines: &mut Lines) {
     }
 }
 
-fn plain_parts(table: &Table, index: &Index) -> Result<Vec<String>, &'static str> {
+/// Name of a hidden column, and what it holds.
+type Hidden = (String, Typed);
+
+fn plain_parts(table: &Table, index: &Index) -> Result<(Vec<String>, Vec<Hidden>), &'static str> {
     let method = index.definition.split(" USING ").nth(1).and_then(|rest| rest.split(' ').next());
     if !matches!(method, Some("btree" | "hash") | None) {
         return Err("MySQL has no index of its kind");
     }
-    let columns: Option<Vec<usize>> = index.columns.iter().copied().collect();
-    let columns = columns.ok_or("it is on an expression")?;
-    let mut parts = Vec::new();
+    let expressions = match &index.expressions {
+        None => Vec::new(),
+        Some(list) => split_list(list).ok_or("its expressions cannot be read")?,
+    };
+    let mut expressions = expressions.iter();
+    let (mut parts, mut hidden) = (Vec::new(), Vec::new());
     let mut left = KEY_BYTES_MAX;
-    for (place, at) in columns.iter().enumerate() {
-        let column = &table.columns[*at];
-        let mut part = quote_mysql(&column.name);
-        let bytes = match (&column.target, index_bytes(&column.target)) {
-            (TargetType::Json | TargetType::None, _) => {
-                return Err("MySQL cannot index its column");
-            }
-            (_, Some(bytes)) if bytes <= PREFIX_CHARS * 4 => bytes,
-            (TargetType::LongBlob | TargetType::VarBinary { .. }, _) => {
-                part += &format!("({PREFIX_CHARS})");
-                PREFIX_CHARS
-            }
-            _ => {
-                part += &format!("({PREFIX_CHARS})");
-                PREFIX_CHARS * 4
-            }
+    for (place, at) in index.columns.iter().enumerate() {
+        let (mut part, bytes, column) = if let Some(at) = at {
+            let (part, bytes) = plain_part(&table.columns[*at])?;
+            (part, bytes, None)
+        } else {
+            let text = expressions.next().ok_or("its expressions cannot be read")?;
+            let typed = translate_typed(text, &table.columns)
+                .ok_or("MySQL has no equal for its expression, or cannot index it")?;
+            let name = format!("{}_{}", index.name, place + 1);
+            (quote_mysql(&hidden_name(&name)), typed.bytes, Some((name, typed)))
         };
         // Further columns would only narrow what the first ones have found.
         let Some(rest) = left.checked_sub(bytes) else { break };
         left = rest;
+        hidden.extend(column);
         if index.descending.get(place) == Some(&true) {
             part += " DESC";
         }
         parts.push(part);
     }
-    Ok(parts)
+    Ok((parts, hidden))
+}
+
+/// A column in a plain index, and the bytes that it takes there.
+fn plain_part(column: &Column) -> Result<(String, u32), &'static str> {
+    let name = quote_mysql(&column.name);
+    match (&column.target, index_bytes(&column.target)) {
+        (TargetType::Json | TargetType::None, _) => Err("MySQL cannot index its column"),
+        (_, Some(bytes)) if bytes <= PREFIX_CHARS * 4 => Ok((name, bytes)),
+        (TargetType::LongBlob | TargetType::VarBinary { .. }, _) => {
+            Ok((format!("{name}({PREFIX_CHARS})"), PREFIX_CHARS))
+        }
+        _ => Ok((format!("{name}({PREFIX_CHARS})"), PREFIX_CHARS * 4)),
+    }
 }

@@ -1,5 +1,6 @@
 //! MySQL's schema, construct by construct, as text.
 
+use super::shape::Shape;
 use super::*;
 use crate::catalog::{Action, CheckConstraint, ForeignKey, Index, Unique};
 use expect_test::{Expect, expect};
@@ -12,7 +13,7 @@ fn check(columns: &str, change: impl FnOnce(&mut Table), expected: &Expect) {
     let oid = catalog.by_name(&TableName::parse("t")).unwrap().oid;
     let mut table = (*catalog.tables[&oid]).clone();
     change(&mut table);
-    crate::catalog::map::assign(&mut table, &[]);
+    crate::catalog::map::assign(&mut table, &[], crate::policy::TypeChoices::default());
     catalog.tables.insert(oid, Arc::new(table));
     let mut text = String::new();
     for statement in create(&catalog, Flavor::MySql) {
@@ -198,6 +199,7 @@ fn plain_indexes_hold_a_prefix_of_long_columns() {
             let index = |name: &str, columns: &[usize], method: &str| Index {
                 name: name.to_owned(),
                 columns: columns.iter().copied().map(Some).collect(),
+                expressions: None,
                 descending: vec![false, true],
                 predicate: None,
                 definition: format!("CREATE INDEX {name} ON t USING {method} (x)"),
@@ -212,26 +214,133 @@ fn plain_indexes_hold_a_prefix_of_long_columns() {
                 `at` date NOT NULL,
                 `tags` json NOT NULL,
                 PRIMARY KEY (`id`),
-                KEY `t_name_at_idx` (`name`(191), `at` DESC)
+                KEY `t_name_at_idx` (`name`(191), `at` DESC) COMMENT 'crossfade'
             -- index "t_tags_idx" is left out: MySQL has no index of its kind
         "#]],
     );
 }
 
 #[test]
+fn an_index_on_expressions_has_hidden_columns_for_them() {
+    check(
+        "id:int4*,email:varchar(200),name:text,gone:date?",
+        |table| {
+            let index = |name: &str, expressions: &str| Index {
+                name: name.to_owned(),
+                columns: vec![Some(3), None],
+                expressions: Some(expressions.to_owned()),
+                descending: vec![false, true],
+                predicate: Some("(gone IS NULL)".to_owned()),
+                definition: format!("CREATE INDEX {name} ON t USING btree (x)"),
+            };
+            table.indexes.push(index("t_email_idx", "lower((email)::text)"));
+            table.indexes.push(index("t_name_idx", "lower(name)"));
+            table.indexes.push(index("t_length_idx", "length(name)"));
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` int NOT NULL,
+                `email` varchar(200) NOT NULL,
+                `name` longtext NOT NULL,
+                `gone` date NULL,
+                `cf_t_email_idx_2` varchar(200) GENERATED ALWAYS AS (LOWER(`email`)) VIRTUAL INVISIBLE,
+                PRIMARY KEY (`id`),
+                KEY `t_email_idx` (`gone`, `cf_t_email_idx_2` DESC) COMMENT 'crossfade'
+            -- index "t_name_idx" is left out: MySQL has no equal for its expression, or cannot index it
+            -- index "t_length_idx" is left out: MySQL has no equal for its expression, or cannot index it
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_column_loses_is_said() {
+    check(
+        "id:int4*,n:int8,twice:int4?,mail:varchar(20)?",
+        |table| {
+            table.columns[1].serial = true;
+            table.columns[2].generated = Some("(id * 2)".to_owned());
+            table.comment = Some("x".repeat(2049));
+            let check = |name: &str, body: &str| CheckConstraint {
+                name: name.to_owned(),
+                definition: format!("CHECK ({body})"),
+            };
+            table.columns[3].domain_checks = vec![
+                check("mail_check", "(VALUE)::text <> ''::text"),
+                check("at", "VALUE ~~ '%@%'"),
+            ];
+        },
+        &expect![[r#"
+            CREATE TABLE `t` (
+                `id` int NOT NULL,
+                `n` bigint NOT NULL,
+                `twice` int NULL,
+                `mail` varchar(20) NULL,
+                PRIMARY KEY (`id`),
+                CONSTRAINT `mail_mail_check` CHECK ((`mail` <> ''))
+            -- constraint "mail_at" is left out: MySQL has no equal for it
+            -- column "n" is fed by a sequence, and no AUTO_INCREMENT: MySQL has that for the first column of the key only
+            -- generated column "twice" is a plain one in MySQL, with the values that PostgreSQL has worked out
+            -- the table's comment is cut to MySQL's length
+        "#]],
+    );
+}
+
+/// A table of which MySQL has the column types, and shapes where they matter.
+fn existing(columns: &[(&str, &str)], found: Shape, wanted: Shape) -> alter::Existing {
+    let columns = columns.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()));
+    let table = alter::ExistingTable { columns: columns.collect(), found, wanted };
+    let tables = [("t".to_owned(), table)].into_iter().collect();
+    alter::Existing { tables, ..alter::Existing::default() }
+}
+
+#[track_caller]
+fn changes(columns: &str, existing: &alter::Existing, expected: &Expect) {
+    let catalog = Catalog::for_test(&[("t", columns)]);
+    let changes = alter::changes(&catalog, existing, Flavor::MariaDb);
+    let lines = changes.iter().map(|c| format!("{:?} {}\n", c.kind, c.statement.sql));
+    expected.assert_eq(&lines.collect::<String>());
+}
+
+#[test]
 fn what_exists_is_altered_and_never_dropped_unasked() {
-    let catalog = Catalog::for_test(&[("t", "id:int4*,name:text,age:int4?,at:timestamptz")]);
-    let columns = [("id", "int(11)"), ("name", "varchar(20)"), ("old", "int")];
-    let columns = columns.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
-    let tables = [("t".to_owned(), columns.into_iter().collect())].into_iter().collect();
-    let existing = alter::Existing { tables, ..alter::Existing::default() };
-    let changes = alter::changes(&catalog, &existing, Flavor::MariaDb);
-    let lines = changes.iter().map(|c| format!("{} {}\n", c.safe, c.statement.sql));
-    expect![[r#"
-        false ALTER TABLE `t` MODIFY COLUMN `name` longtext NOT NULL
-        true ALTER TABLE `t` ADD COLUMN `age` int NULL
-        true ALTER TABLE `t` ADD COLUMN `at` datetime(6) NULL
-        false ALTER TABLE `t` DROP COLUMN `old`
-    "#]]
-    .assert_eq(&lines.collect::<String>());
+    let columns = [("id", "int(11)"), ("name", "varchar(20)"), ("n", "bigint(20)"), ("old", "int")];
+    let mut existing = existing(&columns, Shape::default(), Shape::default());
+    existing.dropped.push((TableName::parse("auth.gone"), "auth_gone".to_owned()));
+    changes(
+        "id:int4*,name:text,n:int4,age:int4?,at:timestamptz",
+        &existing,
+        &expect![[r#"
+            Safe ALTER TABLE `t` MODIFY COLUMN `name` longtext NOT NULL
+            Unsafe ALTER TABLE `t` MODIFY COLUMN `n` int NOT NULL
+            Safe ALTER TABLE `t` ADD COLUMN `age` int NULL
+            Safe ALTER TABLE `t` ADD COLUMN `at` datetime(6) NULL
+            Unsafe ALTER TABLE `t` DROP COLUMN `old`
+            Unsafe DROP TABLE `auth_gone`
+        "#]],
+    );
+}
+
+#[test]
+fn indexes_and_checks_that_are_somebodys_own_stay() {
+    let found = Shape::parse(
+        "CREATE TABLE `t` (\n  `id` int NOT NULL,\n  `gone` int NOT NULL,\n  PRIMARY KEY (`id`),\n  \
+         KEY `ours` (`id`) COMMENT 'crossfade',\n  KEY `mine` (`id`),\n  \
+         UNIQUE KEY `refuses` (`id`),\n  CONSTRAINT `old` CHECK (`id` > 0)\n) ENGINE=InnoDB",
+    );
+    let wanted = Shape::parse(
+        "CREATE TABLE `t` (\n  `id` int NOT NULL,\n  PRIMARY KEY (`id`)\n) COMMENT='x'",
+    );
+    let existing = existing(&[("id", "int"), ("gone", "int")], found, wanted);
+    changes(
+        "id:int4*",
+        &existing,
+        &expect![[r#"
+            Safe ALTER TABLE `t` DROP CONSTRAINT `old`
+            Safe ALTER TABLE `t` DROP INDEX `ours`
+            Safe ALTER TABLE `t` DROP INDEX `refuses`
+            Safe ALTER TABLE `t` MODIFY COLUMN `gone` int NULL
+            Unsafe ALTER TABLE `t` DROP COLUMN `gone`
+            Safe ALTER TABLE `t` COMMENT = ''
+        "#]],
+    );
 }

@@ -9,7 +9,7 @@
 
 mod plan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mysql_async::prelude::Queryable as _;
 use tokio_postgres::Client;
@@ -17,6 +17,7 @@ use tokio_postgres::Client;
 use crate::backend::mysql::{Link, facts};
 use crate::backend::postgres::introspect::{self, Reading};
 use crate::catalog::check::{Obstacle, Severity, Wanted};
+use crate::catalog::ddl::alter::{self, Existing};
 use crate::catalog::naming::Naming;
 use crate::control::{ControlError, Ends, preflight};
 use crate::names::{TableId, TableName, quote_pg};
@@ -46,6 +47,8 @@ pub enum Extent {
 pub struct Report {
     pub plan: Plan,
     pub extent: Extent,
+    /// Safe changes that MySQL refused, with its error's number: rows of its own are against them.
+    pub refused: Vec<(Step, u16)>,
     /// `from` and `to`, for people.
     pub database: String,
     /// Names of the tables that are migrated.
@@ -59,7 +62,8 @@ impl Report {
             Extent::Apply => &[],
             Extent::DryRun | Extent::Create => self.plan.changes.as_slice(),
         };
-        changes.iter().chain(&self.plan.unsafe_changes)
+        let refused = self.refused.iter().map(|(step, _)| step);
+        changes.iter().chain(refused).chain(&self.plan.unsafe_changes)
     }
 }
 
@@ -79,20 +83,48 @@ pub async fn setup(
     let reading = introspect::read(&client, policies, naming).await;
     let reading = reading.map_err(|source| postgres("read the catalogue", source))?;
     // What the limits ask for makes warnings only, which are `check`'s to show.
-    let wanted = Wanted { connections: 0, workers: 0 };
-    let obstacles = preflight::obstacles(&client, &mut link, &reading, wanted).await?;
+    let wanted = Wanted { connections: 0, workers: 0, strict: 0, types: policies.types() };
+    let obstacles = preflight::obstacles(&client, Some(&mut link), &reading, wanted).await?;
     let blockers: Vec<Obstacle> =
         obstacles.into_iter().filter(|o| o.severity == Severity::Blocker).collect();
     if !blockers.is_empty() {
         return Err(ControlError::Blocked(blockers));
     }
     let standing = standing(&client).await.map_err(|source| postgres("read its state", source))?;
-    let existing = facts::existing(link.conn()).await.map_err(ControlError::Facts)?;
-    let plan = Plan::new(&reading, &existing, link.flavor(), &standing);
+    let existing = existing(&mut link, &reading, naming, &standing).await?;
+    let plan = Plan::new(&reading, &existing, link.flavor(), &standing, policies.types());
+    let mut refused = Vec::new();
     if extent != Extent::DryRun {
-        run(&plan, extent, &client, &mut link).await?;
+        refused = run(&plan, extent, &client, &mut link).await?;
     }
-    Ok(Report { plan, extent, database: ends.to.database.clone(), tables: migrated(&reading) })
+    let database = ends.to.database.clone();
+    Ok(Report { plan, extent, refused, database, tables: migrated(&reading) })
+}
+
+/// What MySQL has of what is migrated, compared by MySQL itself.
+async fn existing(
+    link: &mut Link,
+    reading: &Reading,
+    naming: &Naming,
+    standing: &Standing,
+) -> Result<Existing, ControlError> {
+    let catalog = &reading.catalog;
+    let flavor = link.flavor();
+    let mut existing = facts::existing(link.conn()).await.map_err(ControlError::Facts)?;
+    let probes = alter::probes(catalog, &existing, flavor);
+    let action = "show what its tables look like".to_owned();
+    let shapes = facts::shapes(link.conn(), &probes, &mut existing).await;
+    shapes.map_err(|source| ControlError::MySql { action, source })?;
+    let taken: HashSet<&str> = catalog.tables.values().map(|table| table.target.as_str()).collect();
+    let gone = standing.registered.keys().filter(|name| catalog.by_name(name).is_none());
+    let gone = gone.map(|name| (name.clone(), naming.target(name)));
+    let is_left = |(_, target): &(TableName, String)| {
+        existing.tables.contains_key(target) && !taken.contains(target.as_str())
+    };
+    let mut dropped: Vec<(TableName, String)> = gone.filter(is_left).collect();
+    dropped.sort();
+    existing.dropped = dropped;
+    Ok(existing)
 }
 
 fn migrated(reading: &Reading) -> Vec<TableName> {
@@ -110,18 +142,31 @@ async fn run(
     extent: Extent,
     client: &Client,
     link: &mut Link,
-) -> Result<(), ControlError> {
-    let changes = if extent == Extent::Apply { plan.changes.as_slice() } else { &[] };
-    for step in plan.mysql.iter().chain(changes) {
-        let about =
-            step.table.as_ref().map_or("its control tables".to_owned(), TableName::to_string);
+) -> Result<Vec<(Step, u16)>, ControlError> {
+    let action = |step: &Step| {
+        let about = step.table.as_ref().map(TableName::to_string);
+        format!("create or change {}", about.as_deref().unwrap_or("its control tables"))
+    };
+    for step in &plan.mysql {
         let run = link.conn().query_drop(&step.sql).await;
-        let action = || format!("create or change {about}");
-        run.map_err(|source| ControlError::MySql { action: action(), source })?;
+        run.map_err(|source| ControlError::MySql { action: action(step), source })?;
+    }
+    let mut refused = Vec::new();
+    let changes = if extent == Extent::Apply { plan.changes.as_slice() } else { &[] };
+    for step in changes {
+        match link.conn().query_drop(&step.sql).await {
+            Ok(()) => {}
+            // Its message may hold a row's value; the number does not.
+            Err(mysql_async::Error::Server(error)) => refused.push((step.clone(), error.code)),
+            Err(source) => return Err(ControlError::MySql { action: action(step), source }),
+        }
     }
     run_postgres(client, "set a lock timeout", LOCK_WAIT).await?;
-    let script = format!("BEGIN; {}; COMMIT", plan.postgres.join(";\n"));
-    run_postgres(client, "create Crossfade's schema", &script).await
+    let mut statements = plan.postgres.clone();
+    statements.extend(plan.record_types(extent == Extent::Apply && refused.is_empty()));
+    let script = format!("BEGIN; {}; COMMIT", statements.join(";\n"));
+    run_postgres(client, "create Crossfade's schema", &script).await?;
+    Ok(refused)
 }
 
 async fn run_postgres(client: &Client, action: &str, sql: &str) -> Result<(), ControlError> {

@@ -13,11 +13,11 @@ use crate::backend::mysql::control as mysql_control;
 use crate::backend::postgres::control;
 use crate::backend::postgres::introspect::Reading;
 use crate::catalog::choose::{Circumstances, wanted};
-use crate::catalog::ddl::alter::{Existing, changes};
+use crate::catalog::ddl::alter::{Existing, Kind, changes};
 use crate::catalog::ddl::{self, quote_text};
 use crate::catalog::{Capture, Table};
 use crate::names::{TableId, TableName};
-use crate::policy::Mode;
+use crate::policy::{Mode, TypeChoices};
 use crate::value::Flavor;
 
 /// [`crate::change::KeyHash::TABLE`] as MySQL writes it.
@@ -58,6 +58,10 @@ pub struct Plan {
     pub unsafe_changes: Vec<Step>,
     /// Safe changes of tables that exist; run with `--apply`.
     pub changes: Vec<Step>,
+    /// Types to record, if they are not those on record.
+    types: Option<TypeChoices>,
+    /// Some types are on record.
+    recorded_before: bool,
     /// What could not be carried over.
     pub warnings: Vec<(TableName, String)>,
 }
@@ -68,8 +72,14 @@ impl Plan {
         existing: &Existing,
         flavor: Flavor,
         standing: &Standing,
+        types: TypeChoices,
     ) -> Self {
-        let mut plan = Self::default();
+        let recorded = reading.recorded_types.as_deref().and_then(TypeChoices::parse);
+        let mut plan = Self {
+            recorded_before: reading.recorded_types.is_some(),
+            types: Some(types).filter(|types| recorded != Some(*types)),
+            ..Self::default()
+        };
         let tables = numbered(reading, standing);
         plan.mysql_control(standing);
         plan.mysql_schema(reading, existing, flavor);
@@ -103,12 +113,11 @@ impl Plan {
             if sql.is_empty() {
                 continue;
             }
-            let creates = sql.starts_with("CREATE") || sql.contains("ADD CONSTRAINT");
             let step = Step { table: Some(table), sql };
-            match (change.safe, creates) {
-                (true, true) => self.mysql.push(step),
-                (true, false) => self.changes.push(step),
-                (false, _) => self.unsafe_changes.push(step),
+            match change.kind {
+                Kind::Create => self.mysql.push(step),
+                Kind::Safe => self.changes.push(step),
+                Kind::Unsafe => self.unsafe_changes.push(step),
             }
         }
     }
@@ -200,6 +209,21 @@ impl Plan {
         }
     }
 
+    /// Records the types that new columns have, once the old ones have them too; `apply` says whether
+    /// the safe changes ran. The first setup has no old ones. Until then sidecars write by the old rule, which the new columns take or
+    /// refuse.
+    #[must_use]
+    pub fn record_types(&self, apply: bool) -> Option<String> {
+        let left = self.recorded_before
+            && (!self.unsafe_changes.is_empty() || !(apply || self.changes.is_empty()));
+        let types = self.types.filter(|_| !left)?;
+        Some(format!(
+            "INSERT INTO crossfade.settings (key, value) VALUES ('types', {}) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            quote_text(&types.record())
+        ))
+    }
+
     /// The statements as a script, under a heading for each side.
     #[must_use]
     pub fn script(&self, database: &str) -> String {
@@ -211,7 +235,7 @@ impl Plan {
             text += &format!("-- not run: {};\n", step.sql.replace('\n', " "));
         }
         text += "\n-- PostgreSQL\nBEGIN;\n";
-        for statement in &self.postgres {
+        for statement in self.postgres.iter().chain(&self.record_types(true)) {
             text += &format!("{statement};\n");
         }
         text + "COMMIT;\n"

@@ -39,7 +39,7 @@ pub(super) struct SetUp {
     pub(super) timeline: String,
     /// Timeline and system are those that the epoch was set for.
     pub(super) same_primary: bool,
-    /// Changes whenever `crossfade.tables` registers something else.
+    /// Changes whenever `crossfade.tables` registers something else, or other types are recorded.
     pub(super) registry: String,
     pub(super) dirty: i64,
     pub(super) sidecars: i64,
@@ -93,6 +93,7 @@ const STATE: &str = "SELECT e.last_value, now.timeline, \
            = now.system, true), \
        (SELECT pg_catalog.count(*)::text || ':' || coalesce(pg_catalog.sum( \
            pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', t.id, t.schema, t.name, t.capture, t.target), 0)), 0)::text \
+         || coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'types'), '') \
          FROM crossfade.tables t), \
        (SELECT pg_catalog.count(*) FROM crossfade.tables t WHERE t.dirty_reason IS NOT NULL), \
        (SELECT pg_catalog.count(*) FROM crossfade.sidecars s WHERE pg_catalog.now() < s.lease_until) \

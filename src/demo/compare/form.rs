@@ -13,6 +13,8 @@ pub(super) enum Form {
     /// Trailing blanks mean nothing.
     Padded,
     Hex,
+    /// Sixteen bytes, or the text of them.
+    Uuid,
     Timestamp,
     TimestampTz,
     Time,
@@ -31,6 +33,7 @@ impl Form {
             "float4" | "float8" => Self::Double,
             "bpchar" => Self::Padded,
             "bytea" => Self::Hex,
+            "uuid" => Self::Uuid,
             "timestamp" => Self::Timestamp,
             "timestamptz" => Self::TimestampTz,
             "time" => Self::Time,
@@ -54,13 +57,14 @@ impl Form {
             Self::Text | Self::Interval => {
                 format!("CASE WHEN {column} IS NOT NULL THEN format('%s', {column}) END")
             }
-            Self::Number | Self::Padded | Self::Json => format!("{column}::text"),
+            Self::Number | Self::Padded | Self::Json | Self::Uuid => format!("{column}::text"),
         }
     }
 
     pub(super) fn on_mysql(self, column: &str) -> String {
         match self {
             Self::Hex => format!("LOWER(HEX({column}))"),
+            Self::Uuid => format!("IF(LENGTH({column}) = 16, LOWER(HEX({column})), {column})"),
             Self::Timestamp | Self::TimestampTz => {
                 format!("DATE_FORMAT({column}, '%Y-%m-%d %H:%i:%s.%f')")
             }
@@ -78,6 +82,10 @@ impl Form {
             Self::Number => decimal(text),
             Self::Double => {
                 text.parse::<f64>().map_or(text.to_owned(), |number| format!("{number:?}"))
+            }
+            Self::Uuid if text.len() == 32 && text.is_ascii() => {
+                let parts = [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]];
+                parts.join("-")
             }
             Self::Padded => text.trim_end_matches(' ').to_owned(),
             Self::Json | Self::Array => match serde_json::from_str(text) {

@@ -18,13 +18,13 @@ mod types;
 
 use std::collections::HashMap;
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 
 use crate::catalog::choose::Circumstances;
 use crate::catalog::naming::Naming;
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::names::{Oid, TableId, TableName};
-use crate::policy::Policies;
+use crate::policy::{Policies, TypeChoices};
 
 pub use paths::split as split_search_path;
 
@@ -34,6 +34,17 @@ pub struct Reading {
     pub catalog: Catalog,
     /// By root table.
     pub circumstances: HashMap<Oid, Circumstances>,
+    /// The types that `setup` recorded, as text; `None` before it.
+    pub recorded_types: Option<String>,
+}
+
+/// Whose types a catalogue has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Typing {
+    /// What proxy.yaml asks for: for those who bring MySQL in line.
+    Asked,
+    /// What `setup` recorded, so that all who write agree.
+    Recorded,
 }
 
 /// The catalogue as of now; the caller numbers its version.
@@ -42,11 +53,21 @@ pub async fn introspect(
     policies: &Policies,
     naming: &Naming,
 ) -> Result<Catalog, Error> {
-    read(client, policies, naming).await.map(|reading| reading.catalog)
+    read_typed(client, policies, naming, Typing::Recorded).await.map(|reading| reading.catalog)
 }
 
-/// As [`introspect`], with the circumstances that `check` and `setup` explain.
+/// As [`introspect`], with the types that proxy.yaml asks for, and the circumstances that `check` and
+/// `setup` explain.
 pub async fn read(client: &Client, policies: &Policies, naming: &Naming) -> Result<Reading, Error> {
+    read_typed(client, policies, naming, Typing::Asked).await
+}
+
+async fn read_typed(
+    client: &Client,
+    policies: &Policies,
+    naming: &Naming,
+    typing: Typing,
+) -> Result<Reading, Error> {
     let ask = |question| client.query(question, &[]);
     let (relations, inheritance, columns, types, constraints, indexes) = tokio::try_join!(
         ask(sql::RELATIONS),
@@ -65,7 +86,11 @@ pub async fn read(client: &Client, policies: &Policies, naming: &Naming) -> Resu
         ask(sql::OWN_SCHEMAS),
         client.query_one(sql::PATH_DEFAULT, &[]),
     )?;
-    let registered = registered(client).await?;
+    let (registered, recorded_types) = registered(client).await?;
+    let choices = match (typing, &recorded_types) {
+        (Typing::Recorded, Some(recorded)) => TypeChoices::parse(recorded),
+        _ => Some(policies.types()),
+    };
     let answers = tables::Answers {
         relations,
         inheritance,
@@ -78,22 +103,26 @@ pub async fn read(client: &Client, policies: &Policies, naming: &Naming) -> Resu
         functions,
         write_only,
     };
-    let mut reading = answers.assemble(&registered, policies, naming);
+    let mut reading = answers.assemble(&registered, policies, naming, choices);
+    reading.recorded_types = recorded_types;
     reading.catalog.relations = names(&answers);
     reading.catalog.search_paths = paths::read(&settings, &own_schemas, &default);
     Ok(reading)
 }
 
-/// `crossfade.tables`, where `setup` has been.
-async fn registered(client: &Client) -> Result<HashMap<TableName, TableId>, Error> {
+/// `crossfade.tables` and the recorded types, where `setup` has been.
+async fn registered(
+    client: &Client,
+) -> Result<(HashMap<TableName, TableId>, Option<String>), Error> {
     if !client.query_one(sql::IS_SET_UP, &[]).await?.get::<_, bool>(0) {
-        return Ok(HashMap::new());
+        return Ok((HashMap::new(), None));
     }
     let rows = client.query(sql::REGISTERED, &[]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| (TableName::new(row.get(1), row.get(2)), TableId(row.get(0))))
-        .collect())
+    let named = |row: &Row| (TableName::new(row.get(1), row.get(2)), TableId(row.get(0)));
+    let types = client.query_opt(sql::RECORDED_TYPES, &[]).await?;
+    // Nothing recorded means the defaults, which the empty text is.
+    let types = types.map_or(String::new(), |row| row.get(0));
+    Ok((rows.iter().map(named).collect(), Some(types)))
 }
 
 fn names(answers: &tables::Answers) -> HashMap<String, Vec<Relation>> {

@@ -36,7 +36,15 @@ pub(super) const COLUMNS: &str = concat!(
        pg_catalog.pg_get_expr(d.adbin, d.adrelid), \
        CASE WHEN a.attcollation <> t.typcollation OR NOT l.collisdeterministic \
          THEN l.collname::text END, \
-       pg_catalog.col_description(a.attrelid, a.attnum) \
+       pg_catalog.col_description(a.attrelid, a.attnum), \
+       NOT coalesce(l.collisdeterministic, true), \
+       ARRAY(WITH RECURSIVE domain(oid, base) AS ( \
+           SELECT t.oid, t.typbasetype WHERE t.typtype = 'd' \
+           UNION ALL SELECT b.oid, b.typbasetype FROM domain JOIN pg_catalog.pg_type b \
+             ON b.oid = domain.base AND b.typtype = 'd') \
+         SELECT k.conname::text || ' ' || pg_catalog.pg_get_constraintdef(k.oid) FROM domain \
+         JOIN pg_catalog.pg_constraint k ON k.contypid = domain.oid AND k.contype = 'c' \
+         ORDER BY 1) \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
@@ -160,6 +168,9 @@ pub(super) const IS_SET_UP: &str = "SELECT pg_catalog.to_regclass('crossfade.tab
 
 /// Needs SELECT on a table of our own.
 pub(super) const REGISTERED: &str = "SELECT t.id, t.schema, t.name FROM crossfade.tables t";
+
+pub(super) const RECORDED_TYPES: &str =
+    "SELECT s.value FROM crossfade.settings s WHERE s.key = 'types'";
 
 /// Counts and sums over everything that a [`super::Reading`] is made of. A dropped row lowers the
 /// count; an added or changed one has a new `xmin`, and those only grow, so the sum moves.

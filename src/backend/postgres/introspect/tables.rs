@@ -18,7 +18,7 @@ use crate::catalog::{
     Unique, map,
 };
 use crate::names::{Oid, TableId, TableName};
-use crate::policy::Policies;
+use crate::policy::{Policies, TypeChoices};
 
 /// What the server answered, row by row.
 pub(super) struct Answers {
@@ -41,6 +41,7 @@ impl Answers {
         registered: &HashMap<TableName, TableId>,
         policies: &Policies,
         naming: &Naming,
+        types: Option<TypeChoices>,
     ) -> Reading {
         let roots = self.roots();
         let mut columns = self.columns();
@@ -71,9 +72,10 @@ impl Answers {
         }
         self.add_constraints(&mut tables, &mut circumstances);
         self.add_indexes(&mut tables);
-        finish(&mut tables, &circumstances);
+        finish(&mut tables, &circumstances, types);
         let tables = tables.into_iter().map(|(oid, table)| (oid, Arc::new(table))).collect();
-        Reading { catalog: Catalog { tables, roots, ..Catalog::default() }, circumstances }
+        let catalog = Catalog { tables, roots, ..Catalog::default() };
+        Reading { catalog, circumstances, recorded_types: None }
     }
 
     /// Each partition's topmost parent. Old-style inheritance is left as it is: such a child has
@@ -200,6 +202,7 @@ impl Answers {
                 name: row.get(1),
                 descending: options.iter().take(keys).map(|option| option & 1 == 1).collect(),
                 columns,
+                expressions: row.get(8),
                 predicate: row.get(7),
                 definition: row.get(9),
             });
@@ -240,10 +243,22 @@ fn column(row: &Row, types: &Types) -> Column {
         serial: identity || by_sequence,
         default: expression.clone().filter(|_| !generated),
         generated: expression.filter(|_| generated),
+        domain_checks: row
+            .get::<_, Vec<String>>(13)
+            .iter()
+            .filter_map(|text| domain_check(text))
+            .collect(),
         collation: row.get(10),
+        nondeterministic: row.get(12),
         comment: row.get(11),
         target: TargetType::None,
     }
+}
+
+/// `name CHECK (…)`; a name may hold blanks.
+fn domain_check(text: &str) -> Option<CheckConstraint> {
+    let at = text.find(" CHECK (")?;
+    Some(CheckConstraint { name: text[..at].to_owned(), definition: text[at + 1..].to_owned() })
 }
 
 fn foreign_key(row: &Row, name: String, columns: Vec<usize>) -> ForeignKey {
@@ -269,7 +284,13 @@ fn action(letter: &str) -> Action {
 }
 
 /// MySQL's types, which depend on who references a column, and then the capture.
-fn finish(tables: &mut HashMap<Oid, Table>, circumstances: &HashMap<Oid, Circumstances>) {
+/// Types that were recorded in words this version does not know stop every table: its writes are
+/// left to sidecars that do.
+fn finish(
+    tables: &mut HashMap<Oid, Table>,
+    circumstances: &HashMap<Oid, Circumstances>,
+    types: Option<TypeChoices>,
+) {
     let mut referenced: HashMap<Oid, HashSet<String>> = HashMap::new();
     for key in tables.values().flat_map(|table| &table.foreign_keys) {
         referenced.entry(key.references).or_default().extend(key.referenced.iter().cloned());
@@ -280,7 +301,12 @@ fn finish(tables: &mut HashMap<Oid, Table>, circumstances: &HashMap<Oid, Circums
         let is_referenced =
             |at: &usize| names.is_some_and(|names| names.contains(&table.columns[*at].name));
         let positions: Vec<usize> = (0..table.columns.len()).filter(is_referenced).collect();
-        map::assign(table, &positions);
-        table.capture = choose(table, circumstances.get(&table.oid).unwrap_or(&none));
+        map::assign(table, &positions, types.unwrap_or_default());
+        table.capture = match choose(table, circumstances.get(&table.oid).unwrap_or(&none)) {
+            Capture::Returning | Capture::Trigger if types.is_none() => {
+                Capture::Impossible("unknown_types")
+            }
+            capture => capture,
+        };
     }
 }
