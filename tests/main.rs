@@ -18,5 +18,6 @@ mod random;
 mod reload;
 mod setup;
 mod tidy;
+mod unseen;
 mod wire;
 mod writer;

@@ -287,6 +287,7 @@ mod tests {
             operation,
             tag,
             returning: false,
+            upserts: false,
             columns,
             entered: Vec::new(),
         });

@@ -102,6 +102,8 @@ pub struct Capture {
     pub tag: &'static str,
     /// The client asked for rows of its own.
     pub returning: bool,
+    /// INSERT … ON CONFLICT.
+    pub upserts: bool,
     /// The columns added, in order.
     pub columns: &'static [Added],
     /// Tables that the statement's WITH list writes: entered, without images.

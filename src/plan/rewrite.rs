@@ -45,8 +45,8 @@ pub(super) fn capture(
     edits.push(text(Place::After(dml.body.end - 1), close));
     let returning = dml.returning.is_some();
     let table = Arc::clone(table);
-    let entered = Vec::new();
-    (Capture { table, operation, tag, returning, columns, entered }, edits)
+    let (upserts, entered) = (dml.conflict, Vec::new());
+    (Capture { table, operation, tag, returning, upserts, columns, entered }, edits)
 }
 
 /// The edits that make a write of a table with triggers return its images. The triggers enter the
@@ -62,7 +62,8 @@ pub(super) fn trace(reader: Reader<'_>, dml: &Dml, table: &Arc<Table>) -> (Captu
     let lead = if dml.returning.is_some() { ", " } else { " RETURNING " };
     edits.push(text(Place::After(dml.body.end - 1), format!("{lead}{list}")));
     let (table, returning) = (Arc::clone(table), dml.returning.is_some());
-    (Capture { table, operation, tag, returning, columns, entered: Vec::new() }, edits)
+    let (upserts, entered) = (dml.conflict, Vec::new());
+    (Capture { table, operation, tag, returning, upserts, columns, entered }, edits)
 }
 
 fn shape(dml: &Dml, table: &Table) -> (Operation, &'static str, &'static [Added]) {

@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::phase::Situation;
 use crate::policy::Policies;
 use crate::session::{
-    CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
+    CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics, Tally,
 };
 use crate::telemetry::Telemetry;
 
@@ -146,6 +146,7 @@ impl Parts {
             planners: Planners::new(situation.subscribe(), limits.plans),
             handoff,
             metrics: SessionMetrics::register(metrics.own())?,
+            tally: Tally::default(),
             limits: FlowLimits {
                 statement_bytes_max: limits.statement_bytes,
                 images_bytes_max: limits.transaction_bytes,

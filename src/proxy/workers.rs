@@ -1,5 +1,6 @@
 //! The tasks beside the sessions: what applies, what knows where things stand, what looks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch as channel;
@@ -53,6 +54,7 @@ impl Workers {
             limits.poll,
             sidecar(config),
             StoreMetrics::register(metrics.own())?,
+            Arc::clone(&parts.flow),
         );
         let (stop_store, store_stopped) = channel::channel(false);
         let mut others = JoinSet::new();

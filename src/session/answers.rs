@@ -15,6 +15,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::capture::cut;
 use crate::plan::{Capture, Step};
+use crate::session::count::counted;
 use crate::session::frontend::kind;
 use crate::session::pending::Expect;
 use crate::session::pipe::Pipe;
@@ -143,6 +144,9 @@ impl State {
         {
             // All rows are written; those that are never fetched have no image here.
             let table = Arc::clone(&capture.table);
+            if let Some(table) = counted(&table) {
+                self.pen.doubt(table);
+            }
             self.buffer.enter(&[table]);
         }
         if let Some(Expect::Execute { .. }) = self.pending.front() {
@@ -195,6 +199,7 @@ impl State {
             }
             _ => pipe.pass(header),
         }
+        self.count(&step, &tag);
         self.completed(step, &tag);
         Ok(true)
     }

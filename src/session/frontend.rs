@@ -36,6 +36,7 @@ impl State {
         self.speak(pipe);
         while self.work.is_none() && self.pending.len() < PENDING_MAX {
             let Some(header) = pipe.next()? else { break };
+            self.pen.work();
             let done = match header.tag {
                 b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'c' | b'f'
                     if SMALL_MAX < header.size =>
@@ -86,6 +87,7 @@ impl State {
             return false;
         }
         self.speak(pipe);
+        self.touch(&plan);
         let refused = self.refusal(&plan);
         let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
         let expect = |applied| {
@@ -294,6 +296,7 @@ impl State {
         if !self.is_clear(&prepared.plan) || !self.gate(&prepared.plan, false) {
             return false;
         }
+        self.touch(&prepared.plan);
         let truncate = match prepared.step() {
             Some(Step::Truncate(truncate)) => Some(Arc::clone(truncate)),
             _ => None,
@@ -385,7 +388,7 @@ impl State {
         false
     }
 
-    fn flagged(&self, step: &Step) -> Option<(Vec<TableName>, &'static str)> {
+    pub(super) fn flagged(&self, step: &Step) -> Option<(Vec<TableName>, &'static str)> {
         match step {
             Step::Uncaptured { tables, reason } => Some((tables.clone(), *reason)),
             Step::Execute(name) => {

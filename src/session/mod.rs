@@ -10,6 +10,7 @@
 mod answers;
 mod auth;
 pub mod cancel;
+mod count;
 mod fatal;
 mod frontend;
 mod login;
@@ -25,6 +26,7 @@ mod startup;
 mod state;
 mod statements;
 mod strict;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub use self::login::{Established, LoginConfig};
 pub use self::metrics::SessionMetrics;
 pub use self::packet::CancelKey;
 pub use self::serve::{Flow, FlowLimits, Planners};
+pub use self::tally::{Count, Tally};
 
 /// What every session shares.
 #[derive(Clone, Debug)]

@@ -32,6 +32,7 @@ use crate::session::metrics::SessionMetrics;
 use crate::session::pending::Refusal;
 use crate::session::pipe::Pipe;
 use crate::session::state::{Broken, Held, State, Then, Work};
+use crate::session::tally::Tally;
 use crate::wire::write;
 
 /// How long a statement waits for its tables to be marked dirty.
@@ -43,6 +44,7 @@ pub struct Flow {
     pub planners: Planners,
     pub handoff: Handoff,
     pub metrics: SessionMetrics,
+    pub tally: Tally,
     pub limits: FlowLimits,
 }
 

@@ -82,6 +82,9 @@ impl State {
         self.block = status != b'I';
         self.flushed = false;
         if status == b'I' {
+            if self.pending.is_empty() {
+                self.pen.rest();
+            }
             self.ended_strict();
             self.committed();
             self.statements.close_portals();
@@ -96,6 +99,7 @@ impl State {
     /// An error: what an implicit transaction did is undone. In a block the images wait for the
     /// ROLLBACK, or the ROLLBACK TO, that has to follow.
     pub(super) fn failed(&mut self) {
+        self.pen.doubt_all();
         if !self.block {
             self.rolled_back();
         }

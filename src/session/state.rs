@@ -19,6 +19,7 @@ use crate::session::pending::{Pending, Refusal};
 use crate::session::serve::Flow;
 use crate::session::statements::Statements;
 use crate::session::strict::Say;
+use crate::session::tally::Pen;
 use crate::wire::BadLength;
 
 /// Why a session ends.
@@ -96,6 +97,7 @@ pub(super) struct State {
     pub(super) pending: Pending,
     pub(super) statements: Statements,
     pub(super) buffer: Buffer,
+    pub(super) pen: Pen,
     pub(super) work: Option<Work>,
     /// The tables of the message at hand are marked.
     pub(super) cleared: bool,
@@ -148,6 +150,7 @@ impl State {
             pending: Pending::default(),
             statements: Statements::default(),
             buffer: Buffer::new(limits.images_bytes_max),
+            pen: flow.tally.pen(),
             work: None,
             cleared: false,
             passed: false,

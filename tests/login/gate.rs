@@ -359,6 +359,7 @@ fn flow() -> Arc<Flow> {
         planners: Planners::new(situation, 64),
         handoff: handoff::channel(1 << 20).0,
         metrics: SessionMetrics::register(&Registry::new()).unwrap(),
+        tally: crossfade::session::Tally::default(),
         limits: FlowLimits::default(),
     })
 }

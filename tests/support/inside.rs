@@ -134,6 +134,7 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
         planners: Planners::new(published, 1_000),
         handoff,
         metrics: SessionMetrics::register(&registry).unwrap(),
+        tally: crossfade::session::Tally::default(),
         limits: FlowLimits::default(),
     };
     let login = LoginConfig {

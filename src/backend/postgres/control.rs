@@ -77,8 +77,12 @@ CREATE TABLE IF NOT EXISTS crossfade.sidecars (
     address     text NOT NULL,
     epoch       bigint NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    lease_until timestamptz NOT NULL
+    lease_until timestamptz NOT NULL,
+    beat        bigint NOT NULL DEFAULT 0,
+    written     bigint[] NOT NULL DEFAULT '{}'
 );
+ALTER TABLE crossfade.sidecars ADD COLUMN IF NOT EXISTS beat bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS written bigint[] NOT NULL DEFAULT '{}';
 
 CREATE TABLE IF NOT EXISTS crossfade.settings (
     key   text PRIMARY KEY,

@@ -4,6 +4,7 @@
 //! every limits.poll, or at once when asked:
 //!   [`look`] ─changed?─▶ [`epoch`] (another server?) ─▶ introspect ─▶ watch<Arc<Situation>>
 //!                                                          └─[`drift`]─▶ dirty marks
+//!   rows that PostgreSQL and all sidecars have counted ─[`unseen`]─▶ dirty marks
 //! ```
 //!
 //! A look that fails leaves the last situation standing: sessions go on with it, and the guard on the
@@ -16,6 +17,7 @@ mod drift;
 mod epoch;
 mod look;
 mod metrics;
+mod unseen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,9 +36,11 @@ use crate::control::Ends;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
+use crate::session::Flow;
 
 use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
+use unseen::Judge;
 
 /// Readings of a catalogue in a row that DDL may spoil before we wait for the next look.
 const READINGS_MAX: u32 = 5;
@@ -78,6 +82,9 @@ pub struct Store {
     poll: Duration,
     sidecar: Sidecar,
     metrics: StoreMetrics,
+    /// What the sessions count, and where writes that none of them saw are counted.
+    flow: Arc<Flow>,
+    judge: Judge,
     link: Link,
     looker: Option<Looker>,
     /// What the published situation was made of.
@@ -127,6 +134,7 @@ impl Store {
         poll: Duration,
         sidecar: Sidecar,
         metrics: StoreMetrics,
+        flow: Arc<Flow>,
     ) -> (Self, Nudge) {
         let (sender, nudges) = mpsc::channel(1);
         let link = Link::new(ends.from.clone());
@@ -139,6 +147,8 @@ impl Store {
             poll,
             sidecar,
             metrics,
+            flow,
+            judge: Judge::default(),
             link,
             looker: None,
             known: None,
@@ -221,6 +231,7 @@ impl Store {
             self.metrics.sidecars.set(state.sidecars);
             self.renew_lease(state.epoch).await?;
             self.agree(state.epoch).await?;
+            self.look_for_unseen(state.mysql_is_primary).await?;
         }
         Ok(())
     }
@@ -354,12 +365,45 @@ impl Store {
         }
         let Sidecar { id, address, lease } = &self.sidecar;
         let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
-        let renew = "INSERT INTO crossfade.sidecars (id, address, epoch, lease_until) \
-             VALUES ($1, $2, $3, pg_catalog.now() + $4 * interval '1 millisecond') \
-             ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, lease_until = excluded.lease_until";
+        let renew = "INSERT INTO crossfade.sidecars AS s (id, address, epoch, lease_until, beat, written) \
+             VALUES ($1, $2, $3, pg_catalog.now() + $4 * interval '1 millisecond', 1, $5) \
+             ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, \
+             lease_until = excluded.lease_until, beat = s.beat + 1, written = excluded.written";
         let lease_ms = lease.as_secs_f64() * 1000.0;
-        self.link.get().await?.execute(renew, &[id, address, &epoch, &lease_ms]).await?;
+        // Idle backends of earlier servers keep their counts to themselves.
+        let idle_reports = 15 <= self.situation.borrow().server;
+        let counts = self.flow.tally.counts(std::time::Instant::now(), idle_reports);
+        let written = unseen::encode(&counts);
+        let client = self.link.get().await?;
+        client.execute(renew, &[id, address, &epoch, &lease_ms, &written]).await?;
         self.lease_renewed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Marks tables that were written past all sidecars.
+    async fn look_for_unseen(&mut self, mysql_is_primary: bool) -> Result<(), LookError> {
+        let catalog = Arc::clone(&self.situation.borrow().catalog);
+        let client = self.link.get().await?;
+        let look = match mysql_is_primary {
+            false => unseen::look(client, &catalog, &self.sidecar.id).await?,
+            true => None,
+        };
+        let Some(look) = look else {
+            self.judge.rest();
+            self.metrics.watched_tables.set(0);
+            return Ok(());
+        };
+        let found = self.judge.unseen(&look, catalog.version, self.sidecar.lease);
+        let found = unseen::names(&catalog, &found);
+        self.metrics.watched_tables.set(i64::try_from(self.judge.watched()).unwrap_or(i64::MAX));
+        if found.is_empty() {
+            return Ok(());
+        }
+        for table in &found {
+            error!(%table, reason = unseen::UNSEEN, "table is dirty: it was written past Crossfade");
+        }
+        self.flow.metrics.uncaptured(&found, unseen::UNSEEN);
+        control::mark_dirty(client, &found, unseen::UNSEEN).await?;
         Ok(())
     }
 }
