@@ -18,6 +18,7 @@ mod random;
 mod reload;
 mod setup;
 mod tidy;
+mod truncate;
 mod unseen;
 mod wire;
 mod writer;

@@ -84,8 +84,8 @@ pub(super) fn enter(
 pub(super) fn enter_truncate(ids: &[i32], situation: &Situation) -> String {
     let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     format!(
-        "INSERT INTO crossfade.outbox (table_id, op, epoch, counter) SELECT cf_t.id, 'T', (SELECT {}), {LSN} FROM pg_catalog.unnest(ARRAY[{ids}]) AS cf_t (id)",
-        guard(situation)
+        "SELECT entered, entry, lsn FROM crossfade.truncated(ARRAY[{ids}], {}, '{}')",
+        situation.epoch, situation.timeline
     )
 }
 
