@@ -270,6 +270,37 @@ async fn strict_commits_only_what_the_secondary_holds() {
 }
 
 #[tokio::test]
+async fn strict_holds_a_truncate_too() {
+    let mut world = world("strict_truncate").await;
+    let client = world.client().await;
+    // Tables are entered by their numbers, which follow no order here.
+    let ordered = |text: String| {
+        text.replace(
+            "truncate firm_child empty, truncate firm empty",
+            "truncate firm empty, truncate firm_child empty",
+        )
+    };
+    let both = "strict truncate firm empty, truncate firm_child empty Commit";
+    client.batch_execute("TRUNCATE firm CASCADE").await.unwrap();
+    assert_eq!(ordered(world.next().await), both);
+    client.execute("TRUNCATE firm_child, firm", &[]).await.unwrap();
+    assert_eq!(ordered(world.next().await), both);
+    client.batch_execute("BEGIN; INSERT INTO firm VALUES (1)").await.unwrap();
+    client.execute("TRUNCATE users, firm CASCADE", &[]).await.unwrap();
+    client.batch_execute("INSERT INTO firm VALUES (2)").await.unwrap();
+    client.batch_execute("COMMIT").await.unwrap();
+    let all = "strict insert firm put2, truncate firm empty, truncate firm_child empty, \
+               insert firm put2 Commit";
+    let (one, other) = (world.next().await, world.next().await);
+    assert_eq!([&ordered(one)[..], &other[..]], [all, "drain"]);
+    let failure = crossfade::handoff::Failure { code: "58000", message: "is down".to_owned() };
+    *world.refuse.lock().unwrap() = Some(failure);
+    let error = client.batch_execute("TRUNCATE firm CASCADE").await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().message(), "secondary: is down");
+    assert_eq!(simple(&client, "SELECT count(*) FROM firm").await, "row(1) 1");
+}
+
+#[tokio::test]
 async fn strict_has_the_images_of_a_table_with_triggers_too() {
     let mut world = world("strict_trigger").await;
     let client = world.client().await;

@@ -39,10 +39,34 @@ pub struct Row {
     pub operation: Operation,
 }
 
+/// A table that a TRUNCATE has emptied, with its entry.
+#[derive(Clone, Debug)]
+pub struct Emptied {
+    pub table: Arc<Table>,
+    pub entry: EntryId,
+    pub lsn: u64,
+}
+
+/// One thing that a transaction did.
+#[derive(Clone, Debug)]
+enum Deed {
+    Row(Row),
+    Emptied(Emptied),
+}
+
+impl Deed {
+    fn table(&self) -> &Arc<Table> {
+        match self {
+            Self::Row(row) => &row.capture.table,
+            Self::Emptied(emptied) => &emptied.table,
+        }
+    }
+}
+
 /// The captured rows of the transaction under way.
 #[derive(Debug)]
 pub struct Buffer {
-    rows: Vec<Row>,
+    rows: Vec<Deed>,
     /// Name, and the number of rows before it.
     savepoints: Vec<(String, usize)>,
     bytes: usize,
@@ -91,7 +115,7 @@ impl Buffer {
     /// The strictest mode among the tables written so far.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        let rows = self.rows.iter().map(|row| row.capture.table.policy.mode);
+        let rows = self.rows.iter().map(|row| row.table().policy.mode);
         rows.fold(self.mode, Mode::max)
     }
 
@@ -104,8 +128,13 @@ impl Buffer {
             self.enter(&[Arc::clone(&row.capture.table)]);
             self.drop_images();
         } else {
-            self.rows.push(row);
+            self.rows.push(Deed::Row(row));
         }
+    }
+
+    /// Notes a TRUNCATE.
+    pub fn emptied(&mut self, emptied: Emptied) {
+        self.rows.push(Deed::Emptied(emptied));
     }
 
     /// Notes that the entries of these tables were written without images coming back.
@@ -126,7 +155,7 @@ impl Buffer {
     /// Gives the images up: the drain will carry the rows.
     pub fn drop_images(&mut self) {
         for row in std::mem::take(&mut self.rows) {
-            self.enter(&[Arc::clone(&row.capture.table)]);
+            self.enter(&[Arc::clone(row.table())]);
         }
         self.savepoints.iter_mut().for_each(|(_, rows)| *rows = 0);
     }
@@ -181,7 +210,7 @@ impl Buffer {
 }
 
 fn hand(
-    rows: Vec<Row>,
+    rows: Vec<Deed>,
     entered: Option<(Mode, Duration)>,
     catalog: &Catalog,
     epoch: u64,
@@ -191,7 +220,7 @@ fn hand(
     let mut mode = Mode::Off;
     let mut timeout = Duration::ZERO;
     for (n, row) in (0..).zip(rows) {
-        let policy = row.capture.table.policy;
+        let policy = row.table().policy;
         match row.changes(catalog, epoch, n) {
             Ok(found) => {
                 if mode <= policy.mode {
@@ -228,6 +257,21 @@ enum Lost {
 impl From<DecodeError> for Lost {
     fn from(_: DecodeError) -> Self {
         Self::Stale
+    }
+}
+
+impl Deed {
+    fn changes(self, catalog: &Catalog, epoch: u64, n: u32) -> Result<Vec<Change>, Lost> {
+        match self {
+            Self::Row(row) => row.changes(catalog, epoch, n),
+            Self::Emptied(Emptied { table, entry, lsn }) => Ok(vec![Change {
+                table,
+                operation: Operation::Truncate,
+                version: Version { epoch, counter: lsn, n },
+                entry: Some(entry),
+                effect: Effect::Empty,
+            }]),
+        }
     }
 }
 
@@ -296,7 +340,11 @@ mod tests {
     }
 
     fn entries(buffer: &Buffer) -> Vec<i64> {
-        buffer.rows.iter().map(|row| row.entry.unwrap().0).collect()
+        let entry = |deed: &Deed| match deed {
+            Deed::Row(row) => row.entry.unwrap().0,
+            Deed::Emptied(emptied) => emptied.entry.0,
+        };
+        buffer.rows.iter().map(entry).collect()
     }
 
     #[test]

@@ -226,13 +226,16 @@ fn truncate(input: &Input<'_>) -> Step {
     if leaf {
         return flag(&tables, "truncate_partition");
     }
-    let returning = tables.iter().filter(|table| table.capture == Means::Returning);
-    let ids: Vec<_> = returning.filter_map(|table| Some(table.id?.0)).collect();
+    // Triggers enter it too, but their entries come back to nobody, and `strict` needs them.
+    let (listed, others): (Vec<_>, Vec<_>) = tables
+        .into_iter()
+        .partition(|table| table.capture == Means::Returning || table.policy.mode == Mode::Strict);
+    let ids: Vec<_> = listed.iter().filter_map(|table| Some(table.id?.0)).collect();
     if ids.is_empty() {
-        return Step::Entered(tables);
+        return Step::Entered(others);
     }
     let entries = columns::enter_truncate(&ids, input.situation);
-    Step::Truncate(Arc::new(Truncate { tables, entries }))
+    Step::Truncate(Arc::new(Truncate { listed, others, entries }))
 }
 
 /// Adds the tables that reference those in `tables`, and so on: what CASCADE truncates too.

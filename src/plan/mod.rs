@@ -131,8 +131,12 @@ pub enum Added {
 
 #[derive(Debug)]
 pub struct Truncate {
-    pub tables: Vec<Arc<Table>>,
-    /// The statement that writes the entries; it has to follow in the same transaction.
+    /// Tables of which [`Self::entries`] returns the entries.
+    pub listed: Vec<Arc<Table>>,
+    /// Tables whose triggers write theirs.
+    pub others: Vec<Arc<Table>>,
+    /// The statement that writes the entries, and returns each one's table, number and LSN; it has
+    /// to follow in the same transaction.
     pub entries: String,
 }
 
@@ -263,7 +267,10 @@ impl Step {
                 flagged(&main.chain(&capture.entered).cloned().collect::<Vec<_>>())
             }
             Self::Entered(tables) => flagged(tables),
-            Self::Truncate(truncate) => flagged(&truncate.tables),
+            Self::Truncate(truncate) => {
+                let tables = truncate.listed.iter().chain(&truncate.others);
+                flagged(&tables.cloned().collect::<Vec<_>>())
+            }
             Self::Prepare { name, step } => {
                 Self::Prepare { name: name.clone(), step: Box::new(step.given_up(reason)) }
             }

@@ -68,7 +68,7 @@ fn name(step: &Step) -> String {
                 tables.iter().map(|table| table.name.to_string()).collect::<Vec<_>>().join(",")
             )
         }
-        Step::Truncate(truncate) => format!("truncate {}", truncate.tables.len()),
+        Step::Truncate(truncate) => format!("truncate {}", truncate.listed.len()),
         Step::Uncaptured { tables, reason } => {
             let mut tables: Vec<_> = tables.iter().map(ToString::to_string).collect();
             tables.sort();

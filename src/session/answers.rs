@@ -65,7 +65,7 @@ impl State {
 
     fn is_ours(&mut self) -> bool {
         match self.pending.front() {
-            Some(Expect::Ours | Expect::OurQuery) => true,
+            Some(Expect::Ours | Expect::Entries(_) | Expect::OurQuery) => true,
             Some(Expect::Query(query)) => query.hidden,
             _ => false,
         }
@@ -73,6 +73,9 @@ impl State {
 
     fn data_row(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
         let Some((capture, binary)) = self.capturing() else {
+            if let Some(truncate) = self.truncating() {
+                return self.entry(&truncate, pipe, header);
+            }
             if self.is_ours() {
                 return Ok(swallow(pipe, header));
             }
@@ -167,9 +170,17 @@ impl State {
                 return Ok(swallow(pipe, header));
             }
             Some(Expect::OurQuery | Expect::OurEnd(_)) => return Ok(swallow(pipe, header)),
+            Some(Expect::Entries(truncate)) => {
+                let truncate = Arc::clone(truncate);
+                self.pending.pop();
+                self.entered(&truncate);
+                return Ok(swallow(pipe, header));
+            }
             Some(Expect::Query(query)) if query.hidden => {
+                let truncate = query.truncate();
                 query.hidden = false;
                 query.at += 1;
+                truncate.iter().for_each(|truncate| self.entered(truncate));
                 return Ok(swallow(pipe, header));
             }
             Some(Expect::Query(query)) => {

@@ -318,7 +318,8 @@ impl State {
             write::parse(&mut pipe.output, name, &truncate.entries, &[0, 0]);
             write::bind(&mut pipe.output, name, name, 0);
             write::execute(&mut pipe.output, name);
-            (0..5).for_each(|_| self.pending.push(Expect::Ours));
+            (0..4).for_each(|_| self.pending.push(Expect::Ours));
+            self.pending.push(Expect::Entries(truncate));
         }
         true
     }
@@ -411,6 +412,7 @@ impl State {
     fn refusal(&self, plan: &Plan) -> Option<&'static str> {
         let strict = |step: &Step| match step {
             Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
+            Step::Truncate(_) => self.is_strict(step),
             _ => false,
         };
         let ends = |step: &Step| matches!(step, Step::Commit | Step::Transaction);

@@ -27,6 +27,7 @@ mod state;
 mod statements;
 mod strict;
 mod tally;
+mod truncate;
 
 use std::sync::Arc;
 use std::time::Duration;

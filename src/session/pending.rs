@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::plan::{Applied, Plan};
+use crate::plan::{Applied, Plan, Step, Truncate};
 use crate::session::statements::{Prepared, Statements};
 
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(super) enum Expect {
     CopyEnd,
     /// One answer to an extended message of ours, which the client does not see.
     Ours,
+    /// The rows and the end of [`Truncate::entries`], which the client does not see.
+    Entries(Arc<Truncate>),
     /// All answers to a Query of ours, its ReadyForQuery included.
     OurQuery,
     /// A COMMIT or ROLLBACK of ours whose ReadyForQuery is the client's; an error may go before it.
@@ -72,6 +74,16 @@ pub(super) struct Query {
     /// The next CommandComplete is that of a statement of ours.
     pub(super) hidden: bool,
     pub(super) started: Instant,
+}
+
+impl Query {
+    /// The TRUNCATE whose entries come next.
+    pub(super) fn truncate(&self) -> Option<Arc<Truncate>> {
+        match &self.plan.statements.get(self.at).filter(|_| self.hidden)?.step {
+            Step::Truncate(truncate) => Some(Arc::clone(truncate)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -43,7 +43,9 @@ impl State {
             Step::Savepoint(name) => self.buffer.savepoint(name),
             Step::Release(name) => self.buffer.release(&name),
             Step::Entered(tables) => self.buffer.enter(&tables),
-            Step::Truncate(truncate) => self.buffer.enter(&truncate.tables),
+            Step::Truncate(truncate) if !truncate.others.is_empty() => {
+                self.buffer.enter(&truncate.others);
+            }
             Step::Capture(capture) if !capture.entered.is_empty() => {
                 self.buffer.enter(&capture.entered);
             }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
-use crate::names::TableName;
+use crate::names::{TableId, TableName};
 use crate::plan::SearchPath;
 use crate::plan::cache::{PathKey, Planner};
 use crate::session::pending::{Pending, Refusal};
@@ -98,6 +98,8 @@ pub(super) struct State {
     pub(super) statements: Statements,
     pub(super) buffer: Buffer,
     pub(super) pen: Pen,
+    /// Tables of which the TRUNCATE under way has returned the entry.
+    pub(super) emptied: Vec<TableId>,
     pub(super) work: Option<Work>,
     /// The tables of the message at hand are marked.
     pub(super) cleared: bool,
@@ -151,6 +153,7 @@ impl State {
             statements: Statements::default(),
             buffer: Buffer::new(limits.images_bytes_max),
             pen: flow.tally.pen(),
+            emptied: Vec::new(),
             work: None,
             cleared: false,
             passed: false,

@@ -64,9 +64,12 @@ impl State {
         }
     }
 
-    fn is_strict(&self, step: &Step) -> bool {
+    pub(super) fn is_strict(&self, step: &Step) -> bool {
         match step {
             Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
+            Step::Truncate(truncate) => {
+                truncate.listed.iter().any(|table| table.policy.mode == Mode::Strict)
+            }
             Step::Entered(tables) => tables.iter().any(|table| table.policy.mode == Mode::Strict),
             Step::Execute(name) => {
                 let found = self.statements.get(name.as_bytes());
