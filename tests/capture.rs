@@ -376,3 +376,63 @@ async fn a_statement_prepared_before_setup_is_captured_after_it() {
     assert_eq!(world.next().await, "insert auth.codes put2");
     assert_eq!(world.outbox().await, "I codes");
 }
+
+#[tokio::test]
+async fn a_name_means_what_the_search_path_says_wherever_that_was_set() {
+    let schema = "CREATE SCHEMA one; CREATE TABLE one.items (id int PRIMARY KEY); \
+                  CREATE SCHEMA two; CREATE TABLE two.items (id int PRIMARY KEY)";
+    let mut world = inside::start("capture_path", schema, &[]).await;
+    let mut client = world.client().await;
+    client.batch_execute("SET search_path TO one, public").await.unwrap();
+    let mut id = 0;
+    for (around, table) in [
+        ("{}", "one"),
+        ("BEGIN; SET LOCAL search_path TO two; {}; COMMIT", "two"),
+        ("{}", "one"),
+        ("SET search_path = two; {}", "two"),
+        ("SELECT set_config('search_path', 'one', false), 1", "?"),
+        ("SELECT set_config('search_path', 'one', false)", ""),
+        ("{}", "one"),
+        ("BEGIN; SET search_path = two; ROLLBACK; SELECT 1", ""),
+        ("{}", "one"),
+        ("BEGIN; SAVEPOINT s; SELECT set_config('search_path', 'two', true)", ""),
+        ("{}; COMMIT", "two"),
+        ("{}", "one"),
+        ("BEGIN; SET search_path = two; SAVEPOINT s; SET LOCAL search_path = one", ""),
+        ("ROLLBACK TO s", ""),
+        ("{}", ""),
+        ("COMMIT", "two"),
+        ("{}", "two"),
+        ("SELECT set_config('app.user', '7', false); {}", "two"),
+    ] {
+        id += 1;
+        let insert = format!("INSERT INTO items VALUES ({id})");
+        client.batch_execute(&around.replace("{}", &insert)).await.unwrap();
+        if !table.is_empty() && table != "?" {
+            assert_eq!(world.next().await, format!("insert {table}.items put1"), "{id}: {around}");
+        }
+    }
+    // A statement that was prepared under another path is looked up anew.
+    let insert = client.prepare("INSERT INTO items VALUES ($1)").await.unwrap();
+    client.execute(&insert, &[&100_i32]).await.unwrap();
+    assert_eq!(world.next().await, "insert two.items put1");
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SET LOCAL search_path TO one", &[]).await.unwrap();
+    transaction.execute(&insert, &[&101_i32]).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(world.next().await, "insert one.items put1");
+    client.execute(&insert, &[&102_i32]).await.unwrap();
+    assert_eq!(world.next().await, "insert two.items put1");
+    let url =
+        world.url.replace(&format!(":{}/", port_of(&world.url)), &format!(":{}/", world.port));
+    let client = inside::connect(&format!("{url}?options=-csearch_path%3Done")).await;
+    client.batch_execute("INSERT INTO items VALUES (200)").await.unwrap();
+    assert_eq!(world.next().await, "insert one.items put1");
+    client.batch_execute("SET search_path = two; RESET search_path").await.unwrap();
+    client.batch_execute("INSERT INTO items VALUES (201)").await.unwrap();
+    assert_eq!(world.next().await, "insert one.items put1");
+}
+
+fn port_of(url: &str) -> &str {
+    url.rsplit(':').next().unwrap().split('/').next().unwrap()
+}

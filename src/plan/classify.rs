@@ -12,7 +12,7 @@ use crate::plan::clause::{Dml, Reader, Verb};
 use crate::plan::columns;
 use crate::plan::edit::{Edit, Piece, Place};
 use crate::plan::resolve::{Names, Target};
-use crate::plan::{SearchPath, Step, Truncate, rewrite, session_words, with};
+use crate::plan::{Step, Truncate, rewrite, session_words, with};
 use crate::policy::Mode;
 use crate::sql::lexer::{Kind, Token};
 use crate::sql::parse;
@@ -92,9 +92,8 @@ fn plain(step: Step) -> Outcome {
 /// A statement that reads, unless it holds one that writes.
 fn query(input: &Input<'_>) -> Step {
     let reader = input.reader();
-    if (0..input.tokens.len()).any(|at| reader.is(at, "SET_CONFIG")) {
-        // It may set the search path, from an expression.
-        return Step::SearchPath(Some(SearchPath::Unknown));
+    if let Some(step) = session_words::set_config(reader) {
+        return step;
     }
     let into = reader.find(0..input.tokens.len(), 0, &["INTO"]).is_some();
     if into && reader.is(0, "SELECT") { Step::Ddl } else { Step::Read }

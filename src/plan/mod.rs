@@ -23,6 +23,7 @@ mod rewrite;
 mod session_words;
 mod with;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -88,9 +89,22 @@ pub enum Step {
     /// `DEALLOCATE name`, or all.
     Deallocate(Option<String>),
     /// SET search_path and whatever else may change what a name means: by its text.
-    SearchPath(Option<SearchPath>),
+    SearchPath(PathChange),
     /// CREATE TEMP TABLE name: the name means the temporary table from now on.
     Temporary(String),
+}
+
+/// What becomes of the search path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathChange {
+    /// For the session, unless the transaction is rolled back. `$user` is still in it.
+    Set(SearchPath),
+    /// Until the transaction ends.
+    Local(SearchPath),
+    /// What the session began with.
+    Reset,
+    /// The statement sets something else; a text that differs in its literals might not.
+    Kept,
 }
 
 /// How a captured statement's rows are read.
@@ -221,17 +235,39 @@ impl Plan {
 /// Plans a query string. Pure: the same arguments always give the same plan.
 #[must_use]
 pub fn plan(sql: &str, situation: &Situation, path: &SearchPath) -> Plan {
+    plan_within(sql, situation, path, false)
+}
+
+/// As [`plan`]. `moved`: the path was set by the transaction under way, so that its end changes it.
+fn plan_within(sql: &str, situation: &Situation, path: &SearchPath, mut moved: bool) -> Plan {
     let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
     let mut plan = Plan::default();
+    let mut path = Cow::Borrowed(path);
     for range in split(sql.as_bytes(), &tokens) {
         let statement = classify::Input {
             sql,
             tokens: &tokens[range.clone()],
             first: range.start,
-            names: resolve::Names { catalog: &situation.catalog, path },
+            names: resolve::Names { catalog: &situation.catalog, path: &path },
             situation,
         };
         let (step, edits) = classify::step(&statement);
+        match &step {
+            Step::SearchPath(PathChange::Set(to) | PathChange::Local(to)) if !to.names_user() => {
+                moved = true;
+                path = Cow::Owned(to.clone());
+            }
+            Step::SearchPath(PathChange::Kept) => {}
+            // Where it leads is known to the session alone.
+            Step::SearchPath(_) => {
+                moved = true;
+                path = Cow::Owned(SearchPath::Unknown);
+            }
+            Step::Transaction | Step::Commit | Step::RollbackTo(_) if moved => {
+                path = Cow::Owned(SearchPath::Unknown);
+            }
+            _ => {}
+        }
         plan.edits.extend(edits);
         plan.statements.push(Planned { step, tokens: range });
     }

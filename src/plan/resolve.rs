@@ -17,6 +17,27 @@ pub enum SearchPath {
     Unknown,
 }
 
+impl SearchPath {
+    /// True where it depends on who the session's user is.
+    #[must_use]
+    pub fn names_user(&self) -> bool {
+        matches!(self, Self::Known(schemas) if schemas.iter().any(|schema| schema == USER))
+    }
+
+    /// With `$user` replaced. A schema of that name that is not there holds no relation.
+    #[must_use]
+    pub fn of(self, user: &str) -> Self {
+        let replaced = |schema: String| if schema == USER { user.to_owned() } else { schema };
+        match self {
+            Self::Known(schemas) => Self::Known(schemas.into_iter().map(replaced).collect()),
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Stands for the schema that is named as the session's user.
+const USER: &str = "$user";
+
 /// A name as it stands in a statement, folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {

@@ -11,11 +11,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{BufMut as _, BytesMut};
-
 use crate::names::TableName;
 use crate::plan::{ENCODING, Plan, Step};
 use crate::policy::Mode;
+use crate::session::formats::bind_formats;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
 use crate::session::state::{Broken, State, Work};
@@ -88,6 +87,7 @@ impl State {
         }
         self.speak(pipe);
         self.touch(&plan);
+        self.paths.send(&plan);
         let refused = self.refusal(&plan);
         let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
         let expect = |applied| {
@@ -126,14 +126,17 @@ impl State {
         let text = std::str::from_utf8(&body[..end]);
         match text {
             Ok(sql) if whole && self.text.is_known() => {
-                let plan = self.planner.plan(sql, &self.path, &mut self.scratch);
+                let mut plan = self.planner.plan(sql, self.paths.now(), &mut self.scratch);
+                if let Some(path) = self.paths.across(&plan) {
+                    plan = self.planner.plan(sql, &path, &mut self.scratch);
+                }
                 let needed = plan.is_rewritten();
                 (self.without_temporary(plan), needed.then(|| sql.into()))
             }
             _ if !whole => (Arc::new(Plan::unread(&self.planner.situation, "too_large")), None),
             _ => {
                 let sql = String::from_utf8_lossy(&body[..end]);
-                let plan = self.planner.plan(&sql, &self.path, &mut self.scratch);
+                let plan = self.planner.plan(&sql, self.paths.now(), &mut self.scratch);
                 (Arc::new(plan.given_up(ENCODING)), None)
             }
         }
@@ -192,7 +195,8 @@ impl State {
             .filter(|_| !fixed)
             .map(|sql| Source { sql: sql.into(), types: types(rest).into() });
         let applied = text.filter(|_| plan.is_rewritten()).and_then(|sql| plan.apply(sql));
-        Prepared { plan, planner: Arc::clone(&self.planner), source, applied }
+        let (planner, path) = (Arc::clone(&self.planner), Arc::clone(self.paths.now()));
+        Prepared { plan, planner, path, source, applied }
     }
 
     fn bind(&mut self, pipe: &mut Pipe, header: Header) -> bool {
@@ -211,7 +215,8 @@ impl State {
         let mut prepared = self.renewed(pipe, &name, prepared);
         if prepared.source.is_none() && prepared.is_early(&self.planner.situation) {
             let (plan, planner) = (Arc::new(self.early()), Arc::clone(&self.planner));
-            prepared = Arc::new(Prepared { plan, planner, source: None, applied: None });
+            let path = Arc::clone(self.paths.now());
+            prepared = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
         }
         let Some(capture) = self.statements.capture(prepared.step()) else {
             self.statements.bind(&portal, Some(Portal { prepared, binary: false }));
@@ -237,14 +242,17 @@ impl State {
 
     /// Prepares a statement anew where the situation has changed since.
     fn renewed(&mut self, pipe: &mut Pipe, name: &[u8], prepared: Arc<Prepared>) -> Arc<Prepared> {
-        let same = Arc::ptr_eq(&prepared.planner, &self.planner);
+        let path = Arc::clone(self.paths.now());
+        let same = Arc::ptr_eq(&prepared.planner, &self.planner)
+            && (Arc::ptr_eq(&prepared.path, &path) || prepared.path == path);
         let Some(source) = prepared.source.as_ref().filter(|_| !same) else { return prepared };
-        let plan = self.planner.plan(&source.sql, &self.path, &mut self.scratch);
+        let plan = self.planner.plan(&source.sql, &path, &mut self.scratch);
         let plan = self.without_temporary(plan);
         let applied = plan.apply(&source.sql);
         let renewed = Prepared {
             plan,
             planner: Arc::clone(&self.planner),
+            path,
             source: Some(Source { sql: source.sql.clone(), types: source.types.clone() }),
             applied,
         };
@@ -266,7 +274,8 @@ impl State {
         }
         let plan = Arc::new(prepared.plan.given_up("too_large"));
         let planner = Arc::clone(&self.planner);
-        let plain = Arc::new(Prepared { plan, planner, source: None, applied: None });
+        let path = Arc::clone(self.paths.now());
+        let plain = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
         self.statements.put(name, Arc::clone(&plain));
         plain
     }
@@ -297,6 +306,7 @@ impl State {
             return false;
         }
         self.touch(&prepared.plan);
+        self.paths.send(&prepared.plan);
         let truncate = match prepared.step() {
             Some(Step::Truncate(truncate)) => Some(Arc::clone(truncate)),
             _ => None,
@@ -438,48 +448,6 @@ fn raise(code: &str, message: &str) -> String {
         "DO $crossfade$ BEGIN RAISE EXCEPTION '{}' USING ERRCODE = '{code}'; END $crossfade$",
         message.replace('%', "%%").replace('\'', "''")
     )
-}
-
-/// Writes a Bind with the result formats that our columns need; returns whether ours are binary.
-fn bind_formats(body: &[u8], returning: bool, added: usize, out: &mut BytesMut) -> bool {
-    let Some(tail) = formats(body) else {
-        // Malformed: the server will say so.
-        write::message(out, b'B', |out| out.put_slice(body));
-        return false;
-    };
-    let codes = &body[tail + 2..];
-    let count = codes.len() / 2;
-    if returning && count < 2 {
-        write::message(out, b'B', |out| out.put_slice(body));
-        return codes == [0, 1];
-    }
-    write::message(out, b'B', |out| {
-        out.put_slice(&body[..tail]);
-        if returning {
-            out.put_u16(u16::try_from(count + added).unwrap_or(u16::MAX));
-            out.put_slice(codes);
-            (0..added).for_each(|_| out.put_u16(1));
-        } else {
-            out.put_slice(&[0, 1, 0, 1]);
-        }
-    });
-    true
-}
-
-/// Where the count of result formats stands in a Bind's body.
-fn formats(body: &[u8]) -> Option<usize> {
-    let mut parts = Body::new(body);
-    parts.text()?;
-    parts.text()?;
-    let codes = usize::from(parts.u16()?);
-    parts.take(2 * codes)?;
-    for _ in 0..parts.u16()? {
-        let length = parts.i32()?;
-        parts.take(usize::try_from(length).unwrap_or(0))?;
-    }
-    let tail = body.len() - parts.rest().len();
-    let count = usize::from(parts.u16()?);
-    (parts.rest().len() == 2 * count).then_some(tail)
 }
 
 /// The kind that `statements_total` counts a step as.

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
 use crate::names::{TableId, TableName};
-use crate::plan::SearchPath;
-use crate::plan::cache::{PathKey, Planner};
+use crate::plan::cache::Planner;
+use crate::session::path::Paths;
 use crate::session::pending::{Pending, Refusal};
 use crate::session::serve::Flow;
 use crate::session::statements::Statements;
@@ -91,9 +91,7 @@ impl TextForm {
 pub(super) struct State {
     pub(super) flow: Arc<Flow>,
     pub(super) planner: Arc<Planner>,
-    pub(super) path: PathKey,
-    /// The path a fresh session has.
-    pub(super) path_first: PathKey,
+    pub(super) paths: Paths,
     pub(super) pending: Pending,
     pub(super) statements: Statements,
     pub(super) buffer: Buffer,
@@ -124,8 +122,6 @@ pub(super) struct State {
     pub(super) copying: bool,
     /// DDL was executed and is not committed yet.
     pub(super) ddl: bool,
-    /// The search path was set within the block.
-    pub(super) path_moved: bool,
     /// Names of temporary tables.
     pub(super) temporary: HashSet<String>,
     /// How texts are written.
@@ -143,12 +139,10 @@ impl State {
         parameters: &BTreeMap<String, String>,
         reported: &BTreeMap<String, String>,
     ) -> Self {
-        let path = first_path(&planner, user, parameters);
         let limits = flow.limits;
         let mut state = Self {
+            paths: Paths::new(&planner, user, parameters),
             planner,
-            path: path.clone(),
-            path_first: path,
             pending: Pending::default(),
             statements: Statements::default(),
             buffer: Buffer::new(limits.images_bytes_max),
@@ -167,7 +161,6 @@ impl State {
             block: false,
             copying: false,
             ddl: false,
-            path_moved: false,
             temporary: HashSet::new(),
             text: TextForm { plain_strings: true, utf8: true },
             statement_bytes_max: limits.statement_bytes_max,
@@ -201,14 +194,4 @@ impl State {
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.status == b'I' && self.work.is_none()
     }
-}
-
-/// The search path of a fresh session of `user`, unless the startup message says otherwise.
-fn first_path(planner: &Planner, user: &str, parameters: &BTreeMap<String, String>) -> PathKey {
-    let asked = parameters.iter().any(|(name, value)| {
-        name == "search_path" || (name == "options" && value.contains("search_path"))
-    });
-    let paths = &planner.situation.catalog.search_paths;
-    let known = paths.get(user).or_else(|| paths.get("")).filter(|_| !asked);
-    PathKey::from(known.map_or(SearchPath::Unknown, |path| SearchPath::Known(path.clone())))
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::phase::{Phase, Situation};
-use crate::plan::cache::Planner;
+use crate::plan::cache::{PathKey, Planner};
 use crate::plan::{Applied, Capture, Plan, Step};
 
 /// A statement that the client has prepared.
@@ -20,6 +20,8 @@ pub(super) struct Prepared {
     pub(super) plan: Arc<Plan>,
     /// The planner that made the plan; another one means another situation.
     pub(super) planner: Arc<Planner>,
+    /// The search path of then.
+    pub(super) path: Arc<PathKey>,
     /// The client's text and parameter types, to prepare it anew. `None` where the plan is the same
     /// in every situation.
     pub(super) source: Option<Source>,

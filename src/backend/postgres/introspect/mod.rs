@@ -26,8 +26,6 @@ use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::names::{Oid, TableId, TableName};
 use crate::policy::Policies;
 
-pub use paths::split as split_search_path;
-
 /// The catalogue, and why each table is captured as it is.
 #[derive(Debug, Default)]
 pub struct Reading {
