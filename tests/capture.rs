@@ -27,6 +27,10 @@ const SCHEMA: &str = r#"
     CREATE TABLE firm_child (
         id int PRIMARY KEY, firm int REFERENCES firm ON DELETE CASCADE, UNIQUE (firm, id)
     );
+    CREATE VIEW adults AS SELECT * FROM users WHERE 17 < age;
+    CREATE VIEW grown AS SELECT id, email, age FROM adults;
+    CREATE VIEW children AS SELECT id, parent FROM child;
+    CREATE VIEW loosened AS SELECT * FROM loose;
 "#;
 
 async fn world(name: &str) -> Inside {
@@ -225,6 +229,36 @@ async fn what_is_not_captured_is_marked_before_it_runs() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_write_to_a_view_concerns_the_tables_below_it() {
+    let mut world = world("views").await;
+    let client = world.client().await;
+    client.batch_execute("INSERT INTO grown (email, age) VALUES ('a', 18)").await.unwrap();
+    assert_eq!(world.next().await, "dirty users view");
+    client.batch_execute("INSERT INTO children VALUES (1)").await.unwrap();
+    assert_eq!(world.next().await, "drain");
+    let with = "WITH x AS (INSERT INTO children VALUES (2) RETURNING id) \
+                INSERT INTO auth.codes SELECT id FROM x";
+    client.batch_execute(with).await.unwrap();
+    assert_eq!(world.next().await, "insert auth.codes put2");
+    assert_eq!(world.next().await, "drain");
+    client.batch_execute("INSERT INTO loosened VALUES (1)").await.unwrap();
+    client.batch_execute("INSERT INTO auth.codes VALUES (1)").await.unwrap();
+    assert_eq!(world.next().await, "insert auth.codes put2");
+    assert_eq!(world.outbox().await, "I child, I codes, I child, I codes");
+    // What an INSTEAD OF trigger does is not in the view.
+    let trigger = "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS \
+                   'BEGIN RETURN NULL; END'; CREATE TRIGGER t INSTEAD OF INSERT ON loosened \
+                   FOR EACH ROW EXECUTE FUNCTION nothing()";
+    let direct = world.direct().await;
+    direct.batch_execute(trigger).await.unwrap();
+    let situation = inside::set_up(&direct, &world.policies).await;
+    world.situation.send(std::sync::Arc::new(situation)).unwrap();
+    client.batch_execute("INSERT INTO loosened VALUES (2)").await.unwrap();
+    let next = world.next().await;
+    assert!(["users", "auth.codes", " view"].iter().all(|part| next.contains(part)), "{next}");
 }
 
 #[tokio::test]

@@ -145,11 +145,17 @@ fn with_list(input: &Input<'_>) -> Outcome {
         };
         let table = match input.writable(&dml) {
             Ok(table) => table,
-            Err(step) if matches!(*step, Step::Unmigrated) => {
-                writes = true;
-                continue;
-            }
-            Err(step) => return plain(*step),
+            Err(step) => match *step {
+                Step::Unmigrated => {
+                    writes = true;
+                    continue;
+                }
+                Step::Entered(tables) => {
+                    entered.extend(tables);
+                    continue;
+                }
+                step => return plain(step),
+            },
         };
         entered.push(Arc::clone(&table));
         if table.capture == Means::Trigger {
@@ -207,7 +213,7 @@ fn truncate(input: &Input<'_>) -> Step {
         match input.names.resolve(&written) {
             Target::Table(table) => tables.push(table),
             Target::Ambiguous(several) => return flag(&several, "ambiguous_name"),
-            Target::View | Target::Nothing => {}
+            Target::View(_) | Target::Nothing => {}
         }
         at = next + usize::from(reader.symbol(next) == Some(b'*'));
         if reader.symbol(at) != Some(b',') {
@@ -269,7 +275,7 @@ fn copy(input: &Input<'_>) -> Step {
             Means::Returning | Means::Impossible(_) => flag(&[table], "copy"),
         },
         Target::Ambiguous(several) => flag(&several, "ambiguous_name"),
-        Target::View => everything(input, "view"),
+        Target::View(below) => view(input, below),
         Target::Nothing => Step::Unmigrated,
     }
 }
@@ -324,6 +330,20 @@ fn uncaptured(input: &Input<'_>, reason: &'static str) -> Step {
     Step::Uncaptured { tables, reason }
 }
 
+/// A write to a view: what it does to the tables below is not known, but it goes nowhere else.
+fn view(input: &Input<'_>, below: Option<Vec<Arc<Table>>>) -> Step {
+    let Some(below) = below else { return everything(input, "view") };
+    let (entered, others): (Vec<_>, Vec<_>) = below
+        .into_iter()
+        .filter(|table| table.capture != Means::Off)
+        .partition(|table| table.capture == Means::Trigger);
+    match (others.is_empty(), entered.is_empty()) {
+        (false, _) => flag(&others, "view"),
+        (true, false) => Step::Entered(entered),
+        (true, true) => Step::Unmigrated,
+    }
+}
+
 /// Flags a statement that may write any table.
 fn everything(input: &Input<'_>, reason: &'static str) -> Step {
     let captured = input.situation.catalog.captured();
@@ -353,7 +373,7 @@ impl Input<'_> {
                 Means::Impossible(reason) => flag(&[table], reason),
                 Means::Returning | Means::Trigger => flag(&[table], "not_set_up"),
             },
-            Target::View => everything(self, "view"),
+            Target::View(below) => view(self, below),
             Target::Nothing => Step::Unmigrated,
             Target::Ambiguous(several) => flag(&several, "ambiguous_name"),
         };

@@ -54,9 +54,10 @@ pub async fn read(client: &Client, policies: &Policies, naming: &Naming) -> Resu
         ask(sql::CONSTRAINTS),
         ask(sql::INDEXES),
     )?;
-    let (triggers, rules, functions, write_only, settings, own_schemas, default) = tokio::try_join!(
+    let (triggers, rules, views, functions, write_only, settings, own_schemas, default) = tokio::try_join!(
         ask(sql::TRIGGERS),
         ask(sql::RULES),
+        ask(sql::VIEWS),
         ask(sql::FUNCTIONS),
         ask(sql::WRITE_ONLY),
         ask(sql::PATH_SETTINGS),
@@ -78,6 +79,7 @@ pub async fn read(client: &Client, policies: &Policies, naming: &Naming) -> Resu
     };
     let mut reading = answers.assemble(&registered, policies, naming);
     reading.catalog.relations = names(&answers);
+    reading.catalog.views = views.iter().map(|row| (row.get(0), row.get(1))).collect();
     reading.catalog.search_paths = paths::read(&settings, &own_schemas, &default);
     Ok(reading)
 }
