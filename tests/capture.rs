@@ -470,3 +470,90 @@ async fn a_name_means_what_the_search_path_says_wherever_that_was_set() {
 fn port_of(url: &str) -> &str {
     url.rsplit(':').next().unwrap().split('/').next().unwrap()
 }
+
+/// The primary moves on to `epoch`, as another sidecar would have it.
+async fn move_on(world: &Inside, epoch: i64) {
+    let raise = format!("SELECT setval('crossfade.epoch', {})", epoch * 2);
+    world.direct().await.batch_execute(&raise).await.unwrap();
+}
+
+/// This sidecar hears of it.
+fn hear(world: &Inside, epoch: u64) {
+    let now = (**world.situation.borrow()).clone();
+    let next = crossfade::phase::Situation { epoch, ..now };
+    world.situation.send(std::sync::Arc::new(next)).unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_fell_to_the_epoch_is_repeated_once_the_new_one_is_known() {
+    let mut world = world("again").await;
+    let client = std::sync::Arc::new(world.client().await);
+    let insert =
+        client.prepare("INSERT INTO users (email) VALUES ($1) RETURNING email").await.unwrap();
+    for (epoch, (way, handed)) in (2..).zip([
+        ("simple", "insert users put5"),
+        ("rows", "insert users put5, insert users put5"),
+        ("extended", "insert users put5"),
+        ("unnamed", "insert users put5"),
+        ("strict", "strict insert firm put2 Commit"),
+        ("truncate", "drain"),
+    ]) {
+        move_on(&world, epoch).await;
+        let (client, insert) = (std::sync::Arc::clone(&client), insert.clone());
+        let task = tokio::spawn(async move {
+            match way {
+                "simple" => simple(&client, "INSERT INTO users (email) VALUES ('a')").await,
+                "rows" => {
+                    let sql = "INSERT INTO users (email) VALUES ('b'), ('c') RETURNING email";
+                    simple(&client, sql).await
+                }
+                "extended" => {
+                    let rows = client.query(&insert, &[&"d"]).await.unwrap();
+                    format!("row({}) {}", rows[0].get::<_, &str>(0), rows.len())
+                }
+                "unnamed" => {
+                    let sql = "INSERT INTO users (email) VALUES ('e')";
+                    client.execute(sql, &[]).await.unwrap().to_string()
+                }
+                "strict" => simple(&client, "INSERT INTO firm VALUES (1)").await,
+                _ => simple(&client, "TRUNCATE users").await,
+            }
+        });
+        assert_eq!(world.next().await, "reload", "{way}");
+        hear(&world, epoch.unsigned_abs());
+        assert_eq!(world.next().await, handed, "{way}");
+        let answer = match way {
+            "rows" => "row(b) row(c) 2",
+            "extended" => "row(d) 1",
+            "truncate" => "0",
+            _ => "1",
+        };
+        assert_eq!(task.await.unwrap(), answer, "{way}");
+    }
+    assert_eq!(simple(&client, "SELECT count(*) FROM users").await, "row(0) 1");
+}
+
+#[tokio::test]
+async fn a_transaction_that_fell_to_the_epoch_is_one_that_applications_repeat() {
+    let mut world = world("stale").await;
+    let mut client = world.client().await;
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SELECT 1", &[]).await.unwrap();
+    move_on(&world, 2).await;
+    let insert = "INSERT INTO users (email) VALUES ('a')";
+    let error = transaction.execute(insert, &[]).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "40001");
+    assert_eq!(error.hint(), Some("The transaction might succeed if retried."));
+    assert!(error.where_().is_none());
+    drop(transaction);
+    assert_eq!(world.next().await, "reload");
+    // Several statements are not repeated; nor is one that nobody brings a new situation for.
+    assert_eq!(simple(&client, &format!("{insert}; SELECT 1")).await, "40001 None");
+    assert_eq!(world.next().await, "reload");
+    assert_eq!(simple(&client, insert).await, "40001 None");
+    assert_eq!([world.next().await, world.next().await], ["reload", "reload"]);
+    hear(&world, 2);
+    assert_eq!(simple(&client, insert).await, "1");
+    assert_eq!(world.next().await, "insert users put5");
+}

@@ -150,6 +150,7 @@ impl Parts {
             limits: FlowLimits {
                 statement_bytes_max: limits.statement_bytes,
                 images_bytes_max: limits.transaction_bytes,
+                hold: limits.hold,
             },
         };
         let parts = Self {

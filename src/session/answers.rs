@@ -15,6 +15,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::capture::cut;
 use crate::plan::{Capture, Step};
+use crate::session::again::is_stale;
 use crate::session::count::counted;
 use crate::session::frontend::kind;
 use crate::session::pending::Expect;
@@ -27,6 +28,9 @@ impl State {
     pub(super) fn server_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
         while self.work.is_none() {
             let Some(header) = pipe.next()? else { return Ok(()) };
+            if !matches!(header.tag, b'D' | b'T' | b'E' | b'N' | b'S' | b'A') {
+                pipe.release();
+            }
             let done = match header.tag {
                 b'D' => self.data_row(pipe, header)?,
                 b'C' => self.command_complete(pipe, header)?,
@@ -95,6 +99,7 @@ impl State {
         let body = pipe.take(header);
         let found = cut(&body, &capture, binary).map_err(|_| Broken::Unexpected('D'))?;
         if capture.returning {
+            self.hold_answer(pipe);
             write::message(&mut pipe.output, b'D', |out| {
                 out.put_u16(found.columns);
                 out.put_slice(&body[2..found.end]);
@@ -117,6 +122,9 @@ impl State {
             Some(capture) => {
                 let body = pipe.take(header);
                 if capture.returning {
+                    if !described {
+                        self.hold_answer(pipe);
+                    }
                     let columns = describe(&body, capture.columns.len(), &mut pipe.output);
                     columns.ok_or(Broken::Unexpected('T'))?;
                 } else if described {
@@ -134,6 +142,7 @@ impl State {
     fn acknowledged(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
         match self.pending.pop() {
             Some(Expect::Ours) => return Ok(swallow(pipe, header)),
+            Some(Expect::Bind) if self.is_bound_again() => return Ok(swallow(pipe, header)),
             Some(Expect::Parse { .. } | Expect::Bind | Expect::Close { .. }) => pipe.pass(header),
             _ => return Err(Broken::Unexpected(char::from(header.tag))),
         }
@@ -155,6 +164,7 @@ impl State {
         if let Some(Expect::Execute { .. }) = self.pending.front() {
             self.pending.pop();
         }
+        self.note_done();
         pipe.pass(header);
         Ok(true)
     }
@@ -208,7 +218,15 @@ impl State {
                 pipe.take(header);
                 write::command_complete(&mut pipe.output, &tag);
             }
+            Step::Truncate(_) => {
+                // Its entries may still fall to the epoch.
+                self.hold_answer(pipe);
+                pipe.pass(header);
+            }
             _ => pipe.pass(header),
+        }
+        if !matches!(step, Step::Truncate(_)) {
+            self.note_done();
         }
         self.count(&step, &tag);
         self.completed(step, &tag);
@@ -224,6 +242,10 @@ impl State {
             Some(Expect::OurQuery) => {
                 swallow(pipe, header);
                 self.status = status;
+                if status == b'I' && self.is_repeating() {
+                    self.at_rest(status);
+                    self.repeat();
+                }
                 return Ok(true);
             }
             Some(Expect::OurEnd(refusal)) => {
@@ -237,7 +259,17 @@ impl State {
                 swallow(pipe, header);
                 self.status = status;
                 self.block = status != b'I';
-                self.unwrap_single(status);
+                if self.is_repeating() {
+                    self.undo_wrapped();
+                } else {
+                    self.unwrap_single(status);
+                }
+                return Ok(true);
+            }
+            Some(Expect::Query(_) | Expect::Sync) if self.is_repeating() => {
+                swallow(pipe, header);
+                self.at_rest(status);
+                self.repeat();
                 return Ok(true);
             }
             Some(Expect::Query(_) | Expect::Sync | Expect::Function) => pipe.pass(header),
@@ -251,6 +283,12 @@ impl State {
         if !pipe.is_whole(header) {
             return Ok(false);
         }
+        if is_stale(pipe.body(header)) {
+            self.stale(pipe, header);
+            self.end_with_error();
+            return Ok(true);
+        }
+        pipe.release();
         let verb = self.capturing().and_then(|(capture, _)| capture.tag.split(' ').next());
         let applied = match self.pending.front() {
             Some(Expect::Query(query)) => query.applied.as_ref(),
@@ -266,6 +304,12 @@ impl State {
         } else {
             pipe.pass(header);
         }
+        self.end_with_error();
+        Ok(true)
+    }
+
+    /// What an error leaves behind.
+    fn end_with_error(&mut self) {
         let simple = matches!(
             self.pending.front(),
             Some(Expect::Query(_) | Expect::Function | Expect::OurQuery | Expect::OurEnd(_)) | None
@@ -275,7 +319,6 @@ impl State {
         }
         self.copying = false;
         self.failed();
-        Ok(true)
     }
 
     /// The client has to send a COPY's data now.

@@ -14,6 +14,7 @@ use std::time::Instant;
 use crate::names::TableName;
 use crate::plan::{ENCODING, Plan, Step};
 use crate::policy::Mode;
+use crate::session::again;
 use crate::session::formats::bind_formats;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
@@ -33,6 +34,7 @@ impl State {
     pub(super) fn client_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
         self.follow();
         self.speak(pipe);
+        self.speak_again(pipe);
         while self.work.is_none() && self.pending.len() < PENDING_MAX {
             let Some(header) = pipe.next()? else { break };
             self.pen.work();
@@ -90,9 +92,11 @@ impl State {
         self.paths.send(&plan);
         let refused = self.refusal(&plan);
         let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
+        self.note_planner(&Arc::clone(&self.planner));
+        let sql = sql.filter(|_| plan.single().is_some());
         let expect = |applied| {
             let plan = Arc::clone(&plan);
-            Expect::Query(Box::new(Query { plan, applied, at: 0, hidden: false, started }))
+            Expect::Query(Box::new(Query { plan, sql, applied, at: 0, hidden: false, started }))
         };
         match (refused, applied) {
             (Some(message), _) => {
@@ -100,6 +104,7 @@ impl State {
                 write::query(&mut pipe.output, &raise("0A000", message));
                 self.pending.push(Expect::Query(Box::new(Query {
                     plan: Arc::default(),
+                    sql: None,
                     applied: None,
                     at: 0,
                     hidden: false,
@@ -219,7 +224,7 @@ impl State {
             prepared = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
         }
         let Some(capture) = self.statements.capture(prepared.step()) else {
-            self.statements.bind(&portal, Some(Portal { prepared, binary: false }));
+            self.statements.bind(&portal, Some(Portal { prepared, binary: false, bind: None }));
             return self.pass(pipe, header, Expect::Bind);
         };
         if !whole {
@@ -229,13 +234,15 @@ impl State {
             // Too large to be held until its last bytes, where our formats belong: it goes by the
             // client's own text, and is flagged.
             let plain = self.given_up(pipe, &name, &prepared);
-            self.statements.bind(&portal, Some(Portal { prepared: plain, binary: false }));
+            let plain = Portal { prepared: plain, binary: false, bind: None };
+            self.statements.bind(&portal, Some(plain));
             return self.pass(pipe, header, Expect::Bind);
         }
         let (returning, added) = (capture.returning, capture.columns.len());
         let body = pipe.take(header);
         let binary = bind_formats(&body, returning, added, &mut pipe.output);
-        self.statements.bind(&portal, Some(Portal { prepared, binary }));
+        let bind = if self.block { None } else { again::kept(&body) };
+        self.statements.bind(&portal, Some(Portal { prepared, binary, bind }));
         self.pending.push(Expect::Bind);
         true
     }
@@ -295,11 +302,11 @@ impl State {
         let started = Instant::now();
         let name: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
         let portal = self.statements.portal(&name).cloned();
-        let Some(Portal { prepared, binary }) = portal else {
+        let Some(Portal { prepared, binary, .. }) = portal else {
             return self.pass(
                 pipe,
                 header,
-                Expect::Execute { prepared: None, binary: false, started },
+                Expect::Execute { prepared: None, binary: false, bind: None, started },
             );
         };
         if !self.is_clear(&prepared.plan) || !self.gate(&prepared.plan, false) {
@@ -311,14 +318,19 @@ impl State {
             Some(Step::Truncate(truncate)) => Some(Arc::clone(truncate)),
             _ => None,
         };
+        self.note_planner(&prepared.planner);
+        let limit = pipe.body(header).last_chunk::<4>().copied().unwrap_or_default();
         let silent = self.statements.capture(prepared.step()).is_some_and(|found| !found.returning);
         if silent {
             // A limit on rows is for the client's rows, and it has none.
             pipe.take(header);
             write::execute(&mut pipe.output, &name);
-            self.pending.push(Expect::Execute { prepared: Some(prepared), binary, started });
+            let bind = self.statements.take_bind(&name);
+            self.pending.push(Expect::Execute { prepared: Some(prepared), binary, bind, started });
         } else {
-            self.pass(pipe, header, Expect::Execute { prepared: Some(prepared), binary, started });
+            let bind = self.statements.take_bind(&name).filter(|_| limit == [0; 4]);
+            let expect = Expect::Execute { prepared: Some(prepared), binary, bind, started };
+            self.pass(pipe, header, expect);
         }
         if let Some(truncate) = truncate {
             pipe.settle();

@@ -7,6 +7,7 @@
 //!
 //! Invariant: a session has one server connection of its own from login to the end.
 
+mod again;
 mod answers;
 mod auth;
 pub mod cancel;

@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::plan::{Applied, Plan, Step, Truncate};
 use crate::session::statements::{Prepared, Statements};
 
@@ -36,6 +38,8 @@ pub(super) enum Expect {
     Execute {
         prepared: Option<Arc<Prepared>>,
         binary: bool,
+        /// The client's Bind, where both can be repeated.
+        bind: Option<Bytes>,
         started: Instant,
     },
     /// ReadyForQuery.
@@ -67,6 +71,8 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) plan: Arc<Plan>,
+    /// The client's text, where it can be repeated.
+    pub(super) sql: Option<Box<str>>,
     /// The rewritten text's way back, for error positions.
     pub(super) applied: Option<Applied>,
     /// The statement whose answer comes next.
@@ -141,6 +147,11 @@ impl Pending {
             Expect::Query(query) => Some(&*query.plan),
             _ => None,
         })
+    }
+
+    /// True where nothing but a Sync follows what is answered now.
+    pub(super) fn ends_with_sync(&self) -> bool {
+        self.queue.len() == 2 && matches!(self.queue.back(), Some(Expect::Sync))
     }
 
     pub(super) fn len(&self) -> usize {

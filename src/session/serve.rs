@@ -56,11 +56,17 @@ pub struct FlowLimits {
     pub statement_bytes_max: usize,
     /// Images of one transaction kept in memory, in bytes; past it the outbox serves alone.
     pub images_bytes_max: usize,
+    /// `limits.hold`: how long a write waits for the situation after its epoch.
+    pub hold: Duration,
 }
 
 impl Default for FlowLimits {
     fn default() -> Self {
-        Self { statement_bytes_max: 16 << 20, images_bytes_max: 16 << 20 }
+        Self {
+            statement_bytes_max: 16 << 20,
+            images_bytes_max: 16 << 20,
+            hold: Duration::from_secs(30),
+        }
     }
 }
 
@@ -103,6 +109,14 @@ impl Planners {
         let mut situation = self.situation.clone();
         let known = situation.wait_for(|situation| situation.server > 0);
         timeout(patience, known).await.is_ok_and(|known| known.is_ok())
+    }
+
+    /// Waits, for `patience` at most, until it is another turn than in `known`; true once it is.
+    pub(super) async fn moved_on(&self, known: &Situation, patience: Duration) -> bool {
+        let turn = |of: &Situation| (of.phase, of.epoch, of.timeline.clone());
+        let mut situation = self.situation.clone();
+        let moved = situation.wait_for(|now| turn(now) != turn(known));
+        timeout(patience, moved).await.is_ok_and(|moved| moved.is_ok())
     }
 
     /// The current planner, where it is not `known`.
@@ -291,6 +305,12 @@ impl Session {
                 self.state.flow.metrics.waited(started.elapsed());
                 if settled.is_err() {
                     self.state.flow.metrics.timed_out();
+                }
+            }
+            Work::Renew(planner) => {
+                let hold = self.state.flow.limits.hold;
+                if !self.state.flow.planners.moved_on(&planner.situation, hold).await {
+                    self.state.repeat_for_the_last_time();
                 }
             }
             Work::Prepare(handed, then) => Box::pin(self.prepare(handed, then)).await,

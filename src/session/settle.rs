@@ -104,6 +104,7 @@ impl State {
                 self.pen.rest();
                 self.paths.settled();
             }
+            self.forget_repeats();
             self.ended_strict();
             self.committed();
             self.statements.close_portals();

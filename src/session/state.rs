@@ -14,6 +14,7 @@ use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
 use crate::names::{TableId, TableName};
 use crate::plan::cache::Planner;
+use crate::session::again::Repeats;
 use crate::session::path::Paths;
 use crate::session::pending::{Pending, Refusal};
 use crate::session::serve::Flow;
@@ -52,6 +53,8 @@ pub(super) enum Work {
     Wait(Vec<oneshot::Receiver<Settled>>, Duration),
     /// The primary is about to commit; the secondary has to hold it first.
     Prepare(Handed, Then),
+    /// A statement fell to the epoch: the situation has to be another than this planner's.
+    Renew(Arc<Planner>),
 }
 
 /// What follows once the secondary holds a strict transaction.
@@ -96,6 +99,7 @@ pub(super) struct State {
     pub(super) statements: Statements,
     pub(super) buffer: Buffer,
     pub(super) pen: Pen,
+    pub(super) repeats: Repeats,
     /// Tables of which the TRUNCATE under way has returned the entry.
     pub(super) emptied: Vec<TableId>,
     pub(super) work: Option<Work>,
@@ -147,6 +151,7 @@ impl State {
             statements: Statements::default(),
             buffer: Buffer::new(limits.images_bytes_max),
             pen: flow.tally.pen(),
+            repeats: Repeats::default(),
             emptied: Vec::new(),
             work: None,
             cleared: false,
@@ -192,6 +197,9 @@ impl State {
 
     /// True while the present planner's situation is the published one.
     pub(super) fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.status == b'I' && self.work.is_none()
+        self.pending.is_empty()
+            && self.status == b'I'
+            && self.work.is_none()
+            && !self.is_repeating()
     }
 }

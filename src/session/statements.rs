@@ -10,6 +10,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::phase::{Phase, Situation};
 use crate::plan::cache::{PathKey, Planner};
 use crate::plan::{Applied, Capture, Plan, Step};
@@ -42,6 +44,8 @@ pub(super) struct Portal {
     pub(super) prepared: Arc<Prepared>,
     /// The format of our columns.
     pub(super) binary: bool,
+    /// The client's Bind, until it is executed.
+    pub(super) bind: Option<Bytes>,
 }
 
 /// By name; the unnamed ones are kept apart, since most drivers use no others.
@@ -116,6 +120,13 @@ impl Statements {
 
     pub(super) fn portal(&self, name: &[u8]) -> Option<&Portal> {
         if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(name) }
+    }
+
+    /// The Bind of a portal that is executed for the first time.
+    pub(super) fn take_bind(&mut self, name: &[u8]) -> Option<Bytes> {
+        let portal =
+            if name.is_empty() { self.unnamed_portal.as_mut() } else { self.portals.get_mut(name) };
+        portal?.bind.take()
     }
 
     pub(super) fn bind(&mut self, name: &[u8], portal: Option<Portal>) {

@@ -25,6 +25,8 @@ pub(super) enum Say {
     /// Bring the answers of a batch whose Sync is held back.
     Flush,
     Begin,
+    /// ROLLBACK of a transaction around a statement that is repeated.
+    Undo,
     /// COMMIT or ROLLBACK of a transaction that we have put around a single statement.
     End(&'static str),
     /// ROLLBACK, with an error to the client.
@@ -135,6 +137,7 @@ impl State {
                     continue;
                 }
                 Say::Begin => ("BEGIN", Expect::OurQuery),
+                Say::Undo => ("ROLLBACK", Expect::OurQuery),
                 Say::End(text) => (text, Expect::OurEnd(None)),
                 Say::Refuse(refusal) => ("ROLLBACK", Expect::OurEnd(Some(Box::new(refusal)))),
             };

@@ -135,7 +135,7 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
         handoff,
         metrics: SessionMetrics::register(&registry).unwrap(),
         tally: crossfade::session::Tally::default(),
-        limits: FlowLimits::default(),
+        limits: FlowLimits { hold: Duration::from_secs(5), ..FlowLimits::default() },
     };
     let login = LoginConfig {
         tls: None,
