@@ -17,6 +17,7 @@ mod privacy;
 mod random;
 mod reload;
 mod setup;
+mod strict;
 mod tidy;
 mod truncate;
 mod unseen;

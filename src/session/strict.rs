@@ -127,6 +127,17 @@ impl State {
         self.say.push(Say::End("COMMIT"));
     }
 
+    /// Opens a transaction that waits for the secondary as long as the table's own timeout says: what
+    /// the client has set is meant for transactions of its own.
+    fn begin(&self) -> &'static str {
+        if self.planner.situation.server < 17 {
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0"
+        } else {
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; \
+             SET LOCAL transaction_timeout = 0"
+        }
+    }
+
     /// Writes what there is to say to the primary.
     pub(super) fn speak(&mut self, pipe: &mut Pipe) {
         for say in std::mem::take(&mut self.say) {
@@ -136,7 +147,7 @@ impl State {
                     write::empty(&mut pipe.output, b'H');
                     continue;
                 }
-                Say::Begin => ("BEGIN", Expect::OurQuery),
+                Say::Begin => (self.begin(), Expect::OurQuery),
                 Say::Undo => ("ROLLBACK", Expect::OurQuery),
                 Say::End(text) => (text, Expect::OurEnd(None)),
                 Say::Refuse(refusal) => ("ROLLBACK", Expect::OurEnd(Some(Box::new(refusal)))),
