@@ -366,10 +366,10 @@ impl Watching {
             id: "one".to_owned(),
             address: "here".to_owned(),
             lease: Duration::from_secs(5),
+            // Nothing but a nudge makes it look again within this test.
+            poll: Duration::from_secs(600),
         };
         let metrics = StoreMetrics::register(&Registry::new()).unwrap();
-        // Nothing but a nudge makes it look again within this test.
-        let poll = Duration::from_secs(600);
         let flow = Flow {
             planners: Planners::new(seen.clone(), 64),
             handoff: handoff::channel(1 << 20).0,
@@ -379,8 +379,7 @@ impl Watching {
         };
         let naming = Naming::default();
         let flow = Arc::new(flow);
-        let (store, nudge) =
-            Store::new(ends, naming, known, situation, poll, sidecar, metrics, flow);
+        let (store, nudge) = Store::new(ends, naming, known, situation, sidecar, metrics, flow);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move {
             store.run(stopped).await;

@@ -51,7 +51,6 @@ impl Workers {
             Naming::default(),
             parts.policies.subscribe(),
             parts.situation.clone(),
-            limits.poll,
             sidecar(config),
             StoreMetrics::register(metrics.own())?,
             Arc::clone(&parts.flow),
@@ -89,6 +88,7 @@ fn sidecar(config: &Config) -> Sidecar {
         id: format!("{:016x}", rand::random::<u64>()),
         address: config.listen.address.to_string(),
         lease: config.limits.lease,
+        poll: config.limits.poll,
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Sidecar {
     pub address: String,
     /// How long others count it as there without hearing of it.
     pub lease: Duration,
+    /// How often it looks.
+    pub poll: Duration,
 }
 
 /// The task that knows where things stand.
@@ -79,7 +81,6 @@ pub struct Store {
     policies: watch::Receiver<Arc<Policies>>,
     situation: watch::Sender<Arc<Situation>>,
     nudges: mpsc::Receiver<()>,
-    poll: Duration,
     sidecar: Sidecar,
     metrics: StoreMetrics,
     /// What the sessions count, and where writes that none of them saw are counted.
@@ -131,7 +132,6 @@ impl Store {
         naming: Naming,
         policies: watch::Receiver<Arc<Policies>>,
         situation: watch::Sender<Arc<Situation>>,
-        poll: Duration,
         sidecar: Sidecar,
         metrics: StoreMetrics,
         flow: Arc<Flow>,
@@ -144,7 +144,6 @@ impl Store {
             policies,
             situation,
             nudges,
-            poll,
             sidecar,
             metrics,
             flow,
@@ -191,7 +190,7 @@ impl Store {
             return self.link.back_off().await;
         }
         tokio::select! {
-            () = tokio::time::sleep(self.poll) => {}
+            () = tokio::time::sleep(self.sidecar.poll) => {}
             _ = self.nudges.recv() => {}
             Ok(()) = self.policies.changed() => self.reread = true,
         }
@@ -363,7 +362,7 @@ impl Store {
         if !due {
             return Ok(());
         }
-        let Sidecar { id, address, lease } = &self.sidecar;
+        let Sidecar { id, address, lease, .. } = &self.sidecar;
         let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
         let renew = "INSERT INTO crossfade.sidecars AS s (id, address, epoch, lease_until, beat, written) \
              VALUES ($1, $2, $3, pg_catalog.now() + $4 * interval '1 millisecond', 1, $5) \
