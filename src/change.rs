@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::catalog::Table;
-use crate::names::EntryId;
+use crate::catalog::{Capture as Means, Table};
+use crate::names::{EntryId, TableName};
 use crate::policy::Mode;
 use crate::value::Value;
 
@@ -165,6 +165,20 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Tables with `outbox: false` among those written: their images are all there is.
+    #[must_use]
+    pub fn loose(&self) -> Vec<TableName> {
+        let loose = |change: &&Change| {
+            let table = &change.table;
+            change.entry.is_none() && !table.policy.outbox && table.capture == Means::Returning
+        };
+        let mut names: Vec<TableName> =
+            self.changes.iter().filter(loose).map(|change| change.table.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Memory held, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -76,6 +76,9 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Why a table with `outbox: false` is dirty: an image was dropped, and nothing else stood for it.
+pub const LOST: &str = "outbox_off";
+
 /// The sending half, one per process, shared by all sessions.
 #[derive(Clone, Debug)]
 pub struct Handoff {
@@ -146,6 +149,7 @@ impl Handoff {
             self.send(Job::Apply { transaction, bytes, done });
         } else {
             self.level.full.with_label_values(&["images"]).inc();
+            self.level.lost(&transaction);
             self.drain(done);
         }
     }
@@ -207,6 +211,14 @@ impl Handoff {
 }
 
 impl Level {
+    /// A transaction is given up: what has no entry in the outbox is gone, and its table dirty.
+    fn lost(&self, transaction: &Transaction) {
+        let tables = transaction.loose();
+        if !tables.is_empty() {
+            self.notices.dirty(tables, LOST, None);
+        }
+    }
+
     fn reserve(&self, counter: &AtomicUsize, bytes: usize) -> bool {
         let before = counter.fetch_add(bytes, Ordering::AcqRel);
         let fits = before + bytes <= self.bytes_max.load(Ordering::Acquire);
@@ -290,6 +302,11 @@ impl Releaser {
 
     pub fn release(&self, bytes: usize) {
         self.0.bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// The secondary will not get this transaction's images: its entries serve, where it has any.
+    pub fn give_up(&self, transaction: &Transaction) {
+        self.0.lost(transaction);
     }
 }
 

@@ -85,6 +85,38 @@ pub fn quote_mysql(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
+/// Reads a list of identifiers as PostgreSQL does: `"$user", public, "Odd, Name"`. `$user` stays.
+#[must_use]
+pub fn split_path(path: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut letters = path.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let mut name = String::new();
+        match letter {
+            ',' => continue,
+            letter if letter.is_whitespace() => continue,
+            '"' => {
+                while let Some(letter) = letters.next() {
+                    match letter {
+                        '"' if letters.next_if_eq(&'"').is_none() => break,
+                        letter => name.push(letter),
+                    }
+                }
+            }
+            letter => {
+                name.extend(letter.to_lowercase());
+                while let Some(letter) = letters.next_if(|l| *l != ',' && !l.is_whitespace()) {
+                    name.extend(letter.to_lowercase());
+                }
+            }
+        }
+        if !name.is_empty() {
+            names.push(name);
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,10 @@ const SCHEMA: &str = r#"
     CREATE TABLE firm_child (
         id int PRIMARY KEY, firm int REFERENCES firm ON DELETE CASCADE, UNIQUE (firm, id)
     );
+    CREATE VIEW adults AS SELECT * FROM users WHERE 17 < age;
+    CREATE VIEW grown AS SELECT id, email, age FROM adults;
+    CREATE VIEW children AS SELECT id, parent FROM child;
+    CREATE VIEW loosened AS SELECT * FROM loose;
 "#;
 
 async fn world(name: &str) -> Inside {
@@ -234,6 +238,36 @@ async fn what_is_not_captured_is_marked_before_it_runs() {
 }
 
 #[tokio::test]
+async fn a_write_to_a_view_concerns_the_tables_below_it() {
+    let mut world = world("views").await;
+    let client = world.client().await;
+    client.batch_execute("INSERT INTO grown (email, age) VALUES ('a', 18)").await.unwrap();
+    assert_eq!(world.next().await, "dirty users view");
+    client.batch_execute("INSERT INTO children VALUES (1)").await.unwrap();
+    assert_eq!(world.next().await, "drain");
+    let with = "WITH x AS (INSERT INTO children VALUES (2) RETURNING id) \
+                INSERT INTO auth.codes SELECT id FROM x";
+    client.batch_execute(with).await.unwrap();
+    assert_eq!(world.next().await, "insert auth.codes put2");
+    assert_eq!(world.next().await, "drain");
+    client.batch_execute("INSERT INTO loosened VALUES (1)").await.unwrap();
+    client.batch_execute("INSERT INTO auth.codes VALUES (1)").await.unwrap();
+    assert_eq!(world.next().await, "insert auth.codes put2");
+    assert_eq!(world.outbox().await, "I child, I codes, I child, I codes");
+    // What an INSTEAD OF trigger does is not in the view.
+    let trigger = "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS \
+                   'BEGIN RETURN NULL; END'; CREATE TRIGGER t INSTEAD OF INSERT ON loosened \
+                   FOR EACH ROW EXECUTE FUNCTION nothing()";
+    let direct = world.direct().await;
+    direct.batch_execute(trigger).await.unwrap();
+    let situation = inside::set_up(&direct, &world.policies).await;
+    world.situation.send(std::sync::Arc::new(situation)).unwrap();
+    client.batch_execute("INSERT INTO loosened VALUES (2)").await.unwrap();
+    let next = world.next().await;
+    assert!(["users", "auth.codes", " view"].iter().all(|part| next.contains(part)), "{next}");
+}
+
+#[tokio::test]
 async fn what_another_encoding_would_garble_is_flagged() {
     let mut world = world("encoding").await;
     let client = world.client().await;
@@ -273,6 +307,37 @@ async fn strict_commits_only_what_the_secondary_holds() {
     client.batch_execute("BEGIN; DELETE FROM firm").await.unwrap();
     assert_eq!(client.batch_execute("COMMIT").await.unwrap_err().code().unwrap().code(), "58000");
     assert_eq!(simple(&client, "SELECT count(*) FROM firm").await, "row(2) 1");
+}
+
+#[tokio::test]
+async fn strict_holds_a_truncate_too() {
+    let mut world = world("strict_truncate").await;
+    let client = world.client().await;
+    // Tables are entered by their numbers, which follow no order here.
+    let ordered = |text: String| {
+        text.replace(
+            "truncate firm_child empty, truncate firm empty",
+            "truncate firm empty, truncate firm_child empty",
+        )
+    };
+    let both = "strict truncate firm empty, truncate firm_child empty Commit";
+    client.batch_execute("TRUNCATE firm CASCADE").await.unwrap();
+    assert_eq!(ordered(world.next().await), both);
+    client.execute("TRUNCATE firm_child, firm", &[]).await.unwrap();
+    assert_eq!(ordered(world.next().await), both);
+    client.batch_execute("BEGIN; INSERT INTO firm VALUES (1)").await.unwrap();
+    client.execute("TRUNCATE users, firm CASCADE", &[]).await.unwrap();
+    client.batch_execute("INSERT INTO firm VALUES (2)").await.unwrap();
+    client.batch_execute("COMMIT").await.unwrap();
+    let all = "strict insert firm put2, truncate firm empty, truncate firm_child empty, \
+               insert firm put2 Commit";
+    let (one, other) = (world.next().await, world.next().await);
+    assert_eq!([&ordered(one)[..], &other[..]], [all, "drain"]);
+    let failure = crossfade::handoff::Failure { code: "58000", message: "is down".to_owned() };
+    *world.refuse.lock().unwrap() = Some(failure);
+    let error = client.batch_execute("TRUNCATE firm CASCADE").await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().message(), "secondary: is down");
+    assert_eq!(simple(&client, "SELECT count(*) FROM firm").await, "row(1) 1");
 }
 
 #[tokio::test]
@@ -350,4 +415,151 @@ async fn a_statement_prepared_before_setup_is_captured_after_it() {
     client.execute(&insert, &[&2_i32]).await.unwrap();
     assert_eq!(world.next().await, "insert auth.codes put2");
     assert_eq!(world.outbox().await, "I codes");
+}
+
+#[tokio::test]
+async fn a_name_means_what_the_search_path_says_wherever_that_was_set() {
+    let schema = "CREATE SCHEMA one; CREATE TABLE one.items (id int PRIMARY KEY); \
+                  CREATE SCHEMA two; CREATE TABLE two.items (id int PRIMARY KEY)";
+    let mut world = inside::start("capture_path", schema, &[]).await;
+    let mut client = world.client().await;
+    client.batch_execute("SET search_path TO one, public").await.unwrap();
+    let mut id = 0;
+    for (around, table) in [
+        ("{}", "one"),
+        ("BEGIN; SET LOCAL search_path TO two; {}; COMMIT", "two"),
+        ("{}", "one"),
+        ("SET search_path = two; {}", "two"),
+        ("SELECT set_config('search_path', 'one', false), 1", "?"),
+        ("SELECT set_config('search_path', 'one', false)", ""),
+        ("{}", "one"),
+        ("BEGIN; SET search_path = two; ROLLBACK; SELECT 1", ""),
+        ("{}", "one"),
+        ("BEGIN; SAVEPOINT s; SELECT set_config('search_path', 'two', true)", ""),
+        ("{}; COMMIT", "two"),
+        ("{}", "one"),
+        ("BEGIN; SET search_path = two; SAVEPOINT s; SET LOCAL search_path = one", ""),
+        ("ROLLBACK TO s", ""),
+        ("{}", ""),
+        ("COMMIT", "two"),
+        ("{}", "two"),
+        ("SELECT set_config('app.user', '7', false); {}", "two"),
+    ] {
+        id += 1;
+        let insert = format!("INSERT INTO items VALUES ({id})");
+        client.batch_execute(&around.replace("{}", &insert)).await.unwrap();
+        if !table.is_empty() && table != "?" {
+            assert_eq!(world.next().await, format!("insert {table}.items put1"), "{id}: {around}");
+        }
+    }
+    // A statement that was prepared under another path is looked up anew.
+    let insert = client.prepare("INSERT INTO items VALUES ($1)").await.unwrap();
+    client.execute(&insert, &[&100_i32]).await.unwrap();
+    assert_eq!(world.next().await, "insert two.items put1");
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SET LOCAL search_path TO one", &[]).await.unwrap();
+    transaction.execute(&insert, &[&101_i32]).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(world.next().await, "insert one.items put1");
+    client.execute(&insert, &[&102_i32]).await.unwrap();
+    assert_eq!(world.next().await, "insert two.items put1");
+    let url =
+        world.url.replace(&format!(":{}/", port_of(&world.url)), &format!(":{}/", world.port));
+    let client = inside::connect(&format!("{url}?options=-csearch_path%3Done")).await;
+    client.batch_execute("INSERT INTO items VALUES (200)").await.unwrap();
+    assert_eq!(world.next().await, "insert one.items put1");
+    client.batch_execute("SET search_path = two; RESET search_path").await.unwrap();
+    client.batch_execute("INSERT INTO items VALUES (201)").await.unwrap();
+    assert_eq!(world.next().await, "insert one.items put1");
+}
+
+fn port_of(url: &str) -> &str {
+    url.rsplit(':').next().unwrap().split('/').next().unwrap()
+}
+
+/// The primary moves on to `epoch`, as another sidecar would have it.
+async fn move_on(world: &Inside, epoch: i64) {
+    let raise = format!("SELECT setval('crossfade.epoch', {})", epoch * 2);
+    world.direct().await.batch_execute(&raise).await.unwrap();
+}
+
+/// This sidecar hears of it.
+fn hear(world: &Inside, epoch: u64) {
+    let now = (**world.situation.borrow()).clone();
+    let next = crossfade::phase::Situation { epoch, ..now };
+    world.situation.send(std::sync::Arc::new(next)).unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_fell_to_the_epoch_is_repeated_once_the_new_one_is_known() {
+    let mut world = world("again").await;
+    let client = std::sync::Arc::new(world.client().await);
+    let insert =
+        client.prepare("INSERT INTO users (email) VALUES ($1) RETURNING email").await.unwrap();
+    for (epoch, (way, handed)) in (2..).zip([
+        ("simple", "insert users put5"),
+        ("rows", "insert users put5, insert users put5"),
+        ("extended", "insert users put5"),
+        ("unnamed", "insert users put5"),
+        ("strict", "strict insert firm put2 Commit"),
+        ("truncate", "drain"),
+    ]) {
+        move_on(&world, epoch).await;
+        let (client, insert) = (std::sync::Arc::clone(&client), insert.clone());
+        let task = tokio::spawn(async move {
+            match way {
+                "simple" => simple(&client, "INSERT INTO users (email) VALUES ('a')").await,
+                "rows" => {
+                    let sql = "INSERT INTO users (email) VALUES ('b'), ('c') RETURNING email";
+                    simple(&client, sql).await
+                }
+                "extended" => {
+                    let rows = client.query(&insert, &[&"d"]).await.unwrap();
+                    format!("row({}) {}", rows[0].get::<_, &str>(0), rows.len())
+                }
+                "unnamed" => {
+                    let sql = "INSERT INTO users (email) VALUES ('e')";
+                    client.execute(sql, &[]).await.unwrap().to_string()
+                }
+                "strict" => simple(&client, "INSERT INTO firm VALUES (1)").await,
+                _ => simple(&client, "TRUNCATE users").await,
+            }
+        });
+        assert_eq!(world.next().await, "reload", "{way}");
+        hear(&world, epoch.unsigned_abs());
+        assert_eq!(world.next().await, handed, "{way}");
+        let answer = match way {
+            "rows" => "row(b) row(c) 2",
+            "extended" => "row(d) 1",
+            "truncate" => "0",
+            _ => "1",
+        };
+        assert_eq!(task.await.unwrap(), answer, "{way}");
+    }
+    assert_eq!(simple(&client, "SELECT count(*) FROM users").await, "row(0) 1");
+}
+
+#[tokio::test]
+async fn a_transaction_that_fell_to_the_epoch_is_one_that_applications_repeat() {
+    let mut world = world("stale").await;
+    let mut client = world.client().await;
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SELECT 1", &[]).await.unwrap();
+    move_on(&world, 2).await;
+    let insert = "INSERT INTO users (email) VALUES ('a')";
+    let error = transaction.execute(insert, &[]).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "40001");
+    assert_eq!(error.hint(), Some("The transaction might succeed if retried."));
+    assert!(error.where_().is_none());
+    drop(transaction);
+    assert_eq!(world.next().await, "reload");
+    // Several statements are not repeated; nor is one that nobody brings a new situation for.
+    assert_eq!(simple(&client, &format!("{insert}; SELECT 1")).await, "40001 None");
+    assert_eq!(world.next().await, "reload");
+    assert_eq!(simple(&client, insert).await, "40001 None");
+    assert_eq!([world.next().await, world.next().await], ["reload", "reload"]);
+    hear(&world, 2);
+    assert_eq!(simple(&client, insert).await, "1");
+    assert_eq!(world.next().await, "insert users put5");
 }

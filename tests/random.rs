@@ -18,7 +18,7 @@ const MODES: [&str; 3] = ["async", "blocking", "strict"];
 /// What PostgreSQL itself answers to clients that get in each other's way.
 const EXPECTED: [&str; 7] = ["23505", "23503", "23502", "40001", "40P01", "25P02", "55P03"];
 
-fn schema() -> String {
+pub(crate) fn schema() -> String {
     // A cascade's target is captured by trigger; its rows are known only after the commit, which
     // `strict` cannot wait for.
     let tables = MODES.map(|mode| {
@@ -47,7 +47,7 @@ fn schema() -> String {
     tables.concat()
 }
 
-const POLICIES: &str = r#"
+pub(crate) const POLICIES: &str = r#"
   "async_*": { mode: async }
   "blocking_*": { mode: blocking, timeout: 2s }
   "strict_*": { mode: strict, timeout: 5s }
@@ -88,7 +88,7 @@ async fn run(target: Target) {
 }
 
 /// Runs random transactions until the time is over; returns how many were committed.
-async fn work(client: Client, mut random: StdRng, end: Instant) -> u64 {
+pub(crate) async fn work(client: Client, mut random: StdRng, end: Instant) -> u64 {
     let mut done = 0;
     while Instant::now() < end {
         let mode = *MODES.choose(&mut random).unwrap();

@@ -11,8 +11,10 @@ use crossfade::catalog::naming::Naming;
 use crossfade::config::Config;
 use crossfade::control::Ends;
 use crossfade::control::store::{Nudge, Sidecar, Store, StoreMetrics};
+use crossfade::handoff;
 use crossfade::names::TableName;
 use crossfade::phase::{Phase, Situation};
+use crossfade::session::{Flow, FlowLimits, Planners, SessionMetrics, Tally};
 use mysql_async::prelude::Queryable;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -666,12 +668,21 @@ impl Watching {
             id: "one".to_owned(),
             address: "here".to_owned(),
             lease: crate::support::inside::confirmed(),
+            // Nothing but a nudge makes it look again within this test.
+            poll: Duration::from_secs(600),
         };
         let metrics = StoreMetrics::register(&Registry::new()).unwrap();
-        // Nothing but a nudge makes it look again within this test.
-        let poll = Duration::from_secs(600);
-        let (store, nudge) =
-            Store::new(ends, Naming::default(), known, situation, poll, sidecar, metrics);
+        let flow = Flow {
+            planners: Planners::new(seen.clone(), 64, crate::support::inside::statements()),
+            handoff: handoff::channel(1 << 20).0,
+            lease: sidecar.lease.clone(),
+            metrics: SessionMetrics::register(&Registry::new()).unwrap(),
+            tally: Tally::default(),
+            limits: FlowLimits::default().into(),
+        };
+        let naming = Naming::default();
+        let flow = Arc::new(flow);
+        let (store, nudge) = Store::new(ends, naming, known, situation, sidecar, metrics, flow);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move {
             store.run(stopped).await;

@@ -152,6 +152,7 @@ impl Dispatch {
         for change in &transaction.changes {
             self.shared.metrics.wrote(change, Written::Deferred);
         }
+        self.shared.releaser.give_up(transaction);
         let ids = transaction.changes.iter().filter_map(|change| change.entry);
         self.shared.under_way.remove(ids.map(|entry| entry.0));
         self.shared.releaser.release(bytes);

@@ -220,6 +220,7 @@ impl Worker {
 
     fn defer(&self, item: Item, written: Written) {
         self.count(&item, written);
+        self.shared.releaser.give_up(&item.transaction);
         let ids = item.transaction.changes.iter().filter_map(|change| change.entry);
         self.shared.under_way.remove(ids.map(|entry| entry.0));
         self.end(item, Settled::Deferred);

@@ -65,6 +65,7 @@ pub fn cut(payload: &[u8], capture: &Arc<Capture>, binary: bool) -> Result<Cut, 
         };
         match added {
             Added::Entry => row.entry = Some(EntryId(integer(value, binary)?)),
+            Added::Guard => {}
             Added::Lsn => {
                 row.lsn = u64::try_from(integer(value, binary)?).map_err(|_| Malformed)?;
             }

@@ -39,10 +39,38 @@ pub struct Row {
     pub operation: Operation,
 }
 
+/// A table that a TRUNCATE has emptied, with its entry.
+#[derive(Clone, Debug)]
+pub struct Emptied {
+    pub table: Arc<Table>,
+    pub entry: EntryId,
+    pub lsn: u64,
+}
+
+/// One thing that a transaction did.
+#[derive(Clone, Debug)]
+enum Deed {
+    Row(Row),
+    Emptied(Emptied),
+}
+
+impl Deed {
+    fn table(&self) -> &Arc<Table> {
+        match self {
+            Self::Row(row) => &row.capture.table,
+            Self::Emptied(emptied) => &emptied.table,
+        }
+    }
+
+    fn is_loose(&self) -> bool {
+        matches!(self, Self::Row(row) if row.capture.is_loose())
+    }
+}
+
 /// The captured rows of the transaction under way.
 #[derive(Debug)]
 pub struct Buffer {
-    rows: Vec<Row>,
+    rows: Vec<Deed>,
     /// Name, and the number of rows before it.
     savepoints: Vec<(String, usize)>,
     bytes: usize,
@@ -52,6 +80,8 @@ pub struct Buffer {
     entered: bool,
     /// Triggers have written entries whose images are here: the drain settles them, nobody waits.
     traced: bool,
+    /// Tables with `outbox: false` whose images were dropped: nothing else stands for them.
+    lost: Vec<TableName>,
     /// The strictest mode of what was entered without images.
     mode: Mode,
     timeout: Duration,
@@ -65,6 +95,8 @@ pub struct Handed {
     pub drain: Option<(Mode, Duration)>,
     /// Rows were written to other tables than the plan took them for.
     pub astray: Vec<TableName>,
+    /// Tables with `outbox: false` of which images were dropped.
+    pub lost: Vec<TableName>,
 }
 
 impl Buffer {
@@ -77,6 +109,7 @@ impl Buffer {
             bytes_max,
             entered: false,
             traced: false,
+            lost: Vec::new(),
             mode: Mode::Off,
             timeout: Duration::ZERO,
         }
@@ -85,27 +118,30 @@ impl Buffer {
     /// True while nothing was captured or entered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && !self.entered
+        self.rows.is_empty() && !self.entered && self.lost.is_empty()
     }
 
     /// The strictest mode among the tables written so far.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        let rows = self.rows.iter().map(|row| row.capture.table.policy.mode);
+        let rows = self.rows.iter().map(|row| row.table().policy.mode);
         rows.fold(self.mode, Mode::max)
     }
 
     pub fn push(&mut self, row: Row) {
         self.bytes += row.key.len() + row.row.len() + size_of::<Row>();
-        if row.entry.is_none() {
-            self.traced = true;
-        }
+        self.traced |= row.entry.is_none() && !row.capture.is_loose();
         if self.bytes_max < self.bytes {
-            self.enter(&[Arc::clone(&row.capture.table)]);
+            self.give_up(&row.capture);
             self.drop_images();
         } else {
-            self.rows.push(row);
+            self.rows.push(Deed::Row(row));
         }
+    }
+
+    /// Notes a TRUNCATE.
+    pub fn emptied(&mut self, emptied: Emptied) {
+        self.rows.push(Deed::Emptied(emptied));
     }
 
     /// Notes that the entries of these tables were written without images coming back.
@@ -113,6 +149,16 @@ impl Buffer {
         self.entered = true;
         for table in tables {
             self.note(table.policy.mode, table.policy.timeout);
+        }
+    }
+
+    /// Notes that rows of a captured statement have no image here: their entries serve, if they have
+    /// any.
+    pub fn give_up(&mut self, capture: &Capture) {
+        if capture.is_loose() {
+            self.lost.push(capture.table.name.clone());
+        } else {
+            self.enter(&[Arc::clone(&capture.table)]);
         }
     }
 
@@ -126,7 +172,10 @@ impl Buffer {
     /// Gives the images up: the drain will carry the rows.
     pub fn drop_images(&mut self) {
         for row in std::mem::take(&mut self.rows) {
-            self.enter(&[Arc::clone(&row.capture.table)]);
+            match row {
+                Deed::Row(row) => self.give_up(&row.capture),
+                Deed::Emptied(emptied) => self.enter(&[emptied.table]),
+            }
         }
         self.savepoints.iter_mut().for_each(|(_, rows)| *rows = 0);
     }
@@ -163,7 +212,7 @@ impl Buffer {
     /// The images so far as a transaction, without giving them up: for `strict`.
     #[must_use]
     pub fn peek(&self, catalog: &Catalog, epoch: u64) -> Handed {
-        hand(self.rows.clone(), self.drain(), catalog, epoch)
+        hand(self.rows.clone(), self.drain(), self.lost.clone(), catalog, epoch)
     }
 
     fn drain(&self) -> Option<(Mode, Duration)> {
@@ -174,24 +223,26 @@ impl Buffer {
     /// Takes what the primary has committed.
     pub fn take(&mut self, catalog: &Catalog, epoch: u64) -> Handed {
         let rows = std::mem::take(&mut self.rows);
-        let entered = self.drain();
+        let (entered, lost) = (self.drain(), std::mem::take(&mut self.lost));
         self.clear();
-        hand(rows, entered, catalog, epoch)
+        hand(rows, entered, lost, catalog, epoch)
     }
 }
 
 fn hand(
-    rows: Vec<Row>,
+    rows: Vec<Deed>,
     entered: Option<(Mode, Duration)>,
+    lost: Vec<TableName>,
     catalog: &Catalog,
     epoch: u64,
 ) -> Handed {
-    let mut handed = Handed { drain: entered, ..Handed::default() };
+    let mut handed = Handed { drain: entered, lost, ..Handed::default() };
     let mut changes = Vec::with_capacity(rows.len());
     let mut mode = Mode::Off;
     let mut timeout = Duration::ZERO;
     for (n, row) in (0..).zip(rows) {
-        let policy = row.capture.table.policy;
+        let policy = row.table().policy;
+        let loose = row.is_loose().then(|| row.table().name.clone());
         match row.changes(catalog, epoch, n) {
             Ok(found) => {
                 if mode <= policy.mode {
@@ -204,6 +255,7 @@ fn hand(
                 }
                 changes.extend(found);
             }
+            Err(Lost::Stale) if loose.is_some() => handed.lost.extend(loose),
             Err(Lost::Stale) => {
                 let drain = handed.drain.get_or_insert((policy.mode, policy.timeout));
                 *drain = (*drain).max((policy.mode, policy.timeout));
@@ -228,6 +280,21 @@ enum Lost {
 impl From<DecodeError> for Lost {
     fn from(_: DecodeError) -> Self {
         Self::Stale
+    }
+}
+
+impl Deed {
+    fn changes(self, catalog: &Catalog, epoch: u64, n: u32) -> Result<Vec<Change>, Lost> {
+        match self {
+            Self::Row(row) => row.changes(catalog, epoch, n),
+            Self::Emptied(Emptied { table, entry, lsn }) => Ok(vec![Change {
+                table,
+                operation: Operation::Truncate,
+                version: Version { epoch, counter: lsn, n },
+                entry: Some(entry),
+                effect: Effect::Empty,
+            }]),
+        }
     }
 }
 
@@ -281,14 +348,24 @@ mod tests {
         let table = Arc::clone(catalog.tables.values().next().unwrap());
         let columns: &'static [Added] = &[];
         let operation = Operation::Insert;
-        let capture =
-            Arc::new(Capture { table, operation, returning: false, columns, entered: Vec::new() });
+        let capture = Arc::new(Capture {
+            table,
+            operation,
+            returning: false,
+            upserts: false,
+            columns,
+            entered: Vec::new(),
+        });
         let (key, row) = (Bytes::new(), Bytes::from_static(&[0; 10]));
         Row { capture, entry: Some(EntryId(entry)), lsn: 1, key, row, old: None, operation }
     }
 
     fn entries(buffer: &Buffer) -> Vec<i64> {
-        buffer.rows.iter().map(|row| row.entry.unwrap().0).collect()
+        let entry = |deed: &Deed| match deed {
+            Deed::Row(row) => row.entry.unwrap().0,
+            Deed::Emptied(emptied) => emptied.entry.0,
+        };
+        buffer.rows.iter().map(entry).collect()
     }
 
     #[test]

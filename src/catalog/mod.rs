@@ -38,6 +38,8 @@ pub struct Catalog {
     /// Every relation name that exists, tables and views alike, so that a name that could mean two
     /// things is noticed.
     pub relations: HashMap<String, Vec<Relation>>,
+    /// Views by OID, with the relations below them. A view that is not here may write any table.
+    pub views: HashMap<Oid, Vec<Oid>>,
     /// `search_path` of a fresh session, by role name; the entry `""` is for every other role.
     /// `$user` is already resolved where it can be.
     pub search_paths: HashMap<String, Vec<String>>,
@@ -221,5 +223,13 @@ impl Catalog {
         self.tables
             .values()
             .filter(|table| matches!(table.capture, Capture::Returning | Capture::Trigger))
+    }
+
+    /// Tables with `outbox: false`: what is on its way to them is in memory only.
+    #[must_use]
+    pub fn loose(&self) -> Vec<TableName> {
+        let loose =
+            |table: &&Arc<Table>| table.capture == Capture::Returning && !table.policy.outbox;
+        self.captured().filter(loose).map(|table| table.name.clone()).collect()
     }
 }

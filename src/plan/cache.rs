@@ -13,7 +13,7 @@ use quick_cache::sync::Cache;
 
 use crate::phase::Situation;
 use crate::plan::seen::Seen;
-use crate::plan::{Plan, SearchPath, plan};
+use crate::plan::{Plan, SearchPath, plan_within};
 use crate::sql::normal;
 
 /// Texts longer than this many bytes are not kept.
@@ -72,7 +72,7 @@ impl Planner {
         if let Some(plan) = self.cache.get(&scratch[..]) {
             return plan;
         }
-        let mut plan = plan(sql, &self.situation, &path.path);
+        let mut plan = plan_within(sql, &self.situation, &path.path, path.moved);
         plan.tally = seen.and_then(|seen| seen.tally(sql, &plan));
         let plan = Arc::new(plan);
         // Literals are part of what these mean, and not of the key.
@@ -96,10 +96,22 @@ impl Planner {
 }
 
 /// A search path, and the bytes that stand for it in the cache's keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathKey {
     path: SearchPath,
+    /// The transaction under way has set it, so that its end changes it.
+    moved: bool,
     bytes: Vec<u8>,
+}
+
+impl PathKey {
+    /// The same, set by the transaction under way.
+    #[must_use]
+    pub fn moved(&self) -> Self {
+        let mut moved = self.clone();
+        moved.bytes.push(4);
+        Self { moved: true, ..moved }
+    }
 }
 
 impl From<SearchPath> for PathKey {
@@ -112,6 +124,6 @@ impl From<SearchPath> for PathKey {
             }
             bytes.push(3);
         }
-        Self { path, bytes }
+        Self { path, moved: false, bytes }
     }
 }

@@ -12,7 +12,7 @@ use crate::plan::clause::{Dml, Reader, Verb};
 use crate::plan::columns;
 use crate::plan::edit::{Edit, Piece, Place};
 use crate::plan::resolve::{Names, Target};
-use crate::plan::{SearchPath, Step, Truncate, moves, rewrite, session_words, with};
+use crate::plan::{Step, Truncate, moves, rewrite, session_words, with};
 use crate::policy::Mode;
 use crate::sql::lexer::{Kind, Token};
 use crate::sql::parse;
@@ -92,9 +92,8 @@ fn plain(step: Step) -> Outcome {
 /// A statement that reads, unless it holds one that writes.
 fn query(input: &Input<'_>) -> Step {
     let reader = input.reader();
-    if (0..input.tokens.len()).any(|at| reader.is(at, "SET_CONFIG")) {
-        // It may set the search path, from an expression.
-        return Step::SearchPath(Some(SearchPath::Unknown));
+    if let Some(step) = session_words::set_config(reader) {
+        return step;
     }
     let into = reader.find(0..input.tokens.len(), 0, &["INTO"]).is_some();
     if into && reader.is(0, "SELECT") { Step::Ddl } else { Step::Read }
@@ -146,11 +145,17 @@ fn with_list(input: &Input<'_>) -> Outcome {
         };
         let table = match input.writable(&dml) {
             Ok(table) => table,
-            Err(step) if matches!(*step, Step::Unmigrated) => {
-                writes = true;
-                continue;
-            }
-            Err(step) => return plain(*step),
+            Err(step) => match *step {
+                Step::Unmigrated => {
+                    writes = true;
+                    continue;
+                }
+                Step::Entered(tables) => {
+                    entered.extend(tables);
+                    continue;
+                }
+                step => return plain(step),
+            },
         };
         entered.push(Arc::clone(&table));
         if table.capture == Means::Trigger {
@@ -208,7 +213,7 @@ fn truncate(input: &Input<'_>) -> Step {
         match input.names.resolve(&written) {
             Target::Table(table) => tables.push(table),
             Target::Ambiguous(several) => return flag(&several, "ambiguous_name"),
-            Target::View | Target::Nothing => {}
+            Target::View(_) | Target::Nothing => {}
         }
         at = next + usize::from(reader.symbol(next) == Some(b'*'));
         if reader.symbol(at) != Some(b',') {
@@ -226,13 +231,16 @@ fn truncate(input: &Input<'_>) -> Step {
     if leaf {
         return flag(&tables, "truncate_partition");
     }
-    let returning = tables.iter().filter(|table| table.capture == Means::Returning);
-    let ids: Vec<_> = returning.filter_map(|table| Some(table.id?.0)).collect();
+    // Triggers enter it too, but their entries come back to nobody, and `strict` needs them.
+    let (listed, others): (Vec<_>, Vec<_>) = tables
+        .into_iter()
+        .partition(|table| table.capture == Means::Returning || table.policy.mode == Mode::Strict);
+    let ids: Vec<_> = listed.iter().filter_map(|table| Some(table.id?.0)).collect();
     if ids.is_empty() {
-        return Step::Entered(tables);
+        return Step::Entered(others);
     }
     let entries = columns::enter_truncate(&ids, input.situation);
-    Step::Truncate(Arc::new(Truncate { tables, entries }))
+    Step::Truncate(Arc::new(Truncate { listed, others, entries }))
 }
 
 /// Adds the tables that reference those in `tables`, and so on: what CASCADE truncates too.
@@ -267,7 +275,7 @@ fn copy(input: &Input<'_>) -> Step {
             Means::Returning | Means::Impossible(_) => flag(&[table], "copy"),
         },
         Target::Ambiguous(several) => flag(&several, "ambiguous_name"),
-        Target::View => everything(input, "view"),
+        Target::View(below) => view(input, below),
         Target::Nothing => Step::Unmigrated,
     }
 }
@@ -322,6 +330,20 @@ fn uncaptured(input: &Input<'_>, reason: &'static str) -> Step {
     Step::Uncaptured { tables, reason }
 }
 
+/// A write to a view: what it does to the tables below is not known, but it goes nowhere else.
+fn view(input: &Input<'_>, below: Option<Vec<Arc<Table>>>) -> Step {
+    let Some(below) = below else { return everything(input, "view") };
+    let (entered, others): (Vec<_>, Vec<_>) = below
+        .into_iter()
+        .filter(|table| table.capture != Means::Off)
+        .partition(|table| table.capture == Means::Trigger);
+    match (others.is_empty(), entered.is_empty()) {
+        (false, _) => flag(&others, "view"),
+        (true, false) => Step::Entered(entered),
+        (true, true) => Step::Unmigrated,
+    }
+}
+
 /// Flags a statement that may write any table.
 fn everything(input: &Input<'_>, reason: &'static str) -> Step {
     let captured = input.situation.catalog.captured();
@@ -351,7 +373,7 @@ impl Input<'_> {
                 Means::Impossible(reason) => flag(&[table], reason),
                 Means::Returning | Means::Trigger => flag(&[table], "not_set_up"),
             },
-            Target::View => everything(self, "view"),
+            Target::View(below) => view(self, below),
             Target::Nothing => Step::Unmigrated,
             Target::Ambiguous(several) => flag(&several, "ambiguous_name"),
         };

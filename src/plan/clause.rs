@@ -36,6 +36,8 @@ pub(super) struct Dml {
     pub(super) from: Option<usize>,
     pub(super) where_: Option<usize>,
     pub(super) returning: Option<usize>,
+    /// It has an ON CONFLICT.
+    pub(super) conflict: bool,
 }
 
 /// A cursor over the tokens of one statement.
@@ -139,6 +141,9 @@ impl<'a> Reader<'a> {
             Verb::Insert | Verb::Merge => None,
         };
         let where_ = self.find(after_set..stop, depth, &["WHERE"]);
+        let conflict = (end..stop).any(|at| {
+            self.is(at, "CONFLICT") && self.is(at - 1, "ON") && self.tokens[at].depth == depth
+        });
         let assigned = match (verb, set) {
             (Verb::Merge, _) => self.merge_assigned(end..stop),
             (_, Some(set)) => self.assigned(set + 1, from.or(where_).unwrap_or(stop), depth),
@@ -153,6 +158,7 @@ impl<'a> Reader<'a> {
             from,
             where_,
             returning,
+            conflict,
             body,
         })
     }

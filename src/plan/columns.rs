@@ -24,6 +24,11 @@ pub(super) const MERGE: &[Added] =
 pub(super) const TRACED: &[Added] = &[Added::Lsn, Added::Key, Added::Row];
 /// The same for an UPDATE that assigns key columns.
 pub(super) const TRACED_MOVE: &[Added] = &[Added::Lsn, Added::Key, Added::Row, Added::OldKey];
+/// For a table with `outbox: false`: images alone, under the guard.
+pub(super) const LOOSE: &[Added] = &[Added::Guard, Added::Lsn, Added::Key, Added::Row];
+/// The same for an UPDATE that assigns key columns.
+pub(super) const LOOSE_MOVE: &[Added] =
+    &[Added::Guard, Added::Lsn, Added::Key, Added::Row, Added::OldKey];
 /// Where only the entry is written and nothing comes back.
 pub(super) const ENTRY: &[Added] = &[Added::Entry];
 
@@ -49,6 +54,7 @@ pub(super) fn list(
             let entered = enter(table, &letter(operation.letter()), &sent, situation);
             format!("{entered} AS cf_id")
         }
+        Added::Guard => format!("{} AS cf_guard", guard(situation)),
         Added::Lsn => format!("{LSN} AS cf_lsn"),
         Added::Key => format!("{sent} AS cf_key"),
         Added::Row if deleted => {
@@ -86,8 +92,8 @@ fn enter(table: &Table, operation: &str, key: &str, situation: &Situation) -> St
 pub(super) fn enter_truncate(ids: &[i32], situation: &Situation) -> String {
     let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     format!(
-        "INSERT INTO crossfade.outbox (table_id, op, epoch, counter) SELECT cf_t.id, 'T', (SELECT {}), {LSN} FROM pg_catalog.unnest(ARRAY[{ids}]) AS cf_t (id)",
-        guard(situation)
+        "SELECT entered, entry, lsn FROM crossfade.truncated(ARRAY[{ids}], {}, '{}')",
+        situation.epoch, situation.timeline
     )
 }
 

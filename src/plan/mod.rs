@@ -24,6 +24,7 @@ pub mod seen;
 mod session_words;
 mod with;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -91,9 +92,22 @@ pub enum Step {
     /// `DEALLOCATE name`, or all.
     Deallocate(Option<String>),
     /// SET search_path and whatever else may change what a name means: by its text.
-    SearchPath(Option<SearchPath>),
+    SearchPath(PathChange),
     /// CREATE TEMP TABLE name: the name means the temporary table from now on.
     Temporary(String),
+}
+
+/// What becomes of the search path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathChange {
+    /// For the session, unless the transaction is rolled back. `$user` is still in it.
+    Set(SearchPath),
+    /// Until the transaction ends.
+    Local(SearchPath),
+    /// What the session began with.
+    Reset,
+    /// The statement sets something else; a text that differs in its literals might not.
+    Kept,
 }
 
 /// How a captured statement's rows are read.
@@ -103,10 +117,20 @@ pub struct Capture {
     pub operation: Operation,
     /// The client asked for rows of its own.
     pub returning: bool,
+    /// INSERT … ON CONFLICT.
+    pub upserts: bool,
     /// The columns added, in order.
     pub columns: &'static [Added],
     /// Tables that the statement's WITH list writes: entered, without images.
     pub entered: Vec<Arc<Table>>,
+}
+
+impl Capture {
+    /// True where the image alone stands for the change: the table has `outbox: false`.
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        self.columns.contains(&Added::Guard)
+    }
 }
 
 /// A column that the rewrite added at the end of each row.
@@ -114,6 +138,8 @@ pub struct Capture {
 pub enum Added {
     /// `crossfade.outbox.id`, int8.
     Entry,
+    /// The epoch, int8; it only has to be asked for.
+    Guard,
     /// The LSN, int8.
     Lsn,
     /// `record_send(ROW(key columns))`.
@@ -130,8 +156,12 @@ pub enum Added {
 
 #[derive(Debug)]
 pub struct Truncate {
-    pub tables: Vec<Arc<Table>>,
-    /// The statement that writes the entries; it has to follow in the same transaction.
+    /// Tables of which [`Self::entries`] returns the entries.
+    pub listed: Vec<Arc<Table>>,
+    /// Tables whose triggers write theirs.
+    pub others: Vec<Arc<Table>>,
+    /// The statement that writes the entries, and returns each one's table, number and LSN; it has
+    /// to follow in the same transaction.
     pub entries: String,
 }
 
@@ -217,17 +247,39 @@ impl Plan {
 /// Plans a query string. Pure: the same arguments always give the same plan.
 #[must_use]
 pub fn plan(sql: &str, situation: &Situation, path: &SearchPath) -> Plan {
+    plan_within(sql, situation, path, false)
+}
+
+/// As [`plan`]. `moved`: the path was set by the transaction under way, so that its end changes it.
+fn plan_within(sql: &str, situation: &Situation, path: &SearchPath, mut moved: bool) -> Plan {
     let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
     let mut plan = Plan::default();
+    let mut path = Cow::Borrowed(path);
     for range in split(sql.as_bytes(), &tokens) {
         let statement = classify::Input {
             sql,
             tokens: &tokens[range.clone()],
             first: range.start,
-            names: resolve::Names { catalog: &situation.catalog, path },
+            names: resolve::Names { catalog: &situation.catalog, path: &path },
             situation,
         };
         let (step, edits) = classify::step(&statement);
+        match &step {
+            Step::SearchPath(PathChange::Set(to) | PathChange::Local(to)) if !to.names_user() => {
+                moved = true;
+                path = Cow::Owned(to.clone());
+            }
+            Step::SearchPath(PathChange::Kept) => {}
+            // Where it leads is known to the session alone.
+            Step::SearchPath(_) => {
+                moved = true;
+                path = Cow::Owned(SearchPath::Unknown);
+            }
+            Step::Transaction | Step::Commit | Step::RollbackTo(_) if moved => {
+                path = Cow::Owned(SearchPath::Unknown);
+            }
+            _ => {}
+        }
         plan.edits.extend(edits);
         plan.statements.push(Planned { step, tokens: range });
     }
@@ -263,7 +315,10 @@ impl Step {
                 flagged(&main.chain(&capture.entered).cloned().collect::<Vec<_>>())
             }
             Self::Entered(tables) => flagged(tables),
-            Self::Truncate(truncate) => flagged(&truncate.tables),
+            Self::Truncate(truncate) => {
+                let tables = truncate.listed.iter().chain(&truncate.others);
+                flagged(&tables.cloned().collect::<Vec<_>>())
+            }
             Self::Prepare { name, step } => {
                 Self::Prepare { name: name.clone(), step: Box::new(step.given_up(reason)) }
             }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Relation, RelationKind, Table};
+use crate::names::Oid;
 
 /// Schemas in which unqualified names are looked up, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,6 +18,27 @@ pub enum SearchPath {
     Unknown,
 }
 
+impl SearchPath {
+    /// True where it depends on who the session's user is.
+    #[must_use]
+    pub fn names_user(&self) -> bool {
+        matches!(self, Self::Known(schemas) if schemas.iter().any(|schema| schema == USER))
+    }
+
+    /// With `$user` replaced. A schema of that name that is not there holds no relation.
+    #[must_use]
+    pub fn of(self, user: &str) -> Self {
+        let replaced = |schema: String| if schema == USER { user.to_owned() } else { schema };
+        match self {
+            Self::Known(schemas) => Self::Known(schemas.into_iter().map(replaced).collect()),
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Stands for the schema that is named as the session's user.
+const USER: &str = "$user";
+
 /// A name as it stands in a statement, folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
@@ -27,7 +49,8 @@ pub(super) struct Written {
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     Table(Arc<Table>),
-    View,
+    /// A view, and the tables below it; `None` if it may write any.
+    View(Option<Vec<Arc<Table>>>),
     /// Nothing of that name: a temporary table, a system table, or an error that the server reports.
     Nothing,
     Ambiguous(Vec<Arc<Table>>),
@@ -68,9 +91,21 @@ impl Names<'_> {
             RelationKind::Table => {
                 self.catalog.table(relation.oid).cloned().map_or(Target::Nothing, Target::Table)
             }
-            RelationKind::View => Target::View,
+            RelationKind::View => Target::View(self.below(relation.oid)),
             RelationKind::Other => Target::Nothing,
         }
+    }
+
+    fn below(&self, view: Oid) -> Option<Vec<Arc<Table>>> {
+        let mut tables: Vec<Arc<Table>> = Vec::new();
+        for table in
+            self.catalog.views.get(&view)?.iter().filter_map(|oid| self.catalog.table(*oid))
+        {
+            if !tables.iter().any(|known| known.oid == table.oid) {
+                tables.push(Arc::clone(table));
+            }
+        }
+        Some(tables)
     }
 
     /// True where the name is that of a partition or an inheritance child.

@@ -31,9 +31,13 @@ pub(super) fn capture(
     situation: &Situation,
 ) -> (Capture, Vec<Edit>) {
     let (operation, columns) = shape(dml, table);
-    let columns = match (&table.capture, columns == columns::MOVE) {
-        (Means::Trigger, true) => columns::TRACED_MOVE,
-        (Means::Trigger, false) => columns::TRACED,
+    let moves = columns == columns::MOVE;
+    let columns = match (&table.capture, table.policy.outbox) {
+        (Means::Trigger, _) if moves => columns::TRACED_MOVE,
+        (Means::Trigger, _) => columns::TRACED,
+        // A row of MERGE may be of any operation, which only its entry tells a drain.
+        (_, false) if dml.verb != Verb::Merge && moves => columns::LOOSE_MOVE,
+        (_, false) if dml.verb != Verb::Merge => columns::LOOSE,
         _ => columns,
     };
     let mut edits = Vec::new();
@@ -44,7 +48,8 @@ pub(super) fn capture(
     let lead = if dml.returning.is_some() { ", " } else { " RETURNING " };
     edits.push(text(Place::After(dml.body.end - 1), format!("{lead}{list}")));
     let (table, returning) = (Arc::clone(table), dml.returning.is_some());
-    (Capture { table, operation, returning, columns, entered: Vec::new() }, edits)
+    let (upserts, entered) = (dml.conflict, Vec::new());
+    (Capture { table, operation, returning, upserts, columns, entered }, edits)
 }
 
 fn shape(dml: &Dml, table: &Table) -> (Operation, &'static [Added]) {

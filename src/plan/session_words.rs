@@ -1,18 +1,19 @@
-//! Statements that change what later names mean: SET search_path, SET SCHEMA, CREATE TEMP TABLE.
+//! Statements that change what later names mean: SET search_path, set_config, CREATE TEMP TABLE.
 //!
 //! Invariant: a search path that cannot be read from the text is [`SearchPath::Unknown`], never the
 //! one before.
 
-use crate::plan::Step;
+use crate::names::split_path;
 use crate::plan::clause::Reader;
 use crate::plan::resolve::SearchPath;
+use crate::plan::{PathChange, Step};
 use crate::sql::lexer::Kind;
 
 /// The step of a SET, RESET or DISCARD.
 pub(super) fn set(reader: Reader<'_>) -> Step {
     if reader.is_any(0, &["RESET", "DISCARD"]) {
         let touches = reader.is_any(1, &["SEARCH_PATH", "ALL"]);
-        return if touches { Step::SearchPath(None) } else { Step::Other };
+        return if touches { Step::SearchPath(PathChange::Reset) } else { Step::Other };
     }
     let mut at = 1;
     let local = reader.is(at, "LOCAL");
@@ -22,12 +23,23 @@ pub(super) fn set(reader: Reader<'_>) -> Step {
     if !role && !schema && reader.identifier(at).as_deref() != Some("search_path") {
         return Step::Other;
     }
-    if role || local {
-        // What LOCAL sets is undone at the end of the transaction; `$user` follows the role.
-        return Step::SearchPath(Some(SearchPath::Unknown));
+    if role {
+        // `$user` follows the role.
+        return change(SearchPath::Unknown, local);
     }
     let values = at + if schema { 1 } else { 2 };
-    Step::SearchPath(Some(path(reader, values)))
+    if values + 1 == reader.tokens.len() && reader.is(values, "DEFAULT") {
+        return if local {
+            change(SearchPath::Unknown, true)
+        } else {
+            Step::SearchPath(PathChange::Reset)
+        };
+    }
+    change(path(reader, values), local)
+}
+
+fn change(path: SearchPath, local: bool) -> Step {
+    Step::SearchPath(if local { PathChange::Local(path) } else { PathChange::Set(path) })
 }
 
 /// `a, "B", 'c'` from token `start` on.
@@ -37,21 +49,98 @@ fn path(reader: Reader<'_>, start: usize) -> SearchPath {
         if reader.symbol(at) == Some(b',') {
             continue;
         }
-        let text = reader.text(at);
         let schema = match reader.tokens[at].kind {
-            Kind::String if text.starts_with('\'') => text.trim_matches('\'').replace("''", "'"),
-            Kind::Word | Kind::Quoted => match reader.identifier(at) {
-                Some(name) => name,
-                None => return SearchPath::Unknown,
-            },
-            _ => return SearchPath::Unknown,
+            Kind::String => literal(reader, at),
+            Kind::Word | Kind::Quoted => reader.identifier(at).filter(|name| name != "default"),
+            _ => None,
         };
-        if schema.is_empty() || schema.eq_ignore_ascii_case("default") || schema.contains('$') {
-            return SearchPath::Unknown;
-        }
+        let Some(schema) = schema else { return SearchPath::Unknown };
         schemas.push(schema);
     }
-    if schemas.is_empty() { SearchPath::Unknown } else { SearchPath::Known(schemas) }
+    if schemas.is_empty() {
+        return SearchPath::Unknown;
+    }
+    // The empty name is that of no schema: `SET search_path = ''`.
+    schemas.retain(|schema| !schema.is_empty());
+    SearchPath::Known(schemas)
+}
+
+/// What a plain literal says; `None` for one with escapes of its own (`E''`, `U&''`, `$$`).
+fn literal(reader: Reader<'_>, at: usize) -> Option<String> {
+    let token = reader.tokens.get(at).filter(|token| token.kind == Kind::String)?;
+    let text = &reader.sql[token.start..token.end];
+    let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
+    (!inner.contains('\\')).then(|| inner.replace("''", "'"))
+}
+
+/// The step of a query that calls `set_config`; `None` where it does not.
+///
+/// A select list of nothing but such calls is followed, as far as they are given literals. A path
+/// that comes from an expression, or a call that may not be reached, is not guessed at.
+pub(super) fn set_config(reader: Reader<'_>) -> Option<Step> {
+    let calls = || (0..reader.tokens.len()).filter(|at| is_call(reader, *at));
+    calls().next()?;
+    let others = || calls().all(|at| literal(reader, at + 2).is_some_and(|name| !moves(&name)));
+    let change = select_list(reader).or_else(|| others().then_some(PathChange::Kept));
+    Some(Step::SearchPath(change.unwrap_or(PathChange::Set(SearchPath::Unknown))))
+}
+
+fn is_call(reader: Reader<'_>, at: usize) -> bool {
+    let name = reader.identifier(at).as_deref() == Some("set_config");
+    name && reader.symbol(at + 1) == Some(b'(')
+}
+
+/// True where this setting decides what names mean; `$user` follows the role.
+fn moves(setting: &str) -> bool {
+    ["search_path", "role", "session_authorization"]
+        .iter()
+        .any(|name| setting.eq_ignore_ascii_case(name))
+}
+
+/// `SELECT set_config('search_path', 'a, b', true) AS x, …` to its end.
+fn select_list(reader: Reader<'_>) -> Option<PathChange> {
+    let mut found = PathChange::Kept;
+    let mut at = 1;
+    loop {
+        at +=
+            if reader.is(at, "PG_CATALOG") && reader.symbol(at + 1) == Some(b'.') { 2 } else { 0 };
+        if !is_call(reader, at) {
+            return None;
+        }
+        let depth = reader.tokens[at + 1].depth;
+        let close = (at + 2..reader.tokens.len()).find(|at| reader.tokens[*at].depth == depth)?;
+        let name = literal(reader, at + 2)?;
+        if moves(&name) {
+            if !matches!(found, PathChange::Kept) || !name.eq_ignore_ascii_case("search_path") {
+                return None;
+            }
+            found = given(reader, at + 3..close)?;
+        }
+        at = close + 1;
+        at += if reader.is(at, "AS") && reader.identifier(at + 1).is_some() { 2 } else { 0 };
+        if at == reader.tokens.len() {
+            return reader.is(0, "SELECT").then_some(found);
+        }
+        if reader.symbol(at) != Some(b',') {
+            return None;
+        }
+        at += 1;
+    }
+}
+
+/// `, 'a, b', true`
+fn given(reader: Reader<'_>, range: std::ops::Range<usize>) -> Option<PathChange> {
+    let at = range.start;
+    let commas = reader.symbol(at) == Some(b',') && reader.symbol(at + 2) == Some(b',');
+    if range.len() != 4 || !commas {
+        return None;
+    }
+    let path = SearchPath::Known(split_path(&literal(reader, at + 1)?));
+    match reader.text(at + 3).to_ascii_lowercase().trim_matches('\'') {
+        "true" | "t" | "on" | "1" => Some(PathChange::Local(path)),
+        "false" | "f" | "off" | "0" => Some(PathChange::Set(path)),
+        _ => None,
+    }
 }
 
 /// The name of a temporary table that `CREATE [LOCAL] TEMP[ORARY] TABLE` makes.

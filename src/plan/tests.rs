@@ -66,7 +66,7 @@ fn name(step: &Step) -> String {
                 tables.iter().map(|table| table.name.to_string()).collect::<Vec<_>>().join(",")
             )
         }
-        Step::Truncate(truncate) => format!("truncate {}", truncate.tables.len()),
+        Step::Truncate(truncate) => format!("truncate {}", truncate.listed.len()),
         Step::Uncaptured { tables, reason } => {
             let mut tables: Vec<_> = tables.iter().map(ToString::to_string).collect();
             tables.sort();
@@ -206,11 +206,38 @@ fn what_cannot_be_carried_is_flagged_with_its_tables() {
 fn the_search_path_is_followed_or_given_up() {
     step(
         "SET search_path = a, \"B\", 'c'",
-        expect![[r#"SearchPath(Some(Known(["a", "B", "c"])))"#]],
+        expect![[r#"SearchPath(Set(Known(["a", "B", "c"])))"#]],
     );
-    step("SET SESSION search_path TO DEFAULT", expect!["SearchPath(Some(Unknown))"]);
-    step("SET LOCAL search_path TO a", expect!["SearchPath(Some(Unknown))"]);
-    step("RESET search_path", expect!["SearchPath(None)"]);
+    step("SET SESSION search_path TO DEFAULT", expect!["SearchPath(Reset)"]);
+    step("SET LOCAL search_path TO a", expect![[r#"SearchPath(Local(Known(["a"])))"#]]);
+    step("SET search_path = ''", expect!["SearchPath(Set(Known([])))"]);
+    step("SET LOCAL ROLE x", expect!["SearchPath(Local(Unknown))"]);
+    step("RESET search_path", expect!["SearchPath(Reset)"]);
+    step(
+        "SELECT pg_catalog.set_config('search_path', '', false)",
+        expect!["SearchPath(Set(Known([])))"],
+    );
+    step(
+        "SELECT set_config('a.b', $1, true), set_config('Search_Path', 'x, \"Y\"', true) AS p",
+        expect![[r#"SearchPath(Local(Known(["x", "Y"])))"#]],
+    );
+    step("SELECT set_config('timezone', x, false) FROM y", expect!["SearchPath(Kept)"]);
+    for unknown in [
+        "SELECT set_config('search_path', $1, false)",
+        "SELECT set_config('search_path', 'a', false) FROM y",
+        "SELECT set_config($1, 'a', false)",
+        "SELECT set_config('role', 'a', false)",
+        "SELECT 1, set_config('search_path', 'a', false)",
+        "VALUES (set_config('search_path', 'a', false))",
+    ] {
+        step(unknown, expect!["SearchPath(Set(Unknown))"]);
+    }
+    step(
+        "SET search_path = b; INSERT INTO twice VALUES (1); COMMIT; INSERT INTO twice VALUES (1)",
+        expect![[
+            r#"SearchPath(Set(Known(["b"]))); capture b.twice; Commit; uncaptured ambiguous_name a.twice,b.twice"#
+        ]],
+    );
     step("SET timezone = 'UTC'", expect!["Other"]);
     step("CREATE TEMP TABLE IF NOT EXISTS users (id int)", expect![[r#"Temporary("users")"#]]);
 }

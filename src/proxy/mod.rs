@@ -41,7 +41,7 @@ use crate::phase::Situation;
 use crate::plan::seen::{Seen, SeenMetrics};
 use crate::policy::Policies;
 use crate::session::{
-    CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
+    CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics, Tally,
 };
 use crate::telemetry::Telemetry;
 
@@ -167,6 +167,7 @@ impl Parts {
             handoff,
             lease: Lease::new(limits.lease, LeaseMetrics::register(metrics.own())?),
             metrics: SessionMetrics::register(metrics.own())?,
+            tally: Tally::default(),
             limits: flow_limits(limits).into(),
         };
         let parts = Self {

@@ -54,9 +54,9 @@ impl Workers {
             Naming::default(),
             parts.policies.subscribe(),
             parts.situation.clone(),
-            limits.poll,
             sidecar(config, parts),
             StoreMetrics::register(metrics.own())?,
+            Arc::clone(&parts.flow),
         );
         let (stop_store, store_stopped) = channel::channel(false);
         let mut others = JoinSet::new();
@@ -104,6 +104,7 @@ fn sidecar(config: &Config, parts: &Parts) -> Sidecar {
         id: format!("{:016x}", rand::random::<u64>()),
         address: config.listen.address.to_string(),
         lease: parts.flow.lease.clone(),
+        poll: config.limits.poll,
     }
 }
 

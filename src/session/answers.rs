@@ -15,6 +15,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::capture::cut;
 use crate::plan::{Capture, Step};
+use crate::session::again::is_stale;
+use crate::session::count::counted;
 use crate::session::frontend::kind;
 use crate::session::pending::Expect;
 use crate::session::pipe::Pipe;
@@ -29,6 +31,9 @@ impl State {
         }
         while self.work.is_none() {
             let Some(header) = pipe.next()? else { return Ok(()) };
+            if !matches!(header.tag, b'D' | b'T' | b'E' | b'N' | b'S' | b'A') {
+                pipe.release();
+            }
             let done = match header.tag {
                 b'D' => self.data_row(pipe, header)?,
                 b'C' => self.command_complete(pipe, header)?,
@@ -68,7 +73,7 @@ impl State {
 
     fn is_ours(&mut self) -> bool {
         match self.pending.front() {
-            Some(Expect::Ours | Expect::OurQuery) => true,
+            Some(Expect::Ours | Expect::Entries(_) | Expect::OurQuery) => true,
             Some(Expect::Query(query)) => query.hidden,
             _ => false,
         }
@@ -76,6 +81,9 @@ impl State {
 
     fn data_row(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
         let Some((capture, binary)) = self.capturing() else {
+            if let Some(truncate) = self.truncating() {
+                return self.entry(&truncate, pipe, header);
+            }
             if self.is_ours() {
                 return Ok(swallow(pipe, header));
             }
@@ -86,7 +94,7 @@ impl State {
         if !capture.returning && self.limits.images_bytes_max < header.size {
             // Nobody here wants so large a row: neither the client nor the buffer of images.
             pipe.lose(header);
-            self.buffer.enter(&[Arc::clone(&capture.table)]);
+            self.buffer.give_up(&capture);
             return Ok(true);
         }
         if !pipe.is_whole(header) {
@@ -95,6 +103,7 @@ impl State {
         let body = pipe.take(header);
         let found = cut(&body, &capture, binary).map_err(|_| Broken::Unexpected('D'))?;
         if capture.returning {
+            self.hold_answer(pipe);
             write::message(&mut pipe.output, b'D', |out| {
                 out.put_u16(found.columns);
                 out.put_slice(&body[2..found.end]);
@@ -117,6 +126,9 @@ impl State {
             Some(capture) => {
                 let body = pipe.take(header);
                 if capture.returning {
+                    if !described {
+                        self.hold_answer(pipe);
+                    }
                     let columns = describe(&body, capture.columns.len(), &mut pipe.output);
                     columns.ok_or(Broken::Unexpected('T'))?;
                 } else if described {
@@ -134,6 +146,7 @@ impl State {
     fn acknowledged(&mut self, pipe: &mut Pipe, header: Header) -> Result<bool, Broken> {
         match self.pending.pop() {
             Some(Expect::Ours) => return Ok(swallow(pipe, header)),
+            Some(Expect::Bind) if self.is_bound_again() => return Ok(swallow(pipe, header)),
             Some(Expect::Parse { .. } | Expect::Bind | Expect::Close { .. }) => pipe.pass(header),
             _ => return Err(Broken::Unexpected(char::from(header.tag))),
         }
@@ -147,11 +160,15 @@ impl State {
         {
             // All rows are written; those that are never fetched have no image here.
             let table = Arc::clone(&capture.table);
+            if let Some(table) = counted(&table) {
+                self.pen.doubt(table);
+            }
             self.buffer.enter(&[table]);
         }
         if let Some(Expect::Execute { .. }) = self.pending.front() {
             self.pending.pop();
         }
+        self.note_done();
         pipe.pass(header);
         Ok(true)
     }
@@ -167,9 +184,17 @@ impl State {
                 return Ok(swallow(pipe, header));
             }
             Some(Expect::OurQuery | Expect::OurEnd(_)) => return Ok(swallow(pipe, header)),
+            Some(Expect::Entries(truncate)) => {
+                let truncate = Arc::clone(truncate);
+                self.pending.pop();
+                self.entered(&truncate);
+                return Ok(swallow(pipe, header));
+            }
             Some(Expect::Query(query)) if query.hidden => {
+                let truncate = query.truncate();
                 query.hidden = false;
                 query.next(&self.flow.planners.seen, self.now);
+                truncate.iter().for_each(|truncate| self.entered(truncate));
                 return Ok(swallow(pipe, header));
             }
             Some(Expect::Query(query)) => {
@@ -196,7 +221,14 @@ impl State {
         self.flow.metrics.statement(kind(&step), self.now.saturating_duration_since(started));
         self.wrote |= kind(&step) == "write";
         self.ended += 1;
+        if let Step::Truncate(_) = step {
+            // Its entries may still fall to the epoch.
+            self.hold_answer(pipe);
+        } else {
+            self.note_done();
+        }
         pipe.pass(header);
+        self.count(&step, &tag);
         self.completed(step, &tag);
         Ok(true)
     }
@@ -210,6 +242,10 @@ impl State {
             Some(Expect::OurQuery) => {
                 swallow(pipe, header);
                 self.status = status;
+                if status == b'I' && self.is_repeating() {
+                    self.at_rest(status);
+                    self.repeat();
+                }
                 return Ok(true);
             }
             Some(Expect::OurEnd(refusal)) => {
@@ -223,7 +259,17 @@ impl State {
                 swallow(pipe, header);
                 self.status = status;
                 self.block = status != b'I';
-                self.unwrap_single(status);
+                if self.is_repeating() {
+                    self.undo_wrapped();
+                } else {
+                    self.unwrap_single(status);
+                }
+                return Ok(true);
+            }
+            Some(Expect::Query(_) | Expect::Sync) if self.is_repeating() => {
+                swallow(pipe, header);
+                self.at_rest(status);
+                self.repeat();
                 return Ok(true);
             }
             Some(Expect::Query(_) | Expect::Sync | Expect::Function { .. }) => pipe.pass(header),
@@ -237,6 +283,12 @@ impl State {
         if !pipe.is_whole(header) {
             return Ok(false);
         }
+        if is_stale(pipe.body(header)) {
+            self.stale(pipe, header);
+            self.end_with_error();
+            return Ok(true);
+        }
+        pipe.release();
         let hint = ours_is_missing(pipe.body(header)) && self.enters();
         let applied = match self.pending.front() {
             Some(Expect::Query(query)) => query.applied.as_ref(),
@@ -252,6 +304,12 @@ impl State {
         } else {
             pipe.pass(header);
         }
+        self.end_with_error();
+        Ok(true)
+    }
+
+    /// What an error leaves behind.
+    fn end_with_error(&mut self) {
         let simple = matches!(
             self.pending.front(),
             Some(Expect::Query(_) | Expect::Function { .. } | Expect::OurQuery | Expect::OurEnd(_))
@@ -263,7 +321,6 @@ impl State {
         self.copying = false;
         self.ended += 1;
         self.failed();
-        Ok(true)
     }
 
     /// True where what the server answers to has written, or would have, an outbox entry.

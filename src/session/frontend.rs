@@ -10,10 +10,10 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut as _, BytesMut};
-
 use crate::names::TableName;
 use crate::plan::{ENCODING, Plan, Step};
+use crate::session::again;
+use crate::session::formats::bind_formats;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
 use crate::session::refuse::Admit;
@@ -33,8 +33,10 @@ impl State {
     pub(super) fn client_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
         self.follow();
         self.speak(pipe);
+        self.speak_again(pipe);
         while self.work.is_none() && self.pending.len() < PENDING_MAX && !self.is_wrapping() {
             let Some(header) = pipe.next()? else { break };
+            self.pen.work();
             let done = match header.tag {
                 b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'c' | b'f'
                     if SMALL_MAX < header.size =>
@@ -88,10 +90,14 @@ impl State {
             Admit::Never(denied) => Some(denied),
         };
         self.speak(pipe);
+        self.touch(&plan);
+        self.paths.send(&plan);
         let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
+        self.note_planner(&Arc::clone(&self.planner));
+        let sql = sql.filter(|_| plan.single().is_some());
         let expect = |applied| {
             let plan = Arc::clone(&plan);
-            Expect::Query(Box::new(Query { plan, applied, at: 0, hidden: false, started }))
+            Expect::Query(Box::new(Query { plan, sql, applied, at: 0, hidden: false, started }))
         };
         match (refused, applied) {
             (Some(denied), _) => {
@@ -99,6 +105,7 @@ impl State {
                 write::query(&mut pipe.output, &denied.raise());
                 self.pending.push(Expect::Query(Box::new(Query {
                     plan: Arc::default(),
+                    sql: None,
                     applied: None,
                     at: 0,
                     hidden: false,
@@ -125,14 +132,17 @@ impl State {
         let text = std::str::from_utf8(&body[..end]);
         match text {
             Ok(sql) if whole && self.text.is_known() => {
-                let plan = self.planner.plan(sql, &self.path, &mut self.scratch);
+                let mut plan = self.planner.plan(sql, self.paths.now(), &mut self.scratch);
+                if let Some(path) = self.paths.across(&plan) {
+                    plan = self.planner.plan(sql, &path, &mut self.scratch);
+                }
                 let needed = plan.is_rewritten();
                 (self.without_temporary(plan), needed.then(|| sql.into()))
             }
             _ if !whole => (Arc::new(Plan::unread(&self.planner.situation, "too_large")), None),
             _ => {
                 let sql = String::from_utf8_lossy(&body[..end]);
-                let plan = self.planner.plan_unlisted(&sql, &self.path, &mut self.scratch);
+                let plan = self.planner.plan_unlisted(&sql, self.paths.now(), &mut self.scratch);
                 (Arc::new(plan.given_up(ENCODING)), None)
             }
         }
@@ -191,7 +201,8 @@ impl State {
             .filter(|_| !fixed)
             .map(|sql| Source { sql: sql.into(), types: types(rest).into() });
         let applied = text.filter(|_| plan.is_rewritten()).and_then(|sql| plan.apply(sql));
-        Prepared { plan, planner: Arc::clone(&self.planner), source, applied }
+        let (planner, path) = (Arc::clone(&self.planner), Arc::clone(self.paths.now()));
+        Prepared { plan, planner, path, source, applied }
     }
 
     fn bind(&mut self, pipe: &mut Pipe, header: Header) -> bool {
@@ -210,10 +221,11 @@ impl State {
         let mut prepared = self.renewed(pipe, &name, prepared);
         if prepared.source.is_none() && prepared.is_early(&self.planner.situation) {
             let (plan, planner) = (Arc::new(self.early()), Arc::clone(&self.planner));
-            prepared = Arc::new(Prepared { plan, planner, source: None, applied: None });
+            let path = Arc::clone(self.paths.now());
+            prepared = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
         }
         let Some(capture) = self.statements.capture(prepared.step()) else {
-            self.statements.bind(&portal, Some(Portal { prepared, binary: false }));
+            self.statements.bind(&portal, Some(Portal { prepared, binary: false, bind: None }));
             return self.pass(pipe, header, Expect::Bind);
         };
         if !whole {
@@ -223,27 +235,32 @@ impl State {
             // Too large to be held until its last bytes, where our formats belong: it goes by the
             // client's own text, and is flagged.
             let plain = self.given_up(pipe, &name, &prepared);
-            self.statements.bind(&portal, Some(Portal { prepared: plain, binary: false }));
+            let plain = Portal { prepared: plain, binary: false, bind: None };
+            self.statements.bind(&portal, Some(plain));
             return self.pass(pipe, header, Expect::Bind);
         }
         let (returning, added) = (capture.returning, capture.columns.len());
         let body = pipe.take(header);
         let binary = bind_formats(&body, returning, added, &mut pipe.output);
-        self.statements.bind(&portal, Some(Portal { prepared, binary }));
+        let bind = if self.block { None } else { again::kept(&body) };
+        self.statements.bind(&portal, Some(Portal { prepared, binary, bind }));
         self.pending.push(Expect::Bind);
         true
     }
 
     /// Prepares a statement anew where the situation has changed since.
     fn renewed(&mut self, pipe: &mut Pipe, name: &[u8], prepared: Arc<Prepared>) -> Arc<Prepared> {
-        let same = Arc::ptr_eq(&prepared.planner, &self.planner);
+        let path = Arc::clone(self.paths.now());
+        let same = Arc::ptr_eq(&prepared.planner, &self.planner)
+            && (Arc::ptr_eq(&prepared.path, &path) || prepared.path == path);
         let Some(source) = prepared.source.as_ref().filter(|_| !same) else { return prepared };
-        let plan = self.planner.plan(&source.sql, &self.path, &mut self.scratch);
+        let plan = self.planner.plan(&source.sql, &path, &mut self.scratch);
         let plan = self.without_temporary(plan);
         let applied = plan.apply(&source.sql);
         let renewed = Prepared {
             plan,
             planner: Arc::clone(&self.planner),
+            path,
             source: Some(Source { sql: source.sql.clone(), types: source.types.clone() }),
             applied,
         };
@@ -265,7 +282,8 @@ impl State {
         }
         let plan = Arc::new(prepared.plan.given_up("too_large"));
         let planner = Arc::clone(&self.planner);
-        let plain = Arc::new(Prepared { plan, planner, source: None, applied: None });
+        let path = Arc::clone(self.paths.now());
+        let plain = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
         self.statements.put(name, Arc::clone(&plain));
         plain
     }
@@ -285,11 +303,11 @@ impl State {
         let started = self.now;
         let name: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
         let portal = self.statements.portal(&name).cloned();
-        let Some(Portal { prepared, binary }) = portal else {
+        let Some(Portal { prepared, binary, .. }) = portal else {
             return self.pass(
                 pipe,
                 header,
-                Expect::Execute { prepared: None, binary: false, started },
+                Expect::Execute { prepared: None, binary: false, bind: None, started },
             );
         };
         match self.admit(&prepared.plan) {
@@ -303,18 +321,25 @@ impl State {
         if !self.is_clear(&prepared.plan) || !self.gate(&prepared.plan, false) {
             return false;
         }
+        self.touch(&prepared.plan);
+        self.paths.send(&prepared.plan);
         let truncate = match prepared.step() {
             Some(Step::Truncate(truncate)) => Some(Arc::clone(truncate)),
             _ => None,
         };
+        self.note_planner(&prepared.planner);
+        let limit = pipe.body(header).last_chunk::<4>().copied().unwrap_or_default();
         let silent = self.statements.capture(prepared.step()).is_some_and(|found| !found.returning);
         if silent {
             // A limit on rows is for the client's rows, and it has none.
             pipe.take(header);
             write::execute(&mut pipe.output, &name);
-            self.pending.push(Expect::Execute { prepared: Some(prepared), binary, started });
+            let bind = self.statements.take_bind(&name);
+            self.pending.push(Expect::Execute { prepared: Some(prepared), binary, bind, started });
         } else {
-            self.pass(pipe, header, Expect::Execute { prepared: Some(prepared), binary, started });
+            let bind = self.statements.take_bind(&name).filter(|_| limit == [0; 4]);
+            let expect = Expect::Execute { prepared: Some(prepared), binary, bind, started };
+            self.pass(pipe, header, expect);
         }
         if let Some(truncate) = truncate {
             pipe.settle();
@@ -324,7 +349,8 @@ impl State {
             write::parse(&mut pipe.output, name, &truncate.entries, &[0, 0]);
             write::bind(&mut pipe.output, name, name, 0);
             write::execute(&mut pipe.output, name);
-            (0..5).for_each(|_| self.pending.push(Expect::Ours));
+            (0..4).for_each(|_| self.pending.push(Expect::Ours));
+            self.pending.push(Expect::Entries(truncate));
         }
         true
     }
@@ -394,7 +420,7 @@ impl State {
         false
     }
 
-    fn flagged(&self, step: &Step) -> Option<(Vec<TableName>, &'static str)> {
+    pub(super) fn flagged(&self, step: &Step) -> Option<(Vec<TableName>, &'static str)> {
         match step {
             Step::Uncaptured { tables, reason } => Some((tables.clone(), *reason)),
             Step::Execute(name) => {
@@ -418,48 +444,6 @@ impl State {
 fn types(rest: &[u8]) -> &[u8] {
     let end = rest.iter().position(|byte| *byte == 0).map_or(rest.len(), |end| end + 1);
     &rest[end..]
-}
-
-/// Writes a Bind with the result formats that our columns need; returns whether ours are binary.
-fn bind_formats(body: &[u8], returning: bool, added: usize, out: &mut BytesMut) -> bool {
-    let Some(tail) = formats(body) else {
-        // Malformed: the server will say so.
-        write::message(out, b'B', |out| out.put_slice(body));
-        return false;
-    };
-    let codes = &body[tail + 2..];
-    let count = codes.len() / 2;
-    if returning && count < 2 {
-        write::message(out, b'B', |out| out.put_slice(body));
-        return codes == [0, 1];
-    }
-    write::message(out, b'B', |out| {
-        out.put_slice(&body[..tail]);
-        if returning {
-            out.put_u16(u16::try_from(count + added).unwrap_or(u16::MAX));
-            out.put_slice(codes);
-            (0..added).for_each(|_| out.put_u16(1));
-        } else {
-            out.put_slice(&[0, 1, 0, 1]);
-        }
-    });
-    true
-}
-
-/// Where the count of result formats stands in a Bind's body.
-fn formats(body: &[u8]) -> Option<usize> {
-    let mut parts = Body::new(body);
-    parts.text()?;
-    parts.text()?;
-    let codes = usize::from(parts.u16()?);
-    parts.take(2 * codes)?;
-    for _ in 0..parts.u16()? {
-        let length = parts.i32()?;
-        parts.take(usize::try_from(length).unwrap_or(0))?;
-    }
-    let tail = body.len() - parts.rest().len();
-    let count = usize::from(parts.u16()?);
-    (parts.rest().len() == 2 * count).then_some(tail)
 }
 
 /// The kind that `statements_total` counts a step as.

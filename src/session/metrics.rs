@@ -129,7 +129,7 @@ impl SessionMetrics {
     }
 
     /// Counts under each table, or under `unknown` where none could be named.
-    pub(super) fn uncaptured(&self, tables: &[TableName], reason: &str) {
+    pub fn uncaptured(&self, tables: &[TableName], reason: &str) {
         if tables.is_empty() {
             self.uncaptured.with_label_values(&["unknown", reason]).inc();
         }

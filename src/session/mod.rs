@@ -7,15 +7,19 @@
 //!
 //! Invariant: a session has one server connection of its own from login to the end.
 
+mod again;
 mod answers;
 mod auth;
 pub mod cancel;
+mod count;
 mod fatal;
+mod formats;
 mod frontend;
 mod function;
 mod login;
 mod metrics;
 mod packet;
+mod path;
 mod peer;
 mod pending;
 mod pipe;
@@ -27,6 +31,8 @@ mod startup;
 mod state;
 mod statements;
 mod strict;
+mod tally;
+mod truncate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +48,7 @@ pub use self::login::{Established, LoginConfig};
 pub use self::metrics::SessionMetrics;
 pub use self::packet::CancelKey;
 pub use self::serve::{Flow, FlowLimits, Planners};
+pub use self::tally::{Count, Tally};
 
 /// What every session shares.
 #[derive(Clone, Debug)]

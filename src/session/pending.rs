@@ -12,8 +12,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::plan::seen::Seen;
-use crate::plan::{Applied, Plan};
+use crate::plan::{Applied, Plan, Step, Truncate};
 use crate::session::statements::{Prepared, Statements};
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(super) enum Expect {
     Execute {
         prepared: Option<Arc<Prepared>>,
         binary: bool,
+        /// The client's Bind, where both can be repeated.
+        bind: Option<Bytes>,
         started: Instant,
     },
     /// ReadyForQuery.
@@ -51,6 +55,8 @@ pub(super) enum Expect {
     CopyEnd,
     /// One answer to an extended message of ours, which the client does not see.
     Ours,
+    /// The rows and the end of [`Truncate::entries`], which the client does not see.
+    Entries(Arc<Truncate>),
     /// All answers to a Query of ours, its ReadyForQuery included.
     OurQuery,
     /// A COMMIT or ROLLBACK of ours whose ReadyForQuery is the client's; an error may go before it.
@@ -68,6 +74,8 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) plan: Arc<Plan>,
+    /// The client's text, where it can be repeated.
+    pub(super) sql: Option<Box<str>>,
     /// The rewritten text's way back, for error positions.
     pub(super) applied: Option<Applied>,
     /// The statement whose answer comes next.
@@ -83,6 +91,14 @@ impl Query {
         self.at += 1;
         if self.at == self.plan.statements.len() {
             seen.completed(&self.plan, now);
+        }
+    }
+
+    /// The TRUNCATE whose entries come next.
+    pub(super) fn truncate(&self) -> Option<Arc<Truncate>> {
+        match &self.plan.statements.get(self.at).filter(|_| self.hidden)?.step {
+            Step::Truncate(truncate) => Some(Arc::clone(truncate)),
+            _ => None,
         }
     }
 }
@@ -142,6 +158,11 @@ impl Pending {
             Expect::Query(query) => Some(&*query.plan),
             _ => None,
         })
+    }
+
+    /// True where nothing but a Sync follows what is answered now.
+    pub(super) fn ends_with_sync(&self) -> bool {
+        self.queue.len() == 2 && matches!(self.queue.back(), Some(Expect::Sync))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -32,6 +32,8 @@ pub(super) struct Pipe {
     lost: usize,
     /// Leaves before `input`.
     pub(super) output: BytesMut,
+    /// What stands in `output` from here on, and all that follows, may not leave yet.
+    held: Option<usize>,
     chunk: usize,
 }
 
@@ -44,6 +46,7 @@ impl Pipe {
             skip: 0,
             lost: 0,
             output: BytesMut::new(),
+            held: None,
             chunk: CHUNK,
         }
     }
@@ -87,9 +90,14 @@ impl Pipe {
         cx: &mut Context<'_>,
         stream: &mut Stream,
     ) -> Poll<io::Result<()>> {
-        while !self.output.is_empty() {
-            let written = ready!(stream.poll_write(cx, &self.output))?;
-            self.output.advance(wrote(written)?);
+        while 0 < self.held.unwrap_or(self.output.len()) {
+            let leaving = self.held.unwrap_or(self.output.len());
+            let written = wrote(ready!(stream.poll_write(cx, &self.output[..leaving]))?)?;
+            self.output.advance(written);
+            self.held = self.held.map(|held| held - written);
+        }
+        if self.held.is_some() {
+            return stream.poll_flush(cx);
         }
         if self.output.capacity() > 0 {
             self.output = BytesMut::new();
@@ -159,6 +167,33 @@ impl Pipe {
         let gone = header.size.min(self.input.len());
         self.input.advance(gone);
         self.lost = header.size - gone;
+    }
+
+    /// Holds back what is written from now on; returns how much is held already.
+    pub(super) fn hold(&mut self) -> usize {
+        self.settle();
+        self.output.len() - *self.held.get_or_insert(self.output.len())
+    }
+
+    /// Lets go what is held.
+    pub(super) fn release(&mut self) {
+        self.held = None;
+    }
+
+    /// Forgets what is held.
+    pub(super) fn drop_held(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.settle();
+            self.output.truncate(held);
+        }
+    }
+
+    /// Puts whole messages in front of those that were not looked at yet.
+    pub(super) fn unread(&mut self, messages: &[u8]) {
+        self.settle();
+        let rest = self.input.split();
+        self.input.extend_from_slice(messages);
+        self.input.extend_from_slice(&rest);
     }
 
     /// Makes `output` the place to append to: all that may leave stands in it.

@@ -111,6 +111,7 @@ impl State {
     pub(super) fn refusal(&self, plan: &Plan) -> Option<Denied> {
         let strict = |step: &Step| match step {
             Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
+            Step::Truncate(_) => self.is_strict(step),
             _ => false,
         };
         let ends = |step: &Step| matches!(step, Step::Commit | Step::Transaction);

@@ -36,6 +36,7 @@ use crate::session::pending::Refusal;
 use crate::session::pipe::Pipe;
 use crate::session::refuse;
 use crate::session::state::{Awaits, Broken, Held, State, Then, Wait, Work};
+use crate::session::tally::Tally;
 use crate::wire::write;
 
 /// How long a client may take to read why its session ends.
@@ -50,6 +51,7 @@ pub struct Flow {
     pub handoff: Handoff,
     pub lease: Lease,
     pub metrics: SessionMetrics,
+    pub tally: Tally,
     /// For sessions that begin; a reload may change them.
     pub limits: RwLock<FlowLimits>,
 }
@@ -73,14 +75,18 @@ pub struct FlowLimits {
     pub statement_bytes_max: usize,
     /// Images of one transaction kept in memory, in bytes; past it the outbox serves alone.
     pub images_bytes_max: usize,
-    /// Longest pause of a statement or an answer while the lease does not hold.
+    /// `limits.hold`: longest pause of a statement or an answer while the lease does not hold, and of a
+    /// write that waits for the situation after its epoch.
     pub hold: Duration,
 }
 
 impl Default for FlowLimits {
     fn default() -> Self {
-        let hold = Duration::from_secs(30);
-        Self { statement_bytes_max: 16 << 20, images_bytes_max: 16 << 20, hold }
+        Self {
+            statement_bytes_max: 16 << 20,
+            images_bytes_max: 16 << 20,
+            hold: Duration::from_secs(30),
+        }
     }
 }
 
@@ -143,6 +149,14 @@ impl Planners {
         let mut situation = self.situation.clone();
         let known = situation.wait_for(|situation| situation.server > 0);
         timeout(patience, known).await.is_ok_and(|known| known.is_ok())
+    }
+
+    /// Waits, for `patience` at most, until it is another turn than in `known`; true once it is.
+    pub(super) async fn moved_on(&self, known: &Situation, patience: Duration) -> bool {
+        let turn = |of: &Situation| (of.phase, of.epoch, of.timeline.clone());
+        let mut situation = self.situation.clone();
+        let moved = situation.wait_for(|now| turn(now) != turn(known));
+        timeout(patience, moved).await.is_ok_and(|moved| moved.is_ok())
     }
 
     /// The current planner, where it is not `known`.
@@ -346,6 +360,12 @@ impl Session {
                 self.state.flow.metrics.waited(mode, before + started.elapsed());
                 if in_time.is_err() {
                     self.state.flow.metrics.timed_out();
+                }
+            }
+            Work::Renew(planner) => {
+                let hold = self.state.limits.hold;
+                if !self.state.flow.planners.moved_on(&planner.situation, hold).await {
+                    self.state.repeat_for_the_last_time();
                 }
             }
             Work::Prepare(handed, then) => Box::pin(self.prepare(handed, then)).await,

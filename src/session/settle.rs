@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::capture::Handed;
-use crate::handoff::{Decision, Settled};
+use crate::handoff::{Decision, LOST, Settled};
 use crate::plan::{Plan, Step};
 use crate::policy::Mode;
 use crate::session::state::{State, Wait, Work};
@@ -28,9 +28,16 @@ impl State {
                 self.block = false;
                 self.committed();
             }
-            (Step::RollbackTo(name), b"ROLLBACK") => self.buffer.rollback_to(name),
+            (Step::RollbackTo(name), b"ROLLBACK") => {
+                self.buffer.rollback_to(name);
+                self.paths.rollback_to(name);
+            }
             (_, b"ROLLBACK" | b"PREPARE TRANSACTION") => {
                 self.block = false;
+                if tag == b"PREPARE TRANSACTION" {
+                    // What the session has set is committed with it.
+                    self.paths.commit();
+                }
                 self.rolled_back();
             }
             _ => self.effect(step, tag),
@@ -40,10 +47,18 @@ impl State {
     /// What a statement that is not about transactions leaves behind.
     fn effect(&mut self, step: Step, tag: &[u8]) {
         match step {
-            Step::Savepoint(name) => self.buffer.savepoint(name),
-            Step::Release(name) => self.buffer.release(&name),
+            Step::Savepoint(name) => {
+                self.paths.savepoint(&name);
+                self.buffer.savepoint(name);
+            }
+            Step::Release(name) => {
+                self.paths.release(&name);
+                self.buffer.release(&name);
+            }
             Step::Entered(tables) => self.buffer.enter(&tables),
-            Step::Truncate(truncate) => self.buffer.enter(&truncate.tables),
+            Step::Truncate(truncate) if !truncate.others.is_empty() => {
+                self.buffer.enter(&truncate.others);
+            }
             Step::Capture(capture) if !capture.entered.is_empty() => {
                 self.buffer.enter(&capture.entered);
             }
@@ -54,20 +69,20 @@ impl State {
             Step::Prepare { name, step } => {
                 let plan = Arc::new(Plan::of(*step));
                 let planner = Arc::clone(&self.planner);
-                let prepared = Prepared { plan, planner, source: None, applied: None };
+                let path = Arc::clone(self.paths.now());
+                let prepared = Prepared { plan, planner, path, source: None, applied: None };
                 self.statements.put(name.as_bytes(), Arc::new(prepared));
             }
             Step::Deallocate(Some(name)) => {
                 self.statements.remove(name.as_bytes());
             }
             Step::Deallocate(None) => self.statements.clear(),
-            Step::SearchPath(path) => {
+            Step::SearchPath(change) => {
                 if tag == b"DISCARD ALL" {
                     self.statements.clear();
                     self.temporary.clear();
                 }
-                self.path = path.map_or_else(|| self.path_first.clone(), Into::into);
-                self.path_moved = true;
+                self.paths.change(change);
             }
             Step::Temporary(name) => {
                 self.temporary.insert(name);
@@ -81,12 +96,19 @@ impl State {
         self.status = status;
         self.block = status != b'I';
         self.flushed = false;
+        if status == b'T' && self.pending.is_empty() {
+            self.paths.settled();
+        }
         if status == b'I' {
             self.wrote = false;
+            if self.pending.is_empty() {
+                self.pen.rest();
+                self.paths.settled();
+            }
+            self.forget_repeats();
             self.ended_strict();
             self.committed();
             self.statements.close_portals();
-            self.path_moved = false;
             if std::mem::take(&mut self.ddl) {
                 self.flow.handoff.notices().reload();
             }
@@ -97,6 +119,7 @@ impl State {
     /// An error: what an implicit transaction did is undone. In a block the images wait for the
     /// ROLLBACK, or the ROLLBACK TO, that has to follow.
     pub(super) fn failed(&mut self) {
+        self.pen.doubt_all();
         if !self.block {
             self.rolled_back();
         }
@@ -105,13 +128,12 @@ impl State {
     fn rolled_back(&mut self) {
         self.buffer.clear();
         self.held = None;
-        if std::mem::take(&mut self.path_moved) {
-            self.path = crate::plan::SearchPath::Unknown.into();
-        }
+        self.paths.rollback();
     }
 
     /// Hands over what the transaction wrote.
     fn committed(&mut self) {
+        self.paths.commit();
         if self.buffer.is_empty() {
             return;
         }
@@ -161,6 +183,9 @@ impl State {
         if let Some((mode, bound)) = handed.drain {
             let done = wait(mode, bound);
             self.flow.handoff.drain(done);
+        }
+        if !handed.lost.is_empty() {
+            self.flow.handoff.notices().dirty(handed.lost, LOST, None);
         }
         if !handed.astray.is_empty() {
             self.flow.metrics.uncaptured(&handed.astray, "other_table");

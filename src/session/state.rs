@@ -12,14 +12,16 @@ use tokio::sync::oneshot;
 
 use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
-use crate::names::TableName;
-use crate::plan::SearchPath;
-use crate::plan::cache::{PathKey, Planner};
+use crate::names::{TableId, TableName};
+use crate::plan::cache::Planner;
 use crate::policy::Mode;
+use crate::session::again::Repeats;
+use crate::session::path::Paths;
 use crate::session::pending::{Pending, Refusal};
 use crate::session::serve::{Flow, FlowLimits};
 use crate::session::statements::Statements;
 use crate::session::strict::Say;
+use crate::session::tally::Pen;
 use crate::wire::BadLength;
 
 /// Why a session ends.
@@ -55,6 +57,8 @@ pub(super) enum Work {
     Wait(Wait),
     /// The primary is about to commit; the secondary has to hold it first.
     Prepare(Handed, Then),
+    /// A statement fell to the epoch: the situation has to be another than this planner's.
+    Renew(Arc<Planner>),
     /// The lease has run out: this waits until it holds again.
     Confirm(Awaits),
 }
@@ -118,12 +122,14 @@ impl TextForm {
 pub(super) struct State {
     pub(super) flow: Arc<Flow>,
     pub(super) planner: Arc<Planner>,
-    pub(super) path: PathKey,
-    /// The path a fresh session has.
-    pub(super) path_first: PathKey,
+    pub(super) paths: Paths,
     pub(super) pending: Pending,
     pub(super) statements: Statements,
     pub(super) buffer: Buffer,
+    pub(super) pen: Pen,
+    pub(super) repeats: Repeats,
+    /// Tables of which the TRUNCATE under way has returned the entry.
+    pub(super) emptied: Vec<TableId>,
     pub(super) work: Option<Work>,
     /// When the driver last woke up: what is looked at now has come since the time before.
     pub(super) now: Instant,
@@ -158,8 +164,6 @@ pub(super) struct State {
     pub(super) copying: bool,
     /// DDL was executed and is not committed yet.
     pub(super) ddl: bool,
-    /// The search path was set within the block.
-    pub(super) path_moved: bool,
     /// Names of temporary tables.
     pub(super) temporary: HashSet<String>,
     /// How texts are written.
@@ -179,14 +183,15 @@ impl State {
         parameters: &BTreeMap<String, String>,
         reported: &BTreeMap<String, String>,
     ) -> Self {
-        let path = first_path(&planner, user, parameters);
         let mut state = Self {
+            paths: Paths::new(&planner, user, parameters),
             planner,
-            path: path.clone(),
-            path_first: path,
             pending: Pending::default(),
             statements: Statements::default(),
             buffer: Buffer::new(limits.images_bytes_max),
+            pen: flow.tally.pen(),
+            repeats: Repeats::default(),
+            emptied: Vec::new(),
             work: None,
             now: Instant::now(),
             spent: Duration::ZERO,
@@ -205,7 +210,6 @@ impl State {
             block: false,
             copying: false,
             ddl: false,
-            path_moved: false,
             temporary: HashSet::new(),
             text: TextForm { plain_strings: true, utf8: true },
             limits,
@@ -246,16 +250,9 @@ impl State {
 
     /// True while the present planner's situation is the published one.
     pub(super) fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.status == b'I' && self.work.is_none()
+        self.pending.is_empty()
+            && self.status == b'I'
+            && self.work.is_none()
+            && !self.is_repeating()
     }
-}
-
-/// The search path of a fresh session of `user`, unless the startup message says otherwise.
-fn first_path(planner: &Planner, user: &str, parameters: &BTreeMap<String, String>) -> PathKey {
-    let asked = parameters.iter().any(|(name, value)| {
-        name == "search_path" || (name == "options" && value.contains("search_path"))
-    });
-    let paths = &planner.situation.catalog.search_paths;
-    let known = paths.get(user).or_else(|| paths.get("")).filter(|_| !asked);
-    PathKey::from(known.map_or(SearchPath::Unknown, |path| SearchPath::Known(path.clone())))
 }

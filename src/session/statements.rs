@@ -10,8 +10,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::phase::{Phase, Situation};
-use crate::plan::cache::Planner;
+use crate::plan::cache::{PathKey, Planner};
 use crate::plan::{Applied, Capture, Plan, Step};
 
 /// A statement that the client has prepared.
@@ -20,6 +22,8 @@ pub(super) struct Prepared {
     pub(super) plan: Arc<Plan>,
     /// The planner that made the plan; another one means another situation.
     pub(super) planner: Arc<Planner>,
+    /// The search path of then.
+    pub(super) path: Arc<PathKey>,
     /// The client's text and parameter types, to prepare it anew. `None` where the plan is the same
     /// in every situation.
     pub(super) source: Option<Source>,
@@ -40,6 +44,8 @@ pub(super) struct Portal {
     pub(super) prepared: Arc<Prepared>,
     /// The format of our columns.
     pub(super) binary: bool,
+    /// The client's Bind, until it is executed.
+    pub(super) bind: Option<Bytes>,
 }
 
 /// By name; the unnamed ones are kept apart, since most drivers use no others.
@@ -114,6 +120,13 @@ impl Statements {
 
     pub(super) fn portal(&self, name: &[u8]) -> Option<&Portal> {
         if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(name) }
+    }
+
+    /// The Bind of a portal that is executed for the first time.
+    pub(super) fn take_bind(&mut self, name: &[u8]) -> Option<Bytes> {
+        let portal =
+            if name.is_empty() { self.unnamed_portal.as_mut() } else { self.portals.get_mut(name) };
+        portal?.bind.take()
     }
 
     pub(super) fn bind(&mut self, name: &[u8], portal: Option<Portal>) {

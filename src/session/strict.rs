@@ -25,6 +25,8 @@ pub(super) enum Say {
     /// Bring the answers of a batch whose Sync is held back.
     Flush,
     Begin,
+    /// ROLLBACK of a transaction around a statement that is repeated.
+    Undo,
     /// COMMIT or ROLLBACK of a transaction that we have put around a single statement.
     End(&'static str),
     /// ROLLBACK, with an error to the client.
@@ -75,9 +77,12 @@ impl State {
         }
     }
 
-    fn is_strict(&self, step: &Step) -> bool {
+    pub(super) fn is_strict(&self, step: &Step) -> bool {
         match step {
             Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
+            Step::Truncate(truncate) => {
+                truncate.listed.iter().any(|table| table.policy.mode == Mode::Strict)
+            }
             Step::Entered(tables) => tables.iter().any(|table| table.policy.mode == Mode::Strict),
             Step::Execute(name) => {
                 let found = self.statements.get(name.as_bytes());
@@ -133,6 +138,17 @@ impl State {
         self.say.push(Say::End("COMMIT"));
     }
 
+    /// Opens a transaction that waits for the secondary as long as the table's own timeout says: what
+    /// the client has set is meant for transactions of its own.
+    fn begin(&self) -> &'static str {
+        if self.planner.situation.server < 17 {
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0"
+        } else {
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; \
+             SET LOCAL transaction_timeout = 0"
+        }
+    }
+
     /// Writes what there is to say to the primary.
     pub(super) fn speak(&mut self, pipe: &mut Pipe) {
         for say in std::mem::take(&mut self.say) {
@@ -142,7 +158,8 @@ impl State {
                     write::empty(&mut pipe.output, b'H');
                     continue;
                 }
-                Say::Begin => ("BEGIN", Expect::OurQuery),
+                Say::Begin => (self.begin(), Expect::OurQuery),
+                Say::Undo => ("ROLLBACK", Expect::OurQuery),
                 Say::End(text) => (text, Expect::OurEnd(None)),
                 Say::Refuse(refusal) => ("ROLLBACK", Expect::OurEnd(Some(Box::new(refusal)))),
             };

@@ -349,6 +349,7 @@ fn flow() -> Arc<Flow> {
         handoff: handoff::channel(1 << 20).0,
         lease: crate::support::inside::confirmed(),
         metrics: SessionMetrics::register(&Registry::new()).unwrap(),
+        tally: crossfade::session::Tally::default(),
         limits: FlowLimits::default().into(),
     })
 }

@@ -124,7 +124,8 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
         handoff,
         lease: confirmed(),
         metrics: SessionMetrics::register(&registry).unwrap(),
-        limits: FlowLimits::default().into(),
+        tally: crossfade::session::Tally::default(),
+        limits: FlowLimits { hold: Duration::from_secs(5), ..FlowLimits::default() }.into(),
     };
     let login = LoginConfig {
         tls: None,

@@ -10,6 +10,9 @@
 //! captured write needs and no more. All of it lives in one schema: dropping that schema takes the
 //! triggers with it, and leaves nothing behind.
 //!
+//! An entry says that a key is to be read again, so a forged one costs work and no more. Of a TRUNCATE
+//! that is not so: its entry is written by `crossfade.truncated`, which looks whether it is true.
+//!
 //! Invariant: while an entry is being written its transaction holds the advisory lock
 //! ([`LOCK_CLASS`], [`LOCK_KEY`]) shared, and it was this side's turn when the lock was taken.
 
@@ -119,8 +122,16 @@ CREATE TABLE IF NOT EXISTS crossfade.sidecars (
     version     text NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
     lease_ms    bigint NOT NULL,
-    lease_until timestamptz NOT NULL
+    lease_until timestamptz NOT NULL,
+    beat        bigint NOT NULL DEFAULT 0,
+    written     bigint[] NOT NULL DEFAULT '{}',
+    buried      boolean NOT NULL DEFAULT false
 );
+ALTER TABLE crossfade.sidecars ADD COLUMN IF NOT EXISTS beat bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS written bigint[] NOT NULL DEFAULT '{}',
+    ADD COLUMN IF NOT EXISTS version text NOT NULL DEFAULT '',
+    ADD COLUMN IF NOT EXISTS lease_ms bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS buried boolean NOT NULL DEFAULT false;
 
 CREATE TABLE IF NOT EXISTS crossfade.settings (
     key   text PRIMARY KEY,
@@ -206,8 +217,52 @@ BEGIN
 END
 $enter$;
 
+-- A 'T' empties the secondary's table, so only what has emptied this one writes it: our functions.
+DO $once$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conname = 'outbox_truncate'
+                   AND k.conrelid = 'crossfade.outbox'::pg_catalog.regclass) THEN
+        ALTER TABLE crossfade.outbox ADD CONSTRAINT outbox_truncate CHECK (op <> 'T'
+            OR pg_catalog.has_table_privilege('crossfade.outbox', 'DELETE')) NOT VALID;
+    END IF;
+END
+$once$;
+
+CREATE OR REPLACE FUNCTION crossfade.truncated(ids integer[], expected bigint, timeline text)
+RETURNS TABLE (entered integer, entry bigint, lsn bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $truncated$
+DECLARE
+    turn bigint := crossfade.guard(expected, timeline);
+    truncated record;
+BEGIN
+    FOR truncated IN SELECT t.id, t.capture, to_regclass(format('%I.%I', t.schema, t.name)) AS oid
+                     FROM crossfade.tables t WHERE t.id = ANY (ids) ORDER BY t.id LOOP
+        -- Locked by this transaction, so that nobody else writes it, and without a single page in
+        -- any partition: empty for every snapshot, not just for this one.
+        IF truncated.oid IS NULL
+            OR NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'relation' AND l.granted
+                AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock'
+                AND l.relation = truncated.oid AND l.database = (SELECT d.oid FROM pg_database d
+                    WHERE d.datname = current_database()))
+            OR 0 < pg_relation_size(truncated.oid)
+            OR 0 < (SELECT sum(pg_relation_size(p.relid)) FROM pg_partition_tree(truncated.oid) p)
+        THEN
+            -- Another trigger may have filled it again; ours has written its entry already.
+            CONTINUE WHEN truncated.capture = 'trigger';
+            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+                MESSAGE = 'this transaction has not emptied the table';
+        END IF;
+        INSERT INTO crossfade.outbox (table_id, op, epoch, counter) VALUES (truncated.id, 'T', turn,
+            pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint)
+        RETURNING outbox.table_id, outbox.id, outbox.counter INTO entered, entry, lsn;
+        RETURN NEXT;
+    END LOOP;
+END
+$truncated$;
+
 REVOKE ALL ON FUNCTION crossfade.guard(bigint, text), crossfade.trigger_guard(),
-    crossfade.enter(integer, "char", bytea, bigint, text) FROM PUBLIC;
+    crossfade.enter(integer, "char", bytea, bigint, text),
+    crossfade.truncated(integer[], bigint, text) FROM PUBLIC;
 "#;
 
 /// [`SCHEMA`] and [`DDL`] with the lock's numbers filled in.
@@ -230,13 +285,12 @@ pub const DROP: &str = "DROP SCHEMA IF EXISTS crossfade CASCADE";
 pub fn grants(role: &str) -> Vec<String> {
     vec![
         format!("GRANT USAGE ON SCHEMA crossfade TO {role}"),
-        format!("GRANT INSERT ON crossfade.outbox TO {role}"),
-        format!("GRANT USAGE ON SEQUENCE crossfade.outbox_id TO {role}"),
         format!("GRANT EXECUTE ON FUNCTION crossfade.guard(bigint, text) TO {role}"),
         format!(
             "GRANT EXECUTE ON FUNCTION \
              crossfade.enter(integer, \"char\", bytea, bigint, text) TO {role}"
         ),
+        format!("GRANT EXECUTE ON FUNCTION crossfade.truncated(integer[], bigint, text) TO {role}"),
     ]
 }
 

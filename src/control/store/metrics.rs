@@ -10,6 +10,7 @@ pub struct StoreMetrics {
     phase: IntGaugeVec,
     pub(super) epoch: IntGauge,
     pub(super) dirty_tables: IntGauge,
+    pub(super) watched_tables: IntGauge,
     pub(super) sidecars: IntGauge,
     pub(super) catalog_version: IntGauge,
 }
@@ -29,6 +30,10 @@ impl StoreMetrics {
             phase,
             epoch: gauge("epoch", "Grows with each switchover, rollback and failover.")?,
             dirty_tables: gauge("dirty_tables", "Tables of which the two sides may differ.")?,
+            watched_tables: gauge(
+                "watched_tables",
+                "Tables without triggers of which writes past all sidecars would be noticed now, as this one judges.",
+            )?,
             sidecars: gauge("sidecars", "Sidecars whose lease is current, this one included.")?,
             catalog_version: gauge("catalog_version", "Schemas this sidecar has seen so far.")?,
         };

@@ -4,6 +4,7 @@
 //! every limits.poll, or at once when asked:
 //!   [`look`] ─changed?─▶ [`epoch`] (another server?) ─▶ introspect ─▶ watch<Arc<Situation>>
 //!                                                          └─[`drift`]─▶ dirty marks
+//!   rows that PostgreSQL and all sidecars have counted ─[`unseen`]─▶ dirty marks
 //! ```
 //!
 //! A look that fails leaves the last situation standing: sessions go on with it, the guard on the
@@ -18,6 +19,7 @@ mod epoch;
 mod look;
 mod metrics;
 mod sidecar;
+mod unseen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,13 +36,16 @@ use crate::backend::postgres::{control, introspect};
 use crate::catalog::Catalog;
 use crate::catalog::naming::Naming;
 use crate::control::Ends;
+use crate::handoff::LOST;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
+use crate::session::Flow;
 
 use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
 pub use sidecar::Sidecar;
+use unseen::Judge;
 
 /// Readings of a catalogue in a row that DDL may spoil before we wait for the next look.
 const READINGS_MAX: u32 = 5;
@@ -70,9 +75,11 @@ pub struct Store {
     policies: watch::Receiver<Arc<Policies>>,
     situation: watch::Sender<Arc<Situation>>,
     nudges: mpsc::Receiver<()>,
-    poll: Duration,
     sidecar: Sidecar,
     metrics: StoreMetrics,
+    /// What the sessions count, and where writes that none of them saw are counted.
+    flow: Arc<Flow>,
+    judge: Judge,
     link: Link,
     looker: Option<Looker>,
     /// What the published situation was made of.
@@ -131,9 +138,9 @@ impl Store {
         naming: Naming,
         policies: watch::Receiver<Arc<Policies>>,
         situation: watch::Sender<Arc<Situation>>,
-        poll: Duration,
         sidecar: Sidecar,
         metrics: StoreMetrics,
+        flow: Arc<Flow>,
     ) -> (Self, Nudge) {
         let (sender, nudges) = mpsc::channel(1);
         let link = Link::new(ends.from.clone());
@@ -143,9 +150,10 @@ impl Store {
             policies,
             situation,
             nudges,
-            poll,
             sidecar,
             metrics,
+            flow,
+            judge: Judge::default(),
             link,
             looker: None,
             known: None,
@@ -204,7 +212,7 @@ impl Store {
             return self.link.back_off().await;
         }
         tokio::select! {
-            () = tokio::time::sleep(self.poll) => {}
+            () = tokio::time::sleep(self.sidecar.poll) => {}
             _ = self.nudges.recv() => {}
             Ok(()) = self.policies.changed() => self.reread = true,
         }
@@ -250,6 +258,7 @@ impl Store {
             self.metrics.dirty_tables.set(state.dirty);
             self.metrics.sidecars.set(state.sidecars);
             self.agree(state.epoch).await?;
+            self.look_for_unseen(state.mysql_is_primary).await?;
         }
         Ok(())
     }
@@ -388,8 +397,49 @@ impl Store {
         if !self.sidecar.is_due(self.lease_renewed) {
             return Ok(());
         }
-        self.sidecar.renew(self.link.get().await?, epoch).await?;
+        // Idle backends of earlier servers keep their counts to themselves.
+        let idle_reports = 15 <= self.situation.borrow().server;
+        let counts = self.flow.tally.counts(std::time::Instant::now(), idle_reports);
+        let written = unseen::encode(&counts);
+        let client = self.link.get().await?;
+        self.sidecar.renew(client, epoch, &written).await?;
+        if 0 < self.sidecar.bury(client).await? {
+            let catalog = Arc::clone(&self.situation.borrow().catalog);
+            let loose = catalog.loose();
+            warn!(
+                tables = loose.len(),
+                "a sidecar died: what it had not written yet to tables without an outbox is lost"
+            );
+            control::mark_dirty(client, &loose, LOST).await?;
+        }
         self.lease_renewed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Marks tables that were written past all sidecars.
+    async fn look_for_unseen(&mut self, mysql_is_primary: bool) -> Result<(), LookError> {
+        let catalog = Arc::clone(&self.situation.borrow().catalog);
+        let client = self.link.get().await?;
+        let look = match mysql_is_primary {
+            false => unseen::look(client, &catalog, &self.sidecar.id).await?,
+            true => None,
+        };
+        let Some(look) = look else {
+            self.judge.rest();
+            self.metrics.watched_tables.set(0);
+            return Ok(());
+        };
+        let found = self.judge.unseen(&look, catalog.version, self.sidecar.lease.length());
+        let found = unseen::names(&catalog, &found);
+        self.metrics.watched_tables.set(i64::try_from(self.judge.watched()).unwrap_or(i64::MAX));
+        if found.is_empty() {
+            return Ok(());
+        }
+        for table in &found {
+            error!(%table, reason = unseen::UNSEEN, "table is dirty: it was written past Crossfade");
+        }
+        self.flow.metrics.uncaptured(&found, unseen::UNSEEN);
+        control::mark_dirty(client, &found, unseen::UNSEEN).await?;
         Ok(())
     }
 }

@@ -27,13 +27,18 @@ pub struct Sidecar {
     pub address: String,
     /// How long it answers without a confirmation. Others count it as there for as long.
     pub lease: Lease,
+    /// How often it looks.
+    pub poll: Duration,
 }
 
-const RENEW: &str = "INSERT INTO crossfade.sidecars \
-         (id, address, epoch, version, lease_ms, lease_until) \
-       VALUES ($1, $2, $3, $4, $5, pg_catalog.now() + $6::float8 * interval '1 millisecond') \
+const RENEW: &str = "INSERT INTO crossfade.sidecars AS s \
+         (id, address, epoch, version, lease_ms, lease_until, beat, written) \
+       VALUES ($1, $2, $3, $4, $5, pg_catalog.now() + $6::float8 * interval '1 millisecond', 1, $7) \
        ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, lease_ms = excluded.lease_ms, \
-         lease_until = excluded.lease_until";
+         lease_until = excluded.lease_until, beat = s.beat + 1, written = excluded.written";
+/// Said once of each that ended without a word.
+const BURY: &str = "UPDATE crossfade.sidecars SET buried = true \
+       WHERE lease_until < pg_catalog.now() AND NOT buried";
 const PRUNE: &str = "DELETE FROM crossfade.sidecars s \
        WHERE s.lease_until < pg_catalog.now() - $1::float8 * interval '1 minute'";
 
@@ -43,7 +48,13 @@ impl Sidecar {
         renewed.is_none_or(|at| self.lease.length() / 3 <= at.elapsed())
     }
 
-    pub(super) async fn renew(&self, client: &Client, epoch: u64) -> Result<(), Error> {
+    /// `written`: what it has written to each table, see [`super::unseen`].
+    pub(super) async fn renew(
+        &self,
+        client: &Client,
+        epoch: u64,
+        written: &[i64],
+    ) -> Result<(), Error> {
         let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
         let lease = self.lease.length();
         let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
@@ -51,10 +62,18 @@ impl Sidecar {
         let covered = milliseconds(lease + lease / 3);
         let version = env!("CARGO_PKG_VERSION");
         client
-            .execute(RENEW, &[&self.id, &self.address, &epoch, &version, &lease_ms, &covered])
+            .execute(
+                RENEW,
+                &[&self.id, &self.address, &epoch, &version, &lease_ms, &covered, &written],
+            )
             .await?;
         client.execute(PRUNE, &[&(EXPIRED_KEPT_MINUTES as f64)]).await?;
         Ok(())
+    }
+
+    /// How many others have died since the last time, with the images they had in memory.
+    pub(super) async fn bury(&self, client: &Client) -> Result<u64, Error> {
+        client.execute(BURY, &[]).await
     }
 
     /// It has ended and answers nobody.

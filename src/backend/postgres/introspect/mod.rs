@@ -26,8 +26,6 @@ use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::names::{Oid, TableId, TableName};
 use crate::policy::{Policies, TypeChoices};
 
-pub use paths::split as split_search_path;
-
 /// The catalogue, and why each table is captured as it is.
 #[derive(Debug, Default)]
 pub struct Reading {
@@ -77,9 +75,10 @@ async fn read_typed(
         ask(sql::CONSTRAINTS),
         ask(sql::INDEXES),
     )?;
-    let (triggers, rules, functions, write_only, settings, own_schemas, default) = tokio::try_join!(
+    let (triggers, rules, views, functions, write_only, settings, own_schemas, default) = tokio::try_join!(
         ask(sql::TRIGGERS),
         ask(sql::RULES),
+        ask(sql::VIEWS),
         ask(sql::FUNCTIONS),
         ask(sql::WRITE_ONLY),
         ask(sql::PATH_SETTINGS),
@@ -106,6 +105,7 @@ async fn read_typed(
     let mut reading = answers.assemble(&registered, policies, naming, choices);
     reading.recorded_types = recorded_types;
     reading.catalog.relations = names(&answers);
+    reading.catalog.views = views.iter().map(|row| (row.get(0), row.get(1))).collect();
     reading.catalog.search_paths = paths::read(&settings, &own_schemas, &default);
     Ok(reading)
 }

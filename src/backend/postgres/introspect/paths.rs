@@ -11,6 +11,8 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
+use crate::names::split_path;
+
 /// Builds [`crate::catalog::Catalog::search_paths`].
 pub(super) fn read(
     settings: &[Row],
@@ -63,38 +65,14 @@ fn resolve(
     paths
 }
 
-/// Reads a list of identifiers: `"$user", public, "Odd, Name"`.
-#[must_use]
-pub fn split(path: &str, user: Option<&str>) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut letters = path.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let mut name = String::new();
-        match letter {
-            ',' => continue,
-            letter if letter.is_whitespace() => continue,
-            '"' => {
-                while let Some(letter) = letters.next() {
-                    match letter {
-                        '"' if letters.next_if_eq(&'"').is_none() => break,
-                        letter => name.push(letter),
-                    }
-                }
-            }
-            letter => {
-                name.extend(letter.to_lowercase());
-                while let Some(letter) = letters.next_if(|l| *l != ',' && !l.is_whitespace()) {
-                    name.extend(letter.to_lowercase());
-                }
-            }
-        }
-        match (name.as_str(), user) {
-            ("$user", Some(user)) => names.push(user.to_owned()),
-            ("$user", None) | ("", _) => {}
-            _ => names.push(name),
-        }
-    }
-    names
+/// The schemas of a path; `$user` is `user`, or nothing.
+fn split(path: &str, user: Option<&str>) -> Vec<String> {
+    let names = split_path(path).into_iter();
+    let resolved = names.filter_map(|name| match (name.as_str(), user) {
+        ("$user", user) => user.map(str::to_owned),
+        _ => Some(name),
+    });
+    resolved.collect()
 }
 
 #[cfg(test)]

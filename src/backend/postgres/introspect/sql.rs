@@ -125,6 +125,24 @@ pub(super) const RULES: &str = "SELECT DISTINCT r.ev_class, d.refobjid \
        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
      WHERE r.rulename <> '_RETURN'";
 
+/// Views that no INSTEAD OF trigger writes for, with every table that they are made of or whose rules
+/// mention it, through other views.
+pub(super) const VIEWS: &str = "WITH RECURSIVE made(view, oid) AS ( \
+       SELECT r.ev_class, d.refobjid FROM pg_catalog.pg_rewrite r \
+       JOIN pg_catalog.pg_depend d ON d.objid = r.oid AND d.refobjid <> r.ev_class \
+         AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
+         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass), \
+     below(view, oid) AS (SELECT m.view, m.oid FROM made m JOIN pg_catalog.pg_class v \
+         ON v.oid = m.view AND v.relkind = 'v' \
+       UNION SELECT b.view, m.oid FROM below b JOIN made m ON m.view = b.oid), \
+     traced(oid) AS (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal) \
+     SELECT v.oid, coalesce(pg_catalog.array_agg(b.oid) FILTER (WHERE b.oid IS NOT NULL), '{}') \
+     FROM pg_catalog.pg_class v LEFT JOIN below b ON b.view = v.oid \
+     WHERE v.relkind = 'v' GROUP BY v.oid \
+     HAVING v.oid NOT IN (SELECT t.oid FROM traced t) \
+       AND NOT coalesce(pg_catalog.bool_or(b.oid IN (SELECT t.oid FROM traced t \
+         JOIN pg_catalog.pg_class w ON w.oid = t.oid AND w.relkind = 'v')), false)";
+
 /// Sources of functions that a trigger may call. The text is searched for names and goes nowhere else.
 pub(super) const FUNCTIONS: &str = concat!(
     "SELECT p.oid, p.proname::text, l.lanname::text, \
@@ -196,7 +214,7 @@ pub(super) const DIGEST: &str = concat!(
        UNION ALL SELECT 7, e.xmin::text::pg_catalog.int8 FROM pg_catalog.pg_enum e \
        UNION ALL SELECT 8, i.xmin::text::pg_catalog.int8 FROM pg_catalog.pg_inherits i \
        UNION ALL SELECT 9, r.xmin::text::pg_catalog.int8 FROM pg_catalog.pg_rewrite r \
-         JOIN relations c ON c.oid = r.ev_class WHERE r.rulename <> '_RETURN' \
+         JOIN relations c ON c.oid = r.ev_class \
        UNION ALL SELECT 10, s.xmin::text::pg_catalog.int8 FROM pg_catalog.pg_db_role_setting s \
        UNION ALL SELECT 11, f.xmin::text::pg_catalog.int8 FROM pg_catalog.pg_proc f \
          JOIN mine n ON n.oid = f.pronamespace \
