@@ -15,6 +15,7 @@ mod config;
 mod demo;
 mod lease;
 mod login;
+mod loose;
 mod postgres18;
 mod privacy;
 mod random;

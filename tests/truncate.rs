@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use crate::support::{Target, World};
+use crate::support::{ROLE, Target, World};
 
 const SCHEMA: &str = "CREATE TABLE a (id int PRIMARY KEY, note text); \
      CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a); \
@@ -53,6 +53,13 @@ async fn a_forged_truncate_is_refused() {
         )
     };
     let call = format!("SELECT crossfade.truncated(ARRAY[{a}], 1, '{timeline}')");
+    assert_eq!(code(&direct, &insert("T")).await, "42501");
+    // Nor would it do for a role that was given more than it needs.
+    let grant = format!(
+        "GRANT INSERT ON crossfade.outbox TO {ROLE}; \
+         GRANT USAGE ON SEQUENCE crossfade.outbox_id TO {ROLE}"
+    );
+    admin.batch_execute(&grant).await.unwrap();
     assert_eq!(code(&direct, &insert("T")).await, "23514");
     assert_eq!(code(&direct, &call).await, "42501");
     let locked = format!("BEGIN; LOCK TABLE a IN ACCESS EXCLUSIVE MODE; {call}; COMMIT");

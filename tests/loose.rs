@@ -1,0 +1,91 @@
+//! `outbox: false`: a table whose images are all that stands for its writes. It costs PostgreSQL no
+//! entry, and says so when something was lost.
+
+use mysql_async::prelude::Queryable;
+
+use crate::support::{Target, World};
+
+const SCHEMA: &str = "CREATE TABLE logs (id int PRIMARY KEY, note text); \
+     CREATE TABLE users (id int PRIMARY KEY, name text)";
+const TABLES: &str = "logs: { mode: async, outbox: false }\n\"*\": { mode: async }";
+
+async fn world(target: Target) -> World {
+    let mut world = World::bare(target, TABLES).await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    world.edit(|text| text + "limits: { poll: 100ms, lease: 2s }\n");
+    world.setup();
+    world.run().await;
+    world
+}
+
+/// Numbers given to outbox entries so far.
+async fn entries(world: &World) -> i64 {
+    let used = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM crossfade.outbox_id";
+    world.admin().await.query_one(used, &[]).await.unwrap().get(0)
+}
+
+async fn dirty(world: &World, table: &str) -> Option<String> {
+    let reason = "SELECT dirty_reason FROM crossfade.tables WHERE name = $1";
+    world.admin().await.query_one(reason, &[&table]).await.unwrap().get(0)
+}
+
+async fn notes(world: &World) -> Vec<(i32, String)> {
+    let rows = "SELECT id, note FROM logs ORDER BY id";
+    world.secondary().await.query(rows).await.unwrap()
+}
+
+#[tokio::test]
+async fn its_rows_arrive_without_an_entry() {
+    for target in Target::all() {
+        let world = world(target).await;
+        let client = world.client().await;
+        client.batch_execute("INSERT INTO logs VALUES (1, 'a'), (2, 'b')").await.unwrap();
+        client.execute("UPDATE logs SET note = $1 WHERE id = 1", &[&"c"]).await.unwrap();
+        client.batch_execute("UPDATE logs SET id = 3 WHERE id = 2").await.unwrap();
+        client.batch_execute("BEGIN; DELETE FROM logs; ROLLBACK").await.unwrap();
+        let expected = [(1, "c".to_owned()), (3, "b".to_owned())];
+        world.until("arrived", async || notes(&world).await == expected).await;
+        assert_eq!(entries(&world).await, 0);
+        assert_eq!(dirty(&world, "logs").await, None);
+        // What brings no images is entered even so, and so is what another table's mode asks for.
+        let both = "WITH x AS (INSERT INTO logs VALUES (4, 'd')) INSERT INTO users VALUES (1, 'e')";
+        client.batch_execute(both).await.unwrap();
+        world.drained().await;
+        world.assert_all_equal().await;
+        assert_eq!(entries(&world).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_carried_makes_it_dirty() {
+    for target in Target::all() {
+        let world = world(target).await;
+        let client = world.client().await;
+        let mut conn = world.secondary().await;
+        conn.query_drop("DROP TABLE logs").await.unwrap();
+        client.batch_execute("INSERT INTO logs VALUES (1, 'a')").await.unwrap();
+        let lost = Some("outbox_off".to_owned());
+        world.until("marked", async || dirty(&world, "logs").await == lost).await;
+        assert_eq!(dirty(&world, "users").await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_that_died_leaves_it_dirty_and_nothing_else() {
+    let mut world = world(Target::MariaDb).await;
+    let client = world.client().await;
+    client.batch_execute("INSERT INTO users VALUES (1, 'e')").await.unwrap();
+    world.drained().await;
+    // One that ends in good order has lost nothing.
+    world.proxy.take().unwrap().stop();
+    world.run().await;
+    let others = "SELECT count(*) FROM crossfade.sidecars WHERE lease_until < now()";
+    let admin = world.admin().await;
+    let expired = async || admin.query_one(others, &[]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(expired().await, 0);
+    world.crash().await;
+    let lost = Some("outbox_off".to_owned());
+    world.until("marked", async || dirty(&world, "logs").await == lost).await;
+    assert_eq!(dirty(&world, "users").await, None);
+    assert_eq!(expired().await, 1);
+}
