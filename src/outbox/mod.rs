@@ -41,7 +41,7 @@ const CLAIM: &str = "UPDATE crossfade.outbox o \
      FROM (SELECT id FROM crossfade.outbox \
            WHERE (CASE WHEN next_try IS NULL \
                   THEN at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3) \
-                  ELSE next_try <= pg_catalog.clock_timestamp() END) AND NOT $4::text::int8multirange @> id \
+                  ELSE next_try <= pg_catalog.clock_timestamp() END) AND NOT (SELECT $4::text::int8multirange) @> id \
            ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) c \
      WHERE o.id = c.id \
      RETURNING o.id, o.table_id, o.op::text, o.key, o.epoch, o.counter, o.n";
