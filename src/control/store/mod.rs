@@ -403,13 +403,10 @@ impl Store {
         let written = unseen::encode(&counts);
         let client = self.link.get().await?;
         self.sidecar.renew(client, epoch, &written).await?;
-        if 0 < self.sidecar.bury(client).await? {
-            let catalog = Arc::clone(&self.situation.borrow().catalog);
-            let loose = catalog.loose();
-            warn!(
-                tables = loose.len(),
-                "a sidecar died: what it had not written yet to tables without an outbox is lost"
-            );
+        let died = 0 < self.sidecar.bury(client).await?;
+        let loose = self.situation.borrow().catalog.loose();
+        if died && !loose.is_empty() {
+            warn!("a sidecar died with what it had not written yet of tables without an outbox");
             control::mark_dirty(client, &loose, LOST).await?;
         }
         self.lease_renewed = Some(Instant::now());
