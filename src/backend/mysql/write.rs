@@ -101,18 +101,22 @@ impl Writer {
         catalog: &Catalog,
         commit: bool,
     ) -> Result<Vec<Outcome>, Refused> {
-        let result = self.apply(batch, epoch, catalog, commit).await;
-        if let Err(refused) = &result {
+        let mut registered = false;
+        loop {
+            let refused = match self.apply(batch, epoch, catalog, commit).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(refused) => refused,
+            };
             // Where even this fails the connection is gone, and the server rolls back.
             if !refused.error.breaks_connection() {
                 let _ = self.rollback().await;
             }
-            if refused.error == WriteError::NotSetUp {
-                self.register(batch).await.map_err(|error| Refused { error, ..refused.clone() })?;
-                return self.apply_registered(batch, epoch, catalog, commit).await;
+            // Once the tables are registered, a second "not set up" is one.
+            if refused.error != WriteError::NotSetUp || std::mem::replace(&mut registered, true) {
+                return Err(refused);
             }
+            self.register(batch).await.map_err(|error| Refused { error, ..refused })?;
         }
-        result
     }
 
     pub async fn commit(&mut self) -> Result<(), WriteError> {
@@ -121,21 +125,6 @@ impl Writer {
 
     pub async fn rollback(&mut self) -> Result<(), WriteError> {
         Ok(self.link.conn().query_drop("ROLLBACK").await?)
-    }
-
-    /// After the tables were registered; a second "not set up" is one.
-    async fn apply_registered(
-        &mut self,
-        batch: &[&[Change]],
-        epoch: u64,
-        catalog: &Catalog,
-        commit: bool,
-    ) -> Result<Vec<Outcome>, Refused> {
-        let result = self.apply(batch, epoch, catalog, commit).await;
-        if result.as_ref().is_err_and(|refused| !refused.error.breaks_connection()) {
-            let _ = self.rollback().await;
-        }
-        result
     }
 
     async fn register(&mut self, batch: &[&[Change]]) -> Result<(), WriteError> {

@@ -1,13 +1,13 @@
 //! Crossfade's own tables on PostgreSQL, its guard, and the triggers of tables captured by trigger.
 //!
 //! ```text
-//! captured statement ──▶ crossfade.outbox ◀── crossfade.capture_<id>()  (trigger tables)
-//!          └──▶ crossfade.guard(epoch, timeline) ◀──┘  same lock, same turn
+//! captured statement ─▶ crossfade.enter(…), .truncated(…) ─▶ outbox ◀─ crossfade.capture_<id>()
+//!                                    └─ the same lock, the same turn ─┘        (trigger tables)
 //! ```
 //!
 //! Everything is `CREATE … IF NOT EXISTS` or `CREATE OR REPLACE`, so that running it twice changes
-//! nothing. Functions run as their owner with a fixed `search_path`; application roles get what a
-//! captured write needs and no more. All of it lives in one schema: dropping that schema takes the
+//! nothing. Functions run as their owner, with a fixed `search_path` or with every name qualified, and
+//! only they write the outbox: application roles may call them, and no more. All of it lives in one schema: dropping that schema takes the
 //! triggers with it, and leaves nothing behind.
 //!
 //! An entry says that a key is to be read again, so a forged one costs work and no more. Of a TRUNCATE
@@ -204,7 +204,7 @@ BEGIN
     IF pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
         PERFORM pg_catalog.set_config('synchronous_commit', 'on', true);
     END IF;
-    IF entered_op OPERATOR(pg_catalog.=) 'T'::"char" THEN
+    IF entered_op OPERATOR(pg_catalog.=) 'T'::pg_catalog."char" THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'a row cannot be truncated';
     END IF;
