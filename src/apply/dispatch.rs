@@ -25,6 +25,10 @@ use crate::handoff::{Job, Jobs, Settled};
 /// bounded by `limits.queue_bytes`.
 const QUEUE_MAX: usize = 10_000;
 
+/// Items that one worker is given before the next one is, where nobody waits for them: few workers
+/// with full batches cost the secondary less than many with one row each.
+const PACKED_MAX: usize = 128;
+
 struct Dispatch {
     shared: Arc<Shared>,
     lockset: Lockset,
@@ -96,7 +100,7 @@ impl Dispatch {
         if empties {
             self.idle().await;
         }
-        let worker = self.worker(&keys).await;
+        let worker = self.worker(&keys, done.is_some()).await;
         self.lockset.take(&keys, worker);
         self.loads[worker] += 1;
         let item = Item { transaction, bytes, done, keys, arrived: Instant::now() };
@@ -111,14 +115,11 @@ impl Dispatch {
     }
 
     /// The worker that may take these keys; waits while two hold some of them.
-    async fn worker(&mut self, keys: &[u64]) -> usize {
+    async fn worker(&mut self, keys: &[u64], waited_for: bool) -> usize {
         loop {
             match self.lockset.place(keys) {
                 Place::Only(worker) => return worker,
-                Place::Anywhere => {
-                    let lightest = self.loads.iter().enumerate().min_by_key(|(_, load)| **load);
-                    return lightest.map_or(0, |(worker, _)| worker);
-                }
+                Place::Anywhere => return choose(&self.loads, waited_for),
                 Place::Nowhere => self.wait().await,
             }
         }
@@ -160,5 +161,25 @@ impl Dispatch {
             // A session that no longer waits has had its timeout.
             let _ = done.send(Settled::Deferred);
         }
+    }
+}
+
+/// Who is waited for goes to the worker with the least to do, others to the first with room.
+fn choose(loads: &[usize], waited_for: bool) -> usize {
+    let room = loads.iter().position(|load| !waited_for && *load < PACKED_MAX);
+    let lightest = || loads.iter().enumerate().min_by_key(|(_, load)| **load);
+    room.or_else(|| lightest().map(|(worker, _)| worker)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_is_packed_and_the_rest_spread() {
+        assert_eq!(choose(&[3, 0, 1], true), 1);
+        assert_eq!(choose(&[3, 0, 1], false), 0);
+        assert_eq!(choose(&[PACKED_MAX, PACKED_MAX - 1, 0], false), 1);
+        assert_eq!(choose(&[PACKED_MAX + 2, PACKED_MAX, PACKED_MAX + 1], false), 1);
     }
 }

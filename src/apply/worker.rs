@@ -26,6 +26,9 @@ use crate::handoff::Settled;
 const RACE_ATTEMPTS: usize = 5;
 const RACE_PAUSE_MIN: Duration = Duration::from_millis(5);
 const RACE_PAUSE_MAX: Duration = Duration::from_millis(80);
+/// How long a transaction that nobody waits for waits for others to go with: the secondary commits
+/// many at once for little more than one.
+const LINGER: Duration = Duration::from_millis(2);
 /// A connection that was quiet for longer than this part of `wait_timeout` is made anew.
 const IDLE_PART: u32 = 2;
 
@@ -68,25 +71,35 @@ pub(super) async fn run(
                 None => return,
             },
         };
-        let (batch, next) = gather(first, &mut items, worker.shared.limits.batch_rows);
+        let (batch, next) = gather(first, &mut items, worker.shared.limits.batch_rows).await;
         held = next;
         worker.all(batch).await;
     }
 }
 
-/// As many items as are waiting, up to a batch; and the one that did not fit.
-fn gather(
+/// As many items as are waiting, or come soon where nobody waits for an answer, up to a batch; and
+/// the one that did not fit.
+async fn gather(
     first: Item,
     items: &mut mpsc::Receiver<Item>,
     rows_max: usize,
 ) -> (VecDeque<Item>, Option<Item>) {
     let mut rows = first.transaction.changes.len();
+    let mut waited_for = first.done.is_some();
     let mut batch = VecDeque::from([first]);
-    while let Ok(item) = items.try_recv() {
+    let deadline = tokio::time::Instant::now() + LINGER;
+    while rows < rows_max {
+        let next = match items.try_recv() {
+            Ok(item) => Some(item),
+            Err(_) if waited_for => None,
+            Err(_) => tokio::time::timeout_at(deadline, items.recv()).await.ok().flatten(),
+        };
+        let Some(item) = next else { break };
         rows += item.transaction.changes.len();
         if rows > rows_max {
             return (batch, Some(item));
         }
+        waited_for |= item.done.is_some();
         batch.push_back(item);
     }
     (batch, None)
