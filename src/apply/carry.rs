@@ -150,11 +150,15 @@ impl Drain {
 
     /// What has to be read to know about the rows that stand in the way.
     async fn owners(&mut self, part: &[Unit]) -> Result<Vec<Task>, WriteError> {
-        let Some((writer, _)) = &mut self.writer else { return Ok(Vec::new()) };
+        // Taken out: dropped in the middle of an answer, a connection must not be used again.
+        let Some((mut writer, used)) = self.writer.take() else { return Ok(Vec::new()) };
+        let limit = self.shared.limits.write_timeout;
         let mut tasks = Vec::new();
         for unit in part {
             let Effect::Put { key, image } = &unit.change.effect else { continue };
-            for key in writer.owners(&unit.change.table, key, image).await? {
+            let asked = writer.owners(&unit.change.table, key, image);
+            let found = tokio::time::timeout(limit, asked).await;
+            for key in found.unwrap_or(Err(WriteError::TimedOut))? {
                 tasks.push(Task {
                     table: Arc::clone(&unit.change.table),
                     operation: Operation::Update,
@@ -163,6 +167,7 @@ impl Drain {
                 });
             }
         }
+        self.writer = Some((writer, used));
         Ok(tasks)
     }
 
