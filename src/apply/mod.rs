@@ -137,7 +137,9 @@ pub fn start(
 impl Applier {
     /// Applies what was handed over so far, then ends; gives up after `patience`, since the outbox
     /// has everything. Call it after the last [`crate::handoff::Handoff`] is gone or quiet.
-    pub async fn finish(mut self, patience: Duration) {
+    ///
+    /// True where nothing was given up so: tables with `outbox: false` have no other witness.
+    pub async fn finish(mut self, patience: Duration) -> bool {
         let all = async {
             // A task that has ended already needs no telling; one that panicked has logged it.
             let _ = self.stop_dispatch.send(true);
@@ -145,10 +147,12 @@ impl Applier {
             let _ = self.stop_tasks.send(true);
             while self.tasks.join_next().await.is_some() {}
         };
-        if tokio::time::timeout(patience, all).await.is_err() {
+        let in_time = tokio::time::timeout(patience, all).await.is_ok();
+        if !in_time {
             self.dispatch.abort();
             self.tasks.abort_all();
         }
+        in_time
     }
 }
 

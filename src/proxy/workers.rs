@@ -70,8 +70,13 @@ impl Workers {
 
     /// Applies what the sessions handed over, for `patience` at most, and ends everything.
     pub(super) async fn finish(mut self, patience: Duration) {
-        self.applier.finish(patience).await;
-        self.stop_store.send_replace(true);
+        // One that gave images up leaves its line, as one that died does: others say what is lost.
+        let in_good_order = self.applier.finish(patience).await;
+        if in_good_order {
+            self.stop_store.send_replace(true);
+        } else {
+            self.store.abort();
+        }
         if tokio::time::timeout(patience, &mut self.store).await.is_err() {
             self.store.abort();
         }

@@ -36,7 +36,6 @@ use crate::backend::postgres::{control, introspect};
 use crate::catalog::Catalog;
 use crate::catalog::naming::Naming;
 use crate::control::Ends;
-use crate::handoff::LOST;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
@@ -403,12 +402,8 @@ impl Store {
         let written = unseen::encode(&counts);
         let client = self.link.get().await?;
         self.sidecar.renew(client, epoch, &written).await?;
-        let died = 0 < self.sidecar.bury(client).await?;
         let loose = self.situation.borrow().catalog.loose();
-        if died && !loose.is_empty() {
-            warn!("a sidecar died with what it had not written yet of tables without an outbox");
-            control::mark_dirty(client, &loose, LOST).await?;
-        }
+        self.sidecar.bury_others(client, &loose).await?;
         self.lease_renewed = Some(Instant::now());
         Ok(())
     }

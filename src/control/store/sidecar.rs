@@ -12,8 +12,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::{Client, Error};
+use tracing::warn;
 
+use crate::backend::postgres::control;
+use crate::handoff::LOST;
 use crate::lease::Lease;
+use crate::names::TableName;
 
 /// How long the line of a sidecar that was not heard of any more is kept, in minutes.
 const EXPIRED_KEPT_MINUTES: i64 = 60;
@@ -36,7 +40,9 @@ const RENEW: &str = "INSERT INTO crossfade.sidecars AS s \
        VALUES ($1, $2, $3, $4, $5, pg_catalog.now() + $6::float8 * interval '1 millisecond', 1, $7) \
        ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, lease_ms = excluded.lease_ms, \
          lease_until = excluded.lease_until, beat = s.beat + 1, written = excluded.written";
-/// Said once of each that ended without a word.
+/// Others that ended without a word, and of which nothing was said yet.
+const DIED: &str = "SELECT EXISTS (SELECT FROM crossfade.sidecars \
+       WHERE lease_until < pg_catalog.now() AND NOT buried)";
 const BURY: &str = "UPDATE crossfade.sidecars SET buried = true \
        WHERE lease_until < pg_catalog.now() AND NOT buried";
 const PRUNE: &str = "DELETE FROM crossfade.sidecars s \
@@ -71,9 +77,22 @@ impl Sidecar {
         Ok(())
     }
 
-    /// How many others have died since the last time, with the images they had in memory.
-    pub(super) async fn bury(&self, client: &Client) -> Result<u64, Error> {
-        client.execute(BURY, &[]).await
+    /// Others that died had images in memory, which were all there was of the tables in `loose`.
+    pub(super) async fn bury_others(
+        &self,
+        client: &Client,
+        loose: &[TableName],
+    ) -> Result<(), Error> {
+        if !client.query_one(DIED, &[]).await?.try_get::<_, bool>(0)? {
+            return Ok(());
+        }
+        if !loose.is_empty() {
+            warn!("a sidecar died with what it had not written yet of tables without an outbox");
+            control::mark_dirty(client, loose, LOST).await?;
+        }
+        // Afterwards, so that a crash of ours in between says it twice rather than never.
+        client.execute(BURY, &[]).await?;
+        Ok(())
     }
 
     /// It has ended and answers nobody.
