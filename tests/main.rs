@@ -14,6 +14,7 @@ mod check;
 mod config;
 mod demo;
 mod fuzz;
+mod hostile;
 mod lease;
 mod login;
 mod loose;

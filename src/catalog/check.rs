@@ -84,6 +84,8 @@ pub struct PrimaryFacts {
     pub reads_verifiers: bool,
     /// May create the schema `crossfade`, or owns it.
     pub owns_schema: bool,
+    /// The role that owns the schema `crossfade`, where it is neither ours nor a superuser.
+    pub schema_stranger: Option<String>,
     pub database: String,
     pub max_connections: i64,
     /// Kept for superusers.

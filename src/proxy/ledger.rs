@@ -44,6 +44,11 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
             let problem = format!("{missing} is gone from PostgreSQL: run `crossfade setup`");
             return Ok(Ledger { problem: Some(problem), ..Ledger::default() });
         }
+        Presence::Foreign(owner) => {
+            let problem =
+                format!("the role {owner} owns the schema crossfade: see `crossfade check`");
+            return Ok(Ledger { problem: Some(problem), ..Ledger::default() });
+        }
     }
     let rows = client.query(LEDGER, &[&STUCK_ATTEMPTS]).await?;
     let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));

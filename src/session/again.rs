@@ -188,16 +188,27 @@ impl State {
     }
 }
 
-/// True for an ErrorResponse of [`crate::backend::postgres::control`]'s guard.
+/// What the context of an error names that was raised by a function of ours; without the schema where
+/// the client has it in its path.
+const RAISED_BY: [&str; 3] = ["crossfade.", "enter(", "guard("];
+
+/// True for an ErrorResponse of [`crate::backend::postgres::control`]'s guard. The client can raise
+/// any SQLSTATE, but not in the name of our functions.
 pub(super) fn is_stale(body: &[u8]) -> bool {
+    let (mut code, mut ours) = (false, false);
     let mut parts = Body::new(body);
     while let Some(field) = parts.byte().filter(|field| *field != 0) {
         let Some(value) = parts.text() else { return false };
-        if field == b'C' {
-            return [STALE_EPOCH, STALE_TIMELINE].iter().any(|code| code.as_bytes() == value);
+        match field {
+            b'C' => code = [STALE_EPOCH, STALE_TIMELINE].iter().any(|of| of.as_bytes() == value),
+            b'W' => {
+                let context = String::from_utf8_lossy(value);
+                ours = RAISED_BY.iter().any(|by| context.contains(by));
+            }
+            _ => {}
         }
     }
-    false
+    code && ours
 }
 
 /// A Bind as the client wrote it, where it can be repeated.

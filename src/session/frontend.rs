@@ -82,6 +82,9 @@ impl State {
         if !whole && header.size <= self.limits.statement_bytes_max {
             return false;
         }
+        if !self.is_plain(pipe.body(header)) {
+            return false;
+        }
         let (plan, sql) = self.plan_body(pipe.body(header), whole);
         let refused = match self.admit(&plan) {
             Admit::Later => return false,
@@ -124,6 +127,16 @@ impl State {
                 self.pass(pipe, header, expect)
             }
         }
+    }
+
+    /// False where the message has to wait: what is being executed may change how its text is read, and
+    /// the text is not the same either way (`standard_conforming_strings`, `client_encoding`).
+    fn is_plain(&mut self, body: &[u8]) -> bool {
+        let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
+        if self.copying || text.iter().all(|byte| byte.is_ascii() && *byte != b'\\') {
+            return true;
+        }
+        self.is_answered()
     }
 
     /// The plan for the text at the start of `body`, and the text itself where it can be rewritten.
@@ -173,6 +186,9 @@ impl State {
             return self.pass(pipe, header, Expect::Bind);
         };
         let rest: Box<[u8]> = parts.rest().into();
+        if !self.is_plain(&rest) {
+            return false;
+        }
         let (plan, sql) = self.plan_body(&rest, whole);
         let refused = self.refusal(&plan);
         let prepared = Arc::new(self.prepared(plan, &rest, whole));
@@ -228,13 +244,14 @@ impl State {
             self.statements.bind(&portal, Some(Portal { prepared, binary: false, bind: None }));
             return self.pass(pipe, header, Expect::Bind);
         };
-        if !whole {
-            if header.size <= self.limits.statement_bytes_max {
-                return false;
-            }
-            // Too large to be held until its last bytes, where our formats belong: it goes by the
-            // client's own text, and is flagged.
-            let plain = self.given_up(pipe, &name, &prepared);
+        if !whole && header.size <= self.limits.statement_bytes_max {
+            return false;
+        }
+        if !whole || !self.text.is_utf8() {
+            // Too large to be held until its last bytes, where our formats belong, or to be returned in
+            // another encoding: it goes by the client's own text, and is flagged.
+            let reason = if whole { ENCODING } else { "too_large" };
+            let plain = self.given_up(pipe, &name, &prepared, reason);
             let plain = Portal { prepared: plain, binary: false, bind: None };
             self.statements.bind(&portal, Some(plain));
             return self.pass(pipe, header, Expect::Bind);
@@ -254,6 +271,10 @@ impl State {
         let same = Arc::ptr_eq(&prepared.planner, &self.planner)
             && (Arc::ptr_eq(&prepared.path, &path) || prepared.path == path);
         let Some(source) = prepared.source.as_ref().filter(|_| !same) else { return prepared };
+        if !self.text.is_known() && source.sql.contains('\\') {
+            // It would be read otherwise now. It stays as it is, and the guard refuses it if it must.
+            return prepared;
+        }
         let plan = self.planner.plan(&source.sql, &path, &mut self.scratch);
         let plan = self.without_temporary(plan);
         let applied = plan.apply(&source.sql);
@@ -275,12 +296,18 @@ impl State {
         renewed
     }
 
-    /// Goes back to the client's own text for one that is too large to be rewritten.
-    fn given_up(&mut self, pipe: &mut Pipe, name: &[u8], prepared: &Prepared) -> Arc<Prepared> {
+    /// Goes back to the client's own text for one that cannot be captured.
+    fn given_up(
+        &mut self,
+        pipe: &mut Pipe,
+        name: &[u8],
+        prepared: &Prepared,
+        reason: &'static str,
+    ) -> Arc<Prepared> {
         if let Some(source) = &prepared.source {
             self.prepare_again(pipe, name, &source.sql, &source.types);
         }
-        let plan = Arc::new(prepared.plan.given_up("too_large"));
+        let plan = Arc::new(prepared.plan.given_up(reason));
         let planner = Arc::clone(&self.planner);
         let path = Arc::clone(self.paths.now());
         let plain = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
@@ -342,17 +369,27 @@ impl State {
             self.pass(pipe, header, expect);
         }
         if let Some(truncate) = truncate {
-            pipe.settle();
-            let name = b"crossfade_truncate";
-            write::close_portal(&mut pipe.output, name);
-            write::close_statement(&mut pipe.output, name);
-            write::parse(&mut pipe.output, name, &truncate.entries, &[0, 0]);
-            write::bind(&mut pipe.output, name, name, 0);
-            write::execute(&mut pipe.output, name);
-            (0..4).for_each(|_| self.pending.push(Expect::Ours));
+            self.say_ours(pipe, &truncate.entries);
             self.pending.push(Expect::Entries(truncate));
+            // Nothing of it is left for the client to see.
+            write::close_portal(&mut pipe.output, &self.ours);
+            write::close_statement(&mut pipe.output, &self.ours);
+            (0..2).for_each(|_| self.pending.push(Expect::Ours));
         }
         true
+    }
+
+    /// Has the server run a statement of ours, up to its Execute; an earlier one that failed may have
+    /// left the name in use.
+    pub(super) fn say_ours(&mut self, pipe: &mut Pipe, sql: &str) {
+        pipe.settle();
+        let name = &*self.ours;
+        write::close_portal(&mut pipe.output, name);
+        write::close_statement(&mut pipe.output, name);
+        write::parse(&mut pipe.output, name, sql, &[0, 0]);
+        write::bind(&mut pipe.output, name, name, 0);
+        write::execute(&mut pipe.output, name);
+        (0..4).for_each(|_| self.pending.push(Expect::Ours));
     }
 
     fn describe(&mut self, pipe: &mut Pipe, header: Header) -> bool {
@@ -427,6 +464,9 @@ impl State {
                 let found = self.statements.get(name.as_bytes())?;
                 if found.is_early(&self.planner.situation) {
                     return self.flagged(self.early().single()?);
+                }
+                if !self.text.is_utf8() {
+                    return self.flagged(found.plan.given_up(ENCODING).single()?);
                 }
                 self.flagged(found.step()?)
             }

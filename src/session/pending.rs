@@ -160,6 +160,15 @@ impl Pending {
         })
     }
 
+    /// True where something is under way that may run functions, and so change settings.
+    pub(super) fn executes(&self) -> bool {
+        self.queue.iter().any(|expect| match expect {
+            Expect::Execute { .. } | Expect::Query(_) | Expect::Function { .. } => true,
+            Expect::Entries(_) | Expect::OurQuery | Expect::OurEnd(_) => true,
+            _ => false,
+        })
+    }
+
     /// True where nothing but a Sync follows what is answered now.
     pub(super) fn ends_with_sync(&self) -> bool {
         self.queue.len() == 2 && matches!(self.queue.back(), Some(Expect::Sync))

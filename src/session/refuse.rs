@@ -128,13 +128,8 @@ impl State {
     /// Sends an error in place of the Execute at hand; what follows is skipped up to Sync.
     pub(super) fn deny_execute(&mut self, pipe: &mut Pipe, header: Header, denied: &Denied) {
         pipe.take(header);
-        let name = b"crossfade_denied";
-        write::close_portal(&mut pipe.output, name);
-        write::close_statement(&mut pipe.output, name);
-        write::parse(&mut pipe.output, name, &denied.raise(), &[0, 0]);
-        write::bind(&mut pipe.output, name, name, 0);
-        write::execute(&mut pipe.output, name);
-        (0..5).for_each(|_| self.pending.push(Expect::Ours));
+        self.say_ours(pipe, &denied.raise());
+        self.pending.push(Expect::Ours);
     }
 }
 

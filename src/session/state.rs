@@ -111,6 +111,11 @@ pub(super) struct TextForm {
 }
 
 impl TextForm {
+    /// True where what statements return is what the table holds.
+    pub(super) fn is_utf8(self) -> bool {
+        self.utf8
+    }
+
     /// True where statements can be read, and what they return is what the table holds.
     pub(super) fn is_known(self) -> bool {
         self.plain_strings && self.utf8
@@ -166,6 +171,8 @@ pub(super) struct State {
     pub(super) ddl: bool,
     /// Names of temporary tables.
     pub(super) temporary: HashSet<String>,
+    /// What our own statement and portal are called: no client can have guessed it.
+    pub(super) ours: Box<[u8]>,
     /// How texts are written.
     pub(super) text: TextForm,
     /// As of the session's start.
@@ -211,6 +218,7 @@ impl State {
             copying: false,
             ddl: false,
             temporary: HashSet::new(),
+            ours: format!("crossfade_{:016x}", rand::random::<u64>()).into_bytes().into(),
             text: TextForm { plain_strings: true, utf8: true },
             limits,
             scratch: Vec::new(),

@@ -57,6 +57,14 @@ pub(super) struct Statements {
     portals: HashMap<Box<[u8]>, Portal>,
 }
 
+/// Longest name of a statement or portal, in bytes; the server cuts what is longer.
+const NAME_BYTES_MAX: usize = 63;
+
+/// A name as the server looks it up.
+fn known_as(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(NAME_BYTES_MAX)]
+}
+
 impl Prepared {
     pub(super) fn step(&self) -> Option<&Step> {
         self.plan.single()
@@ -73,7 +81,7 @@ impl Prepared {
 
 impl Statements {
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(known_as(name)) }
     }
 
     /// Gives `name` a statement; returns the one it had.
@@ -81,11 +89,11 @@ impl Statements {
         if name.is_empty() {
             return self.unnamed.replace(prepared);
         }
-        self.named.insert(name.into(), prepared)
+        self.named.insert(known_as(name).into(), prepared)
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<Arc<Prepared>> {
-        if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) }
+        if name.is_empty() { self.unnamed.take() } else { self.named.remove(known_as(name)) }
     }
 
     pub(super) fn restore(&mut self, name: &[u8], previous: Option<Arc<Prepared>>) {
@@ -119,13 +127,20 @@ impl Statements {
     }
 
     pub(super) fn portal(&self, name: &[u8]) -> Option<&Portal> {
-        if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(name) }
+        if name.is_empty() {
+            self.unnamed_portal.as_ref()
+        } else {
+            self.portals.get(known_as(name))
+        }
     }
 
     /// The Bind of a portal that is executed for the first time.
     pub(super) fn take_bind(&mut self, name: &[u8]) -> Option<Bytes> {
-        let portal =
-            if name.is_empty() { self.unnamed_portal.as_mut() } else { self.portals.get_mut(name) };
+        let portal = if name.is_empty() {
+            self.unnamed_portal.as_mut()
+        } else {
+            self.portals.get_mut(known_as(name))
+        };
         portal?.bind.take()
     }
 
@@ -133,9 +148,9 @@ impl Statements {
         if name.is_empty() {
             self.unnamed_portal = portal;
         } else if let Some(portal) = portal {
-            self.portals.insert(name.into(), portal);
+            self.portals.insert(known_as(name).into(), portal);
         } else {
-            self.portals.remove(name);
+            self.portals.remove(known_as(name));
         }
     }
 

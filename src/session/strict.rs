@@ -108,6 +108,16 @@ impl State {
         false
     }
 
+    /// True once nothing is being executed; until then the message at hand waits.
+    pub(super) fn is_answered(&mut self) -> bool {
+        let executes = self.pending.executes();
+        if executes && !std::mem::replace(&mut self.flushed, true) {
+            self.say.push(Say::Flush);
+        }
+        self.flushed &= executes;
+        !executes
+    }
+
     fn prepare(&mut self, then: Then) {
         let situation = &self.planner.situation;
         let handed = self.buffer.peek(&situation.catalog, situation.epoch);

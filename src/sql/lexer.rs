@@ -69,7 +69,7 @@ impl Token {
             }
             _ => return None,
         };
-        Some(shortened(name))
+        Some(shortened(name)).filter(|name| !name.is_empty())
     }
 
     /// True for a name that [`Self::identifier`] cannot read.
@@ -389,6 +389,7 @@ mod tests {
             (r#"U&"d!0061" uescape '!'"#, None),
             (r#"U&"\D83D\DE00""#, None),
             (r#"u&"\00""#, None),
+            (r#""""#, None),
         ] {
             let token = Lexer::new(text.as_bytes()).next().unwrap();
             assert_eq!(token.identifier(text.as_bytes()).as_deref(), name, "{text}");

@@ -7,7 +7,7 @@ use crossfade::catalog::{Capture, Catalog};
 use crossfade::phase::{Phase, Situation};
 use crossfade::plan::{Plan, SearchPath, Step, plan};
 use crossfade::sql::lexer::{Kind, Lexer, Token, split};
-use crossfade::sql::{normal, parse};
+use crossfade::sql::normal;
 
 use super::harness::{self, Verdict};
 use super::statements::{TABLES, statement};
@@ -154,7 +154,7 @@ fn intact(sql: &str, rewritten: &str) -> Verdict {
     Ok(())
 }
 
-/// Each statement begins with the word it began with, and can be read.
+/// Each statement begins with the word it began with. Whether PostgreSQL takes it is for `real` to see.
 fn same_kinds(sql: &str, rewritten: &str) -> Verdict {
     let ((before, mine), (after, ours)) = (statements(sql), statements(rewritten));
     for (mine, ours) in mine.into_iter().zip(ours) {
@@ -162,12 +162,6 @@ fn same_kinds(sql: &str, rewritten: &str) -> Verdict {
             (before[mine.start].text(sql.as_bytes()), after[ours.start].text(rewritten.as_bytes()));
         if old != new {
             return Err(format!("begins with {}: {rewritten}", new.escape_ascii()));
-        }
-        let readable = |sql: &str, tokens: &[Token]| parse::parse(sql, tokens).is_ok();
-        // sqlparser knows no RETURNING of a MERGE.
-        let merge = new.eq_ignore_ascii_case(b"MERGE");
-        if !merge && readable(sql, &before[mine]) && !readable(rewritten, &after[ours]) {
-            return Err(format!("cannot be read any more: {rewritten}"));
         }
     }
     Ok(())

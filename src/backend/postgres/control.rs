@@ -45,6 +45,12 @@ const RELATIONS: [&str; 5] = [
     "crossfade.tables",
 ];
 
+/// The name of the role that the schema belongs to, where that is neither ours nor a superuser; NULL
+/// otherwise. Whoever owns it can replace what is in it, and would have us run that.
+pub const STRANGER: &str = "(SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_namespace n \
+     JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner \
+     WHERE n.nspname = 'crossfade' AND NOT r.rolsuper AND r.rolname <> current_user)";
+
 /// How much of it there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -53,7 +59,12 @@ pub enum Presence {
     Complete,
     /// Someone dropped these. Writes must go on to fail: taken for absent, they would be lost.
     Damaged(String),
+    /// Something is there, in a schema that belongs to this role: see [`STRANGER`].
+    Foreign(String),
 }
+
+/// Marks the owner among what [`Presence::question`] asks for; no relation of ours is called so.
+const OWNER: &str = "owner ";
 
 impl Presence {
     /// The expression whose value [`Self::new`] takes.
@@ -61,16 +72,19 @@ impl Presence {
     pub fn question() -> String {
         format!(
             "ARRAY(SELECT name FROM pg_catalog.unnest(ARRAY['{}']) name \
-             WHERE pg_catalog.to_regclass(name) IS NULL ORDER BY name)",
+             WHERE pg_catalog.to_regclass(name) IS NULL UNION ALL \
+             SELECT '{OWNER}' || owner FROM {STRANGER} AS stranger (owner) ORDER BY 1)",
             RELATIONS.join("', '")
         )
     }
 
     #[must_use]
     pub fn new(missing: &[String]) -> Self {
-        match missing.len() {
-            0 => Self::Complete,
-            all if all == RELATIONS.len() => Self::Absent,
+        let stranger = missing.iter().find_map(|name| name.strip_prefix(OWNER));
+        match (missing.len() - usize::from(stranger.is_some()), stranger) {
+            (all, _) if all == RELATIONS.len() => Self::Absent,
+            (_, Some(owner)) => Self::Foreign(owner.to_owned()),
+            (0, None) => Self::Complete,
             _ => Self::Damaged(missing.join(", ")),
         }
     }
@@ -84,6 +98,14 @@ pub const SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS crossfade";
 /// The epoch is a sequence because reading one is not bound to a snapshot. It holds twice the
 /// epoch, plus one while MySQL is the primary, so that phase and epoch cannot disagree.
 pub const DDL: &str = r#"
+DO $owner$
+BEGIN
+    IF OWNED_BY_A_STRANGER IS NOT NULL THEN
+        RAISE EXCEPTION 'another role owns the schema crossfade';
+    END IF;
+END
+$owner$;
+
 CREATE SEQUENCE IF NOT EXISTS crossfade.epoch AS bigint MINVALUE 0 START WITH 2 NO CYCLE;
 CREATE SEQUENCE IF NOT EXISTS crossfade.outbox_id AS bigint CACHE 1 NO CYCLE;
 
@@ -274,7 +296,9 @@ pub fn ddl() -> String {
 /// [`DDL`] with the lock's numbers filled in.
 #[must_use]
 pub fn tables() -> String {
-    DDL.replace("LOCK_CLASS", &LOCK_CLASS.to_string()).replace("LOCK_KEY", &LOCK_KEY.to_string())
+    DDL.replace("LOCK_CLASS", &LOCK_CLASS.to_string())
+        .replace("LOCK_KEY", &LOCK_KEY.to_string())
+        .replace("OWNED_BY_A_STRANGER", STRANGER)
 }
 
 /// Removes everything of ours, triggers included.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::{Client, Error, Row};
 
+use crate::backend::postgres::control::STRANGER;
 use crate::catalog::check::{PRIMARY_SETTINGS, PrimaryFacts, Rights, Scope, Setting};
 use crate::names::Oid;
 
@@ -20,7 +21,7 @@ const SERVER: &str = "SELECT pg_catalog.current_setting('server_version_num')::p
          pg_catalog.has_database_privilege(d.oid, 'CREATE')), \
        d.datname::text, pg_catalog.current_setting('max_connections')::pg_catalog.int8, \
        pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8, \
-       nullif(d.datconnlimit, -1)::pg_catalog.int8 \
+       nullif(d.datconnlimit, -1)::pg_catalog.int8, {STRANGER} \
      FROM pg_catalog.pg_database d, pg_catalog.pg_roles r \
      WHERE d.datname = pg_catalog.current_database() AND r.rolname = current_user";
 
@@ -47,7 +48,7 @@ const RIGHTS: &str = "SELECT c.oid, pg_catalog.has_schema_privilege(c.relnamespa
 
 /// Asks everything that [`PrimaryFacts`] holds.
 pub async fn facts(client: &Client) -> Result<PrimaryFacts, Error> {
-    let row = client.query_one(SERVER, &[]).await?;
+    let row = client.query_one(&SERVER.replace("{STRANGER}", STRANGER), &[]).await?;
     let rights = client.query(RIGHTS, &[]).await?;
     let rights: HashMap<Oid, Rights> = rights.iter().map(rights_of).collect();
     let settings = client.query(SETTINGS, &[&PRIMARY_SETTINGS.as_slice()]).await?;
@@ -62,6 +63,7 @@ pub async fn facts(client: &Client) -> Result<PrimaryFacts, Error> {
         bypasses_row_security: row.get(7),
         reads_verifiers: row.get(8),
         owns_schema: row.get(9),
+        schema_stranger: row.get(14),
         database: row.get(10),
         max_connections: row.get(11),
         reserved_connections: row.get(12),

@@ -35,7 +35,15 @@ pub(super) fn primary(facts: &PrimaryFacts, wanted: Wanted, found: &mut Found) {
         let advice = "Crossfade carries text as UTF-8; move to a database with ENCODING 'UTF8'.";
         blocker("the database's encoding is not UTF8", advice.to_owned());
     }
-    if !facts.owns_schema {
+    if let Some(owner) = &facts.schema_stranger {
+        let role = quote_pg(&facts.role);
+        let advice = format!(
+            "It could replace what is in it, and would have that run with Crossfade's rights. If nothing of \
+             Crossfade's is in it: DROP SCHEMA crossfade CASCADE;  else ALTER SCHEMA crossfade OWNER TO {role}; \
+             once all that is in it is {role}'s."
+        );
+        blocker(&format!("the role {} owns the schema crossfade", quote_pg(owner)), advice);
+    } else if !facts.owns_schema {
         let (role, database) = (quote_pg(&facts.role), quote_pg(&facts.database));
         let grant = format!(
             "GRANT CREATE ON DATABASE {database} TO {role};  or  \

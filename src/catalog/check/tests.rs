@@ -19,6 +19,7 @@ fn primary(catalog: &Catalog) -> PrimaryFacts {
         bypasses_row_security: true,
         reads_verifiers: true,
         owns_schema: true,
+        schema_stranger: None,
         database: "auth".to_owned(),
         max_connections: 2000,
         rights: catalog.tables.keys().map(|oid| (*oid, all)).collect(),

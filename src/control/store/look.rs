@@ -28,6 +28,8 @@ pub(super) enum State {
     NotSetUp,
     /// Someone dropped these of our relations.
     Damaged(String),
+    /// This role owns our schema, and may not.
+    Foreign(String),
     SetUp(SetUp),
 }
 
@@ -58,7 +60,7 @@ impl State {
     fn registry(&self) -> Option<&str> {
         match self {
             Self::SetUp(state) => Some(&state.registry),
-            Self::NotSetUp | Self::Damaged(_) | Self::Standby => None,
+            Self::NotSetUp | Self::Damaged(_) | Self::Foreign(_) | Self::Standby => None,
         }
     }
 
@@ -66,7 +68,7 @@ impl State {
     pub(super) fn turn(&self) -> Option<(u64, bool, &str)> {
         match self {
             Self::SetUp(state) => Some((state.epoch, state.mysql_is_primary, &state.timeline)),
-            Self::NotSetUp | Self::Damaged(_) | Self::Standby => None,
+            Self::NotSetUp | Self::Damaged(_) | Self::Foreign(_) | Self::Standby => None,
         }
     }
 }
@@ -123,6 +125,7 @@ impl Looker {
                 State::NotSetUp
             }
             Presence::Damaged(missing) => State::Damaged(missing),
+            Presence::Foreign(owner) => State::Foreign(owner),
             Presence::Complete => State::SetUp(self.state(client).await?),
         };
         Ok(Seen { digest: introspect::digest(client).await?, server, state, asked })

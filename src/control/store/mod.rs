@@ -111,6 +111,8 @@ enum LookError {
     Standby,
     #[error("{0} is gone from the primary, run `crossfade setup`")]
     Damaged(String),
+    #[error("the role {0} owns the schema crossfade, run `crossfade check`")]
+    Foreign(String),
     #[error("the schema keeps changing")]
     Restless,
     #[error("the primary is another server now, and writes still hold the old epoch")]
@@ -123,7 +125,7 @@ impl LookError {
     fn report(&self, error: &str) {
         match self {
             // Writes fail until a person acts.
-            Self::Damaged(_) => error!(error, "captured writes fail"),
+            Self::Damaged(_) | Self::Foreign(_) => error!(error, "captured writes fail"),
             _ => warn!(error, "state not read, the last one stands"),
         }
     }
@@ -290,6 +292,7 @@ impl Store {
         match seen.state {
             State::Standby => Err(LookError::Standby),
             State::Damaged(missing) => Err(LookError::Damaged(missing)),
+            State::Foreign(owner) => Err(LookError::Foreign(owner)),
             State::NotSetUp | State::SetUp(_) => Ok(seen),
         }
     }
@@ -453,7 +456,7 @@ fn situation(seen: &Seen, catalog: Arc<Catalog>) -> Situation {
             (Phase::Switched, state.epoch, state.timeline.clone())
         }
         State::SetUp(state) => (Phase::DualWrite, state.epoch, state.timeline.clone()),
-        State::NotSetUp | State::Damaged(_) | State::Standby => (Phase::Setup, 0, String::new()),
+        _ => (Phase::Setup, 0, String::new()),
     };
     Situation { phase, epoch, timeline, catalog, server: seen.server }
 }
@@ -468,6 +471,7 @@ fn told(error: &LookError) -> String {
         | LookError::Secondary(_)
         | LookError::Standby
         | LookError::Damaged(_)
+        | LookError::Foreign(_)
         | LookError::Restless
         | LookError::Held
         | LookError::TimedOut => None,

@@ -114,7 +114,7 @@ async fn read_typed(
 async fn registered(
     client: &Client,
 ) -> Result<(HashMap<TableName, TableId>, Option<String>), Error> {
-    if !client.query_one(sql::IS_SET_UP, &[]).await?.get::<_, bool>(0) {
+    if !client.query_one(&sql::is_set_up(), &[]).await?.get::<_, bool>(0) {
         return Ok((HashMap::new(), None));
     }
     let rows = client.query(sql::REGISTERED, &[]).await?;

@@ -4,6 +4,8 @@
 //! Invariant: they run with an empty `search_path` and need no privilege beyond those that every
 //! role has, but for the last.
 
+use crate::backend::postgres::control::STRANGER;
+
 /// Schemas of the server's and of our own hold no tables to migrate.
 macro_rules! user_schema {
     () => {
@@ -182,7 +184,10 @@ pub(super) const OWN_SCHEMAS: &str = "SELECT r.rolname::text FROM pg_catalog.pg_
 pub(super) const PATH_DEFAULT: &str = "SELECT s.boot_val, s.reset_val \
      FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'";
 
-pub(super) const IS_SET_UP: &str = "SELECT pg_catalog.to_regclass('crossfade.tables') IS NOT NULL";
+/// What a stranger has put into a schema of our name is not ours.
+pub(super) fn is_set_up() -> String {
+    format!("SELECT pg_catalog.to_regclass('crossfade.tables') IS NOT NULL AND {STRANGER} IS NULL")
+}
 
 /// Needs SELECT on a table of our own.
 pub(super) const REGISTERED: &str = "SELECT t.id, t.schema, t.name FROM crossfade.tables t";
