@@ -1,7 +1,7 @@
 //! Crossfade as its users run it: a process with a proxy.yaml.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -188,7 +188,7 @@ pub fn verb(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    crossfade::demo::servers::free_port().unwrap()
 }
 
 /// The port in a section's line of a proxy.yaml that a test wrote.
