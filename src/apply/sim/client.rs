@@ -66,8 +66,12 @@ async fn transact(world: Arc<World>, seat: Seat) {
     }
     let mut waits = Vec::new();
     if !changes.is_empty() {
-        let done = (mode == Mode::Blocking).then(|| waited(&world, changes.clone(), &mut waits));
-        seat.handoff.apply(Transaction { changes, mode, timeout: TIMEOUT }, done);
+        let transaction = Transaction { changes, mode, timeout: TIMEOUT };
+        // Past the bound it is a drain's answer, which says that nothing was left to claim.
+        let fits = seat.handoff.bytes() + transaction.size() <= world.queue_max;
+        let judged = if fits { transaction.changes.clone() } else { Vec::new() };
+        let done = (mode == Mode::Blocking).then(|| waited(&world, judged, &mut waits));
+        seat.handoff.apply(transaction, done);
     }
     if drain {
         let done = (mode == Mode::Blocking).then(|| waited(&world, Vec::new(), &mut waits));
@@ -104,9 +108,13 @@ async fn judge(
         Err(_) => world.chance.violated("a client is never answered".to_owned()),
         Ok(Ok(Settled::Applied)) => {
             for change in changes.iter().filter(|change| !world.has(change)) {
-                let what =
-                    format!("told that the secondary has {:?}, and it has not", change.version);
-                world.chance.violated(what);
+                let keys: Vec<i64> = change.keys().map(schema::id).collect();
+                world.chance.violated(format!(
+                    "told that the secondary has {} {keys:?} of {} at {:?}, and it has not",
+                    change.operation.as_str(),
+                    change.table.name,
+                    change.version
+                ));
             }
         }
         Ok(_) => {}

@@ -72,6 +72,11 @@ impl<K: Ord + Clone> Locks<K> {
         table.held.get(key).is_some_and(|holders| holders.values().any(|exclusive| *exclusive))
     }
 
+    /// Whether no transaction is open.
+    pub(super) fn are_free(&self) -> bool {
+        self.table.lock().unwrap().held.values().all(BTreeMap::is_empty)
+    }
+
     pub(super) fn release(&self, owner: u64) {
         let mut table = self.table.lock().unwrap();
         table.waits.remove(&owner);

@@ -24,10 +24,17 @@ mod sidecar;
 mod statements;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// How long new failures are looked for; `make simulate` says longer.
+const SECONDS: u64 = 15;
+
 /// Seeds that have failed once, with what was wrong.
-const FOUND: &[(u64, &str)] = &[];
+const FOUND: &[(u64, &str)] = &[(
+    4_972_678_339_363_905,
+    "the BEGIN after a ROLLBACK that failed committed half a transaction",
+)];
 
 /// Something that a server of ours does wrong, so that the simulation has to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,43 +49,36 @@ enum Flaw {
     CommitsNothing,
     /// The secondary's ROLLBACK keeps what was done.
     KeepsUndone,
+    /// The secondary says no to every other ROLLBACK: whatever it does, nothing may be lost by it.
+    RefusesRollback,
     /// The primary says at once that nothing runs any more.
     NobodyRuns,
 }
 
+/// Runs a seed's schedule; answers with the faults that were injected.
 #[track_caller]
-fn check(seed: u64) {
-    let report = schedule::run(seed, None);
-    assert!(
-        report.violations.is_empty(),
-        "CROSSFADE_SIM_SEED={seed}\n{}",
-        report.violations.join("\n")
-    );
+fn check(seed: u64, flaw: Option<Flaw>) -> BTreeMap<&'static str, u64> {
+    let report = schedule::run(seed, flaw);
+    let violations = report.violations.join("\n");
+    assert!(violations.is_empty(), "CROSSFADE_SIM_SEED={seed}\n{violations}");
+    report.faults
 }
 
-/// How long to look for new failures; `make simulate` says longer.
-fn budget() -> Duration {
-    let seconds = std::env::var("CROSSFADE_SIM_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(15))
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 #[test]
 fn whatever_fails_whenever_both_sides_end_equal_and_nothing_is_lost() {
-    if let Some(seed) = std::env::var("CROSSFADE_SIM_SEED").ok().and_then(|text| text.parse().ok())
-    {
-        return check(seed);
+    if let Some(seed) = number("CROSSFADE_SIM_SEED") {
+        check(seed, None);
+        return;
     }
-    let (start, first) = (Instant::now(), rand::random::<u32>());
-    let (mut schedules, mut faults) = (0_u64, std::collections::BTreeMap::new());
-    while start.elapsed() < budget() {
-        let seed = (u64::from(first) << 24) + schedules;
-        let report = schedule::run(seed, None);
-        assert!(
-            report.violations.is_empty(),
-            "CROSSFADE_SIM_SEED={seed}\n{}",
-            report.violations.join("\n")
-        );
-        for (name, count) in report.faults {
+    let budget = Duration::from_secs(number("CROSSFADE_SIM_SECONDS").unwrap_or(SECONDS));
+    let (start, first) = (Instant::now(), u64::from(rand::random::<u32>()) << 24);
+    let (mut schedules, mut faults) = (0, BTreeMap::new());
+    while start.elapsed() < budget {
+        for (name, count) in check(first + schedules, None) {
             *faults.entry(name).or_insert(0) += count;
         }
         schedules += 1;
@@ -90,7 +90,7 @@ fn whatever_fails_whenever_both_sides_end_equal_and_nothing_is_lost() {
 #[test]
 fn what_has_failed_once_does_not_fail_again() {
     for (seed, _) in FOUND {
-        check(*seed);
+        check(*seed, None);
     }
 }
 
@@ -98,6 +98,14 @@ fn what_has_failed_once_does_not_fail_again() {
 fn a_seed_decides_everything() {
     for seed in 0..40 {
         assert_eq!(schedule::run(seed, None), schedule::run(seed, None), "seed {seed}");
+    }
+}
+
+/// The next BEGIN would commit what is half done.
+#[test]
+fn a_connection_that_does_not_roll_back_is_given_up() {
+    for seed in 0..60 {
+        check(seed, Some(Flaw::RefusesRollback));
     }
 }
 

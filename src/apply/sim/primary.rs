@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) outbox: BTreeMap<i64, Line>,
     pub(super) next_entry: i64,
     pub(super) history: Vec<Committed>,
+    /// Where the log ended before the history began.
+    base: u64,
 }
 
 /// An entry of the outbox.
@@ -97,6 +99,7 @@ impl Primary {
             outbox: BTreeMap::new(),
             next_entry: 1,
             history: Vec::new(),
+            base: 1000,
         };
         Self { chance, locks: Locks::default(), secondary, flaw, state: Mutex::new(state) }
     }
@@ -123,11 +126,12 @@ impl Primary {
             for entry in commit.entries {
                 state.outbox.remove(&entry);
             }
-            state.lsn = state.history.last().map_or(1000, |commit| commit.log_end);
+            state.lsn = state.history.last().map_or(state.base, |commit| commit.log_end);
         }
         if 0 < loses {
             state.epoch += 1;
             state.history.clear();
+            state.base = state.lsn;
         }
         state.flushed = state.lsn;
         let (lsn, epoch) = (state.lsn, state.epoch);

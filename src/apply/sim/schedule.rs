@@ -214,6 +214,9 @@ impl World {
             return Some(format!("outbox {:?}", state.outbox));
         }
         drop(state);
+        if !self.secondary.locks.are_free() {
+            return Some("a transaction is open on the secondary".to_owned());
+        }
         self.sidecars.lock().unwrap().iter().flatten().find_map(Sidecar::unrest)
     }
 

@@ -190,6 +190,10 @@ impl Session {
     }
 
     async fn lock_fence(&mut self, batch: &[&[Change]], epoch: u64) -> Result<Fence, WriteError> {
+        if !self.undo.is_empty() {
+            self.secondary.chance.violated("BEGIN committed what was half done".to_owned());
+            self.take_effect();
+        }
         let changes = || batch.iter().copied().flatten();
         let mut tables: Vec<TableId> = changes().filter_map(|change| change.table.id).collect();
         tables.sort_unstable();
@@ -385,6 +389,12 @@ impl Connection for Session {
 
     async fn rollback(&mut self) -> Result<(), WriteError> {
         let fault = self.arrive("rollback").await?;
+        let chance = &self.secondary.chance;
+        let refuses = self.secondary.has(Flaw::RefusesRollback) && chance.one_in(2);
+        if refuses || chance.bad_luck(2) {
+            self.secondary.chance.count("rollback refused");
+            return Err(server(1317));
+        }
         if !self.secondary.has(Flaw::KeepsUndone) {
             self.undo_to(0);
         }

@@ -323,12 +323,27 @@ impl Tx {
             state.outbox.insert(number, line);
         }
         let entries = commit.entries.clone();
-        if !commit.rows.is_empty() {
+        if !entries.is_empty() {
             state.history.push(commit);
         }
         drop(state);
         self.end();
-        self.primary.chance.note(format_args!("client committed {entries:?}"));
+        let what: Vec<_> = self
+            .view
+            .changes
+            .iter()
+            .map(|change| {
+                let keys: Vec<i64> = change.keys().map(super::schema::id).collect();
+                (
+                    change.table.name.to_string(),
+                    change.operation.letter(),
+                    keys,
+                    change.version.counter,
+                    change.version.n,
+                )
+            })
+            .collect();
+        self.primary.chance.note(format_args!("client committed {entries:?} {what:?}"));
         true
     }
 
