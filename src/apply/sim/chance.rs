@@ -26,7 +26,7 @@ struct State {
     /// One request in so many fails; never while it is 0.
     fault_one_in: u64,
     trace: u64,
-    faults: BTreeMap<&'static str, u64>,
+    counts: BTreeMap<&'static str, u64>,
     violations: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Chance {
             rng: StdRng::seed_from_u64(seed),
             fault_one_in: 0,
             trace: 0xcbf2_9ce4_8422_2325,
-            faults: BTreeMap::new(),
+            counts: BTreeMap::new(),
             violations: Vec::new(),
         };
         let print = std::env::var_os(PRINT).is_some();
@@ -94,8 +94,13 @@ impl Chance {
 
     /// Counts a fault that was injected.
     pub(super) fn count(&self, name: &'static str) {
-        *self.state().faults.entry(name).or_default() += 1;
+        *self.state().counts.entry(name).or_default() += 1;
         self.note(format_args!("FAULT {name}"));
+    }
+
+    /// Counts a corner that a schedule has been to.
+    pub(super) fn reached(&self, name: &'static str) {
+        *self.state().counts.entry(name).or_default() += 1;
     }
 
     /// A message on its way: often at once, seldom long.
@@ -138,6 +143,6 @@ impl Chance {
 
     pub(super) fn end(&self) -> (u64, Vec<String>, BTreeMap<&'static str, u64>) {
         let mut state = self.state();
-        (state.trace, std::mem::take(&mut state.violations), std::mem::take(&mut state.faults))
+        (state.trace, std::mem::take(&mut state.violations), std::mem::take(&mut state.counts))
     }
 }

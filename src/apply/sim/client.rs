@@ -69,6 +69,9 @@ async fn transact(world: Arc<World>, seat: Seat) {
         let transaction = Transaction { changes, mode, timeout: TIMEOUT };
         // Past the bound it is a drain's answer, which says that nothing was left to claim.
         let fits = seat.handoff.bytes() + transaction.size() <= world.queue_max;
+        if !fits {
+            world.chance.reached("images dropped");
+        }
         let judged = if fits { transaction.changes.clone() } else { Vec::new() };
         let done = (mode == Mode::Blocking).then(|| waited(&world, judged, &mut waits));
         seat.handoff.apply(transaction, done);
@@ -140,7 +143,11 @@ async fn strict(world: &Arc<World>, seat: &Seat, tx: Tx) {
         return;
     }
     // Refused, or too slow: the client is told so, and the primary rolls back.
-    let Ok(Ok(Ok(()))) = timeout(TIMEOUT, held).await else { return };
+    let Ok(Ok(Ok(()))) = timeout(TIMEOUT, held).await else {
+        world.chance.reached("strict refused");
+        return;
+    };
+    world.chance.reached("strict held");
     if !tx.commit().await {
         return;
     }

@@ -412,6 +412,7 @@ impl MemoryReader {
         while there() && locks.iter().any(|lock| primary.locks.is_exclusive(lock)) {
             for lock in &locks {
                 if !primary.locks.free(lock, LOCK_TIMEOUT).await {
+                    primary.chance.reached("row locked");
                     return Reading::Busy;
                 }
             }

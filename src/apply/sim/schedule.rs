@@ -40,7 +40,8 @@ pub(super) struct World {
 pub(super) struct Report {
     pub(super) trace: u64,
     pub(super) violations: Vec<String>,
-    pub(super) faults: BTreeMap<&'static str, u64>,
+    /// Faults injected, corners reached.
+    pub(super) counts: BTreeMap<&'static str, u64>,
 }
 
 /// Runs the schedule of a seed, on this thread.
@@ -53,8 +54,8 @@ pub(super) fn run(seed: u64, flaw: Option<Flaw>) -> Report {
         let world = World::new(seed, flaw);
         world.trouble().await;
         world.quiet().await;
-        let (trace, violations, faults) = world.chance.end();
-        Report { trace, violations, faults }
+        let (trace, violations, counts) = world.chance.end();
+        Report { trace, violations, counts }
     });
     drop(runtime);
     report
@@ -217,7 +218,8 @@ impl World {
         if !self.secondary.locks.are_free() {
             return Some("a transaction is open on the secondary".to_owned());
         }
-        self.sidecars.lock().unwrap().iter().flatten().find_map(Sidecar::unrest)
+        let sidecars = self.sidecars.lock().unwrap();
+        sidecars.iter().flatten().find_map(|sidecar| sidecar.unrest(&self.chance))
     }
 
     fn compare(&self) {

@@ -308,6 +308,7 @@ impl Session {
             };
             highest = highest.max(version);
             entries += 1;
+            self.secondary.chance.reached("fence entry pruned");
             self.secondary.state().fence.remove(place);
             self.undo.push(Undo::Fence(*place, entry));
         }
@@ -431,6 +432,9 @@ impl Connection for Session {
 
     async fn check_keys(&mut self, on: bool) -> Result<(), Failed> {
         let fault = self.arrive("check_keys").await?;
+        if !on {
+            self.secondary.chance.reached("rows replaced as a set");
+        }
         self.checks = on;
         Ok(self.reply(fault).await?)
     }
@@ -467,6 +471,7 @@ impl Connection for Session {
         of: &RowImage,
     ) -> Result<Vec<Key>, WriteError> {
         let fault = self.arrive("owners").await?;
+        self.secondary.chance.reached("owner of a value asked for");
         let (at, key) = (of_id(table.id.unwrap()), id(key));
         let found = schema::holder(&self.secondary.state().rows, at, key, &cells(of));
         self.reply(fault).await?;

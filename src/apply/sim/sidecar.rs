@@ -9,6 +9,7 @@ use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::chance::Chance;
 use super::primary::{MemoryOutbox, MemoryReader, Primary};
 use super::schedule::World;
 use super::schema::SCHEMA;
@@ -113,11 +114,14 @@ impl Sidecar {
     }
 
     /// Why it is not at rest yet.
-    pub(super) fn unrest(&self) -> Option<String> {
+    pub(super) fn unrest(&self, chance: &Chance) -> Option<String> {
         let under_way = self.shared.under_way.ranges();
         let bytes = self.seat.handoff.bytes();
         let strict = self.seat.handoff.strict_bytes();
         let breaker = self.shared.breaker.is_open();
+        if breaker {
+            chance.reached("breaker open");
+        }
         let rest = under_way == "{}" && bytes == 0 && strict == 0 && !breaker;
         (!rest).then(|| {
             format!("{bytes} and {strict} bytes, under way {under_way}, breaker open {breaker}")
