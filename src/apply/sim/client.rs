@@ -27,7 +27,8 @@ const VALUES: u64 = 4;
 /// One client: a few transactions, each by a sidecar that happens to run.
 pub(super) async fn run(world: Arc<World>, transactions: u64) {
     for _ in 0..transactions {
-        let pause = if world.chance.one_in(6) { 1_500 } else { 60 };
+        let rest = if world.rush { 5 } else { 60 };
+        let pause = if world.chance.one_in(6) { 1_500 } else { rest };
         world.chance.pause(pause).await;
         let Some(seat) = world.seat() else { continue };
         let task = tokio::spawn(transact(Arc::clone(&world), seat.clone()));
@@ -52,6 +53,9 @@ async fn transact(world: Arc<World>, seat: Seat) {
     let statements = 1 + world.chance.below(4);
     for _ in 0..statements {
         world.chance.travel().await;
+        if world.slow && world.chance.one_in(4) {
+            world.chance.pause(2_500).await;
+        }
         if statement(&world, &mut tx).await.is_err() {
             return;
         }
@@ -216,7 +220,8 @@ async fn swap(world: &World, tx: &mut Tx, table: usize) -> Result<(), Failed> {
 }
 
 fn any_id(world: &World) -> i64 {
-    i64::try_from(world.chance.below(IDS.unsigned_abs())).unwrap()
+    let ids = if world.rush { 3 } else { IDS };
+    i64::try_from(world.chance.below(ids.unsigned_abs())).unwrap()
 }
 
 fn value(world: &World) -> Option<i64> {

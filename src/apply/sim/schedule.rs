@@ -30,6 +30,10 @@ pub(super) struct World {
     pub(super) primary: Arc<Primary>,
     pub(super) secondary: Arc<Secondary>,
     pub(super) queue_max: usize,
+    /// Many clients, few rows, no rest.
+    pub(super) rush: bool,
+    /// Long transactions, and a fence that forgets soon.
+    pub(super) slow: bool,
     /// Places for sidecars; empty while one is down.
     sidecars: Mutex<Vec<Option<Sidecar>>>,
     watchers: Mutex<JoinSet<()>>,
@@ -72,6 +76,8 @@ impl World {
             primary: Arc::new(primary),
             secondary,
             queue_max,
+            rush: seed % 4 == 3,
+            slow: seed % 4 == 2,
             sidecars: Mutex::default(),
             watchers: Mutex::default(),
         })
@@ -108,8 +114,9 @@ impl World {
         }
         self.chance.set_faults([0, 30, 100, 400][usize::try_from(self.chance.below(4)).unwrap()]);
         let mut tasks = JoinSet::new();
-        for _ in 0..1 + self.chance.below(3) {
-            let transactions = 1 + self.chance.below(6);
+        let (clients, more) = if self.rush { (5, 4) } else { (1 + self.chance.below(3), 1) };
+        for _ in 0..clients {
+            let transactions = more + self.chance.below(6);
             tasks.spawn(client::run(Arc::clone(self), transactions));
         }
         for _ in 0..self.chance.below(4) {

@@ -82,7 +82,11 @@ impl Sidecar {
             write_timeout: Duration::from_secs(2),
             backoff_max: Duration::from_millis(800),
             poll: Duration::from_millis(500),
-            fence_keep: Duration::from_millis(if chance.one_in(2) { 200 } else { 3_000 }),
+            fence_keep: Duration::from_millis(if world.slow || chance.one_in(2) {
+                200
+            } else {
+                3_000
+            }),
             link: LinkLimits { connect_timeout: Duration::from_secs(1), ..LinkLimits::default() },
         };
         let (handoff, jobs) = handoff::channel(world.queue_max);
