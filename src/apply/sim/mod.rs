@@ -51,8 +51,6 @@ enum Flaw {
     KeepsUndone,
     /// The secondary says no to every other ROLLBACK: whatever it does, nothing may be lost by it.
     RefusesRollback,
-    /// The primary says at once that nothing runs any more.
-    NobodyRuns,
 }
 
 /// Runs a seed's schedule; answers with what was injected and reached.
@@ -173,9 +171,4 @@ fn a_commit_that_did_not_happen_is_noticed() {
 #[test]
 fn a_rollback_that_did_not_happen_is_noticed() {
     is_noticed(Flaw::KeepsUndone);
-}
-
-#[test]
-fn a_deletion_that_waits_for_nobody_is_noticed() {
-    is_noticed(Flaw::NobodyRuns);
 }

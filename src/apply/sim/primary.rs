@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Flaw;
 use super::chance::{Chance, Fault};
 use super::locks::Locks;
 use super::schema::{Place, Rows, SCHEMA, id, image, index, of_id};
@@ -45,7 +44,6 @@ pub(super) struct Primary {
     pub(super) chance: Arc<Chance>,
     pub(super) locks: Locks<Lock>,
     pub(super) secondary: Arc<Secondary>,
-    flaw: Option<Flaw>,
     state: Mutex<State>,
 }
 
@@ -86,7 +84,7 @@ pub(super) struct Committed {
 }
 
 impl Primary {
-    pub(super) fn new(chance: Arc<Chance>, secondary: Arc<Secondary>, flaw: Option<Flaw>) -> Self {
+    pub(super) fn new(chance: Arc<Chance>, secondary: Arc<Secondary>) -> Self {
         let state = State {
             lsn: 1000,
             flushed: 1000,
@@ -101,7 +99,7 @@ impl Primary {
             history: Vec::new(),
             base: 1000,
         };
-        Self { chance, locks: Locks::default(), secondary, flaw, state: Mutex::new(state) }
+        Self { chance, locks: Locks::default(), secondary, state: Mutex::new(state) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -343,11 +341,10 @@ impl Outbox for MemoryOutbox {
     }
 
     async fn ended(&self, moment: Moment) -> Result<bool, Lost> {
-        let blind = self.0.primary.flaw == Some(Flaw::NobodyRuns);
         self.0
             .call("ended", |state| {
                 let oldest = state.running.first().copied().unwrap_or(state.next_xid);
-                blind || oldest >= moment.next_transaction
+                oldest >= moment.next_transaction
             })
             .await
     }

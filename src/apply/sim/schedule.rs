@@ -69,7 +69,7 @@ impl World {
     fn new(seed: u64, flaw: Option<Flaw>) -> Arc<Self> {
         let chance = Arc::new(Chance::new(seed));
         let secondary = Arc::new(Secondary::new(Arc::clone(&chance), flaw));
-        let primary = Primary::new(Arc::clone(&chance), Arc::clone(&secondary), flaw);
+        let primary = Primary::new(Arc::clone(&chance), Arc::clone(&secondary));
         let queue_max = if chance.one_in(4) { 2_000 } else { 1 << 20 };
         Arc::new(Self {
             chance,
