@@ -23,15 +23,13 @@ use crate::names::TableId;
 
 /// Longer than any timeout of the applier.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Entries looked at by one batch of pruning.
-const BATCH: usize = 4;
 
 pub(super) struct Session {
     pub(super) secondary: Arc<Secondary>,
     incarnation: u64,
     /// Holds the locks; a number for each transaction.
     pub(super) owner: u64,
-    undo: Vec<Undo>,
+    pub(super) undo: Vec<Undo>,
     moved: Vec<(Place, Version)>,
     pub(super) checks: bool,
     broken: bool,
@@ -282,43 +280,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    async fn prune_batch(
-        &mut self,
-        table: TableId,
-        bound: Version,
-        from: KeyHash,
-    ) -> Result<Pruned, WriteError> {
-        self.lock(Lock::Floor(table), true).await?;
-        let (emptied, floor) =
-            *self.secondary.state().tables.get(&table).ok_or(WriteError::NotSetUp)?;
-        let all = (
-            std::ops::Bound::Excluded((table, from)),
-            std::ops::Bound::Included((table, KeyHash([255; 16]))),
-        );
-        let places: Vec<Place> =
-            self.secondary.state().fence.range(all).take(BATCH).map(|(p, _)| *p).collect();
-        let (mut highest, mut entries) = (floor, 0);
-        for place in &places {
-            self.lock(Lock::Fence(*place), true).await?;
-            let entry = self.secondary.state().fence.get(place).copied();
-            let Some((version, _)) = entry.filter(|(version, _)| *version < bound) else {
-                continue;
-            };
-            highest = highest.max(version);
-            entries += 1;
-            self.secondary.chance.reached("fence entry pruned");
-            self.secondary.state().fence.remove(place);
-            self.undo.push(Undo::Fence(*place, entry));
-        }
-        if !self.secondary.has(Flaw::NoFloor) {
-            self.secondary.state().tables.insert(table, (emptied, highest));
-            self.undo.push(Undo::Table(table, (emptied, floor)));
-        }
-        self.secondary.chance.note(format_args!("pruned {entries} of {table} below {bound:?}"));
-        let next = places.last().filter(|_| places.len() == BATCH).map(|(_, hash)| *hash);
-        Ok(Pruned { entries, next })
     }
 }
 

@@ -3,15 +3,20 @@
 //! Invariant: a row is locked before it is looked at, and a value or a parent too, so that nothing
 //! that another transaction has not committed is ever seen.
 
+use super::Flaw;
 use super::schema::{
     Cells, NOTES, ORDERS, Place, TABLES, USERS, cells, children, holder, index, parent, unique,
 };
 use super::secondary::Lock;
-use super::session::{Session, server};
-use crate::backend::mysql::{Failed, WriteError};
+use super::session::{Session, Undo, server};
+use crate::backend::mysql::prune::Pruned;
+use crate::backend::mysql::{Failed, Place as FencePlace, WriteError};
 use crate::catalog::Table;
-use crate::change::RowImage;
+use crate::change::{KeyHash, RowImage, Version};
+use crate::names::TableId;
 
+/// Entries looked at by one batch of pruning.
+const BATCH: usize = 4;
 const DUPLICATE: u16 = 1062;
 const NOT_NULL: u16 = 1048;
 const NO_PARENT: u16 = 1452;
@@ -160,5 +165,43 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Forgets fence entries, and raises the floor.
+    pub(super) async fn prune_batch(
+        &mut self,
+        table: TableId,
+        bound: Version,
+        from: KeyHash,
+    ) -> Result<Pruned, WriteError> {
+        self.lock(Lock::Floor(table), true).await?;
+        let (emptied, floor) =
+            *self.secondary.state().tables.get(&table).ok_or(WriteError::NotSetUp)?;
+        let all = (
+            std::ops::Bound::Excluded((table, from)),
+            std::ops::Bound::Included((table, KeyHash([255; 16]))),
+        );
+        let places: Vec<FencePlace> =
+            self.secondary.state().fence.range(all).take(BATCH).map(|(p, _)| *p).collect();
+        let (mut highest, mut entries) = (floor, 0);
+        for place in &places {
+            self.lock(Lock::Fence(*place), true).await?;
+            let entry = self.secondary.state().fence.get(place).copied();
+            let Some((version, _)) = entry.filter(|(version, _)| *version < bound) else {
+                continue;
+            };
+            highest = highest.max(version);
+            entries += 1;
+            self.secondary.chance.reached("fence entry pruned");
+            self.secondary.state().fence.remove(place);
+            self.undo.push(Undo::Fence(*place, entry));
+        }
+        if !self.secondary.has(Flaw::NoFloor) {
+            self.secondary.state().tables.insert(table, (emptied, highest));
+            self.undo.push(Undo::Table(table, (emptied, floor)));
+        }
+        self.secondary.chance.note(format_args!("pruned {entries} of {table} below {bound:?}"));
+        let next = places.last().filter(|_| places.len() == BATCH).map(|(_, hash)| *hash);
+        Ok(Pruned { entries, next })
     }
 }
