@@ -25,7 +25,9 @@ const LINGER: Duration = Duration::from_millis(5);
 
 pub(super) struct Settler(mpsc::Sender<Vec<i64>>);
 
-pub(super) fn channel() -> (Settler, mpsc::Receiver<Vec<i64>>) {
+pub(super) type Queue = mpsc::Receiver<Vec<i64>>;
+
+pub(super) fn channel() -> (Settler, Queue) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     (Settler(sender), receiver)
 }
@@ -45,7 +47,7 @@ impl Settler {
 /// Runs until told to stop; then deletes what it still has.
 pub(super) async fn run<D: Databases>(
     shared: Arc<Shared<D>>,
-    mut queue: mpsc::Receiver<Vec<i64>>,
+    mut queue: Queue,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut outbox = None;
