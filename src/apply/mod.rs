@@ -22,6 +22,7 @@ mod bell;
 mod breaker;
 mod carry;
 mod conflict;
+mod databases;
 mod dispatch;
 mod drain;
 mod gather;
@@ -39,13 +40,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::backend::mysql::connect::LinkLimits;
-use crate::backend::mysql::{Link, ToUrl, WriteError, Writer};
+use crate::backend::mysql::{ToUrl, WriteError, Writer};
 use crate::backend::postgres::connect::Connector;
 use crate::handoff::{Jobs, Notices};
 use crate::phase::{Phase, Situation};
 
 use bell::Bell;
 use breaker::Breaker;
+use databases::{Databases, Servers};
 use under_way::UnderWay;
 
 pub use metrics::ApplyMetrics;
@@ -109,12 +111,21 @@ pub fn start(
     jobs: Jobs,
     metrics: ApplyMetrics,
 ) -> Applier {
+    start_over(Servers { primary, secondary }, limits, situation, jobs, metrics)
+}
+
+fn start_over<D: Databases>(
+    databases: D,
+    limits: ApplyLimits,
+    situation: watch::Receiver<Arc<Situation>>,
+    jobs: Jobs,
+    metrics: ApplyMetrics,
+) -> Applier {
     let (stop_dispatch, dispatch_stopped) = watch::channel(false);
     let (stop_tasks, stopped) = watch::channel(false);
     let (settler, settled) = settle::channel();
     let shared = Arc::new(Shared {
-        primary,
-        secondary,
+        databases,
         breaker: Breaker::new(metrics.clone()),
         bell: Bell::default(),
         under_way: UnderWay::default(),
@@ -157,9 +168,8 @@ impl Applier {
 }
 
 /// What all tasks of the applier use.
-struct Shared {
-    primary: Connector,
-    secondary: ToUrl,
+struct Shared<D> {
+    databases: D,
     limits: ApplyLimits,
     situation: watch::Receiver<Arc<Situation>>,
     breaker: Breaker,
@@ -171,7 +181,7 @@ struct Shared {
     metrics: ApplyMetrics,
 }
 
-impl Shared {
+impl<D: Databases> Shared<D> {
     fn situation(&self) -> Arc<Situation> {
         Arc::clone(&self.situation.borrow())
     }
@@ -182,8 +192,8 @@ impl Shared {
     }
 
     /// A new connection; the breaker hears how it went.
-    async fn connect(&self) -> Result<Writer, WriteError> {
-        match Link::connect(&self.secondary, &self.limits.link).await {
+    async fn connect(&self) -> Result<Writer<D::Connection>, WriteError> {
+        match self.databases.connect(&self.limits.link).await {
             Ok(link) => Ok(Writer::new(link)),
             Err(error) => {
                 self.breaker.failed();
