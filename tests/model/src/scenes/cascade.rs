@@ -8,7 +8,7 @@
 //! Invariant: a cascade on the secondary removes no child that is newer than the delete.
 
 use crate::scene::{Op, Scene, script};
-use crate::state::{child, row};
+use crate::state::{Faults, child, row};
 
 /// A parent is deleted and inserted again, and so is its child, which a drain carries.
 #[must_use]
@@ -21,6 +21,7 @@ pub fn parent_again() -> Scene {
         clients: vec![script(0, &[&[Op::Gone(0)], &[Op::Put(0, row(2)), Op::Put(1, child(2, 0))]])],
         sidecars: 2,
         drains: 0b10,
+        faults: Faults { sidecar: 1, prune: 1, ..Faults::default() },
         ..Scene::default()
     }
 }

@@ -27,7 +27,7 @@ pub fn raised() -> Scene {
         )],
         sidecars: 2,
         drains: 0b10,
-        faults: Faults { raise: 1, ..Faults::default() },
+        faults: Faults { raise: 1, sidecar: 1, prune: 1, ..Faults::default() },
         ..Scene::default()
     }
 }
@@ -41,7 +41,7 @@ pub fn failover() -> Scene {
         clients: vec![script(0, &[&[Op::Put(0, row(2))], &[Op::Gone(0)]])],
         sidecars: 2,
         drains: 0b10,
-        faults: Faults { failover: 1, ..Faults::default() },
+        faults: Faults { failover: 1, prune: 1, ..Faults::default() },
         ..Scene::default()
     }
 }

@@ -35,7 +35,7 @@ pub fn below_the_floor() -> Scene {
             script(0, &[&[Op::Put(1, row(1))]]),
         ],
         mirror: true,
-        faults: Faults { prune: 1, ..Faults::default() },
+        faults: Faults { sidecar: 1, prune: 2, ..Faults::default() },
         ..Scene::default()
     }
 }
@@ -45,7 +45,7 @@ pub fn below_the_floor() -> Scene {
 pub fn killed() -> Scene {
     Scene {
         name: "MySQL as primary, a sidecar killed",
-        faults: Faults { sidecar: 1, ..Faults::default() },
+        faults: Faults { sidecar: 1, prune: 1, ..Faults::default() },
         ..pruned()
     }
 }

@@ -24,6 +24,7 @@ pub fn all() -> Vec<Scene> {
         unique::swap(),
         unique::swap_drained(),
         unique::swap_with_owner(),
+        unique::contested(),
         unique::handed_on(Op::Gone(1)),
         unique::handed_on(Op::Put(1, row(4))),
         cascade::parent_again(),

@@ -7,7 +7,7 @@
 //! Invariant: a repair never undoes a write that it could not see.
 
 use crate::scene::{Op, Scene, script};
-use crate::state::row;
+use crate::state::{Faults, row};
 
 /// The secondary has a row too many, and a client is just inserting it.
 #[must_use]
@@ -19,6 +19,7 @@ pub fn extra() -> Scene {
         repair: 1,
         sidecars: 2,
         drains: 0b10,
+        faults: Faults { sidecar: 1, ..Faults::default() },
         ..Scene::default()
     }
 }

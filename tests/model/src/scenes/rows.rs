@@ -17,7 +17,7 @@ pub fn two_sidecars() -> Scene {
         clients: vec![script(0, &[&[Op::Put(0, row(1))], &[Op::Gone(0)], &[Op::Put(0, row(2))]])],
         sidecars: 2,
         drains: 0b10,
-        faults: Faults { sidecar: 1, ..Faults::default() },
+        faults: Faults { sidecar: 1, lost: 1, ..Faults::default() },
         ..Scene::default()
     }
 }
@@ -33,7 +33,7 @@ pub fn two_clients() -> Scene {
         ],
         sidecars: 2,
         drains: 0b01,
-        faults: Faults { lost: 1, ..Faults::default() },
+        faults: Faults { sidecar: 1, lost: 1, ..Faults::default() },
         ..Scene::default()
     }
 }
@@ -43,10 +43,13 @@ pub fn two_clients() -> Scene {
 pub fn pruned() -> Scene {
     Scene {
         name: "a fence entry is pruned",
-        clients: vec![script(0, &[&[Op::Put(0, row(1))], &[Op::Gone(0)]])],
+        clients: vec![
+            script(0, &[&[Op::Put(0, row(1))], &[Op::Gone(0)]]),
+            script(1, &[&[Op::Put(0, row(2))]]),
+        ],
         sidecars: 2,
-        drains: 0b11,
-        faults: Faults { prune: 1, ..Faults::default() },
+        drains: 0b01,
+        faults: Faults { sidecar: 1, prune: 1, ..Faults::default() },
         ..Scene::default()
     }
 }

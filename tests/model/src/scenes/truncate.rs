@@ -7,7 +7,7 @@
 //! Invariant: a row older than the TRUNCATE is gone, a newer one stays.
 
 use crate::scene::{Op, Scene, script};
-use crate::state::row;
+use crate::state::{Faults, row};
 
 /// A row is written, its table emptied, the row written again.
 #[must_use]
@@ -22,6 +22,7 @@ pub fn between_writes() -> Scene {
         )],
         sidecars: 2,
         drains: 0b10,
+        faults: Faults { sidecar: 1, ..Faults::default() },
         ..Scene::default()
     }
 }
@@ -34,6 +35,7 @@ pub fn while_filling() -> Scene {
         primary_only: vec![(0, row(1))],
         clients: vec![script(0, &[&[Op::Truncate(0)], &[Op::Put(0, row(2))]])],
         backfill: true,
+        faults: Faults { sidecar: 1, ..Faults::default() },
         ..Scene::default()
     }
 }

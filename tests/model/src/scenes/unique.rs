@@ -38,6 +38,24 @@ pub fn swap_with_owner() -> Scene {
     Scene { name: "a swap, drained row by row", faults, ..swap() }
 }
 
+/// Two clients, over two sidecars, want the same value for rows of their own.
+#[must_use]
+pub fn contested() -> Scene {
+    Scene {
+        name: "two clients want one value",
+        keys: 2,
+        unique: true,
+        clients: vec![
+            script(0, &[&[Op::Put(0, row(1))], &[Op::Gone(0)]]),
+            script(1, &[&[Op::Put(1, row(1))]]),
+        ],
+        sidecars: 2,
+        drains: 0b01,
+        faults: Faults { sidecar: 1, ..Faults::default() },
+        ..Scene::default()
+    }
+}
+
 /// A value changes hands while the row that had it is late, and the row that took it is deleted (or
 /// changed) by a later statement of the same transaction.
 #[must_use]
@@ -53,6 +71,7 @@ pub fn handed_on(last: Op) -> Scene {
         ],
         sidecars: 2,
         drains: 0b01,
+        faults: Faults { sidecar: 1, ..Faults::default() },
         ..Scene::default()
     }
 }
@@ -77,6 +96,11 @@ mod tests {
     #[test]
     fn a_swap_found_row_by_row_takes_the_owner_along() {
         swap_with_owner().holds();
+    }
+
+    #[test]
+    fn a_contested_value_ends_where_the_primary_has_it() {
+        contested().holds();
     }
 
     #[test]
