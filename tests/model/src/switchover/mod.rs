@@ -231,40 +231,6 @@ impl Switchover {
         Some(())
     }
 
-    fn fault(&self, state: &mut State, action: Action) -> Option<()> {
-        match action {
-            Action::KillDriver(at) => {
-                state.faults.kills -= 1;
-                state.drivers[at] = None;
-                state.lock = state.lock.filter(|holder| *holder != at);
-            }
-            Action::KillSidecar(at) => {
-                state.faults.kills -= 1;
-                let (epoch, written) = (state.latest(), state.sidecars[at].written);
-                let hold = state.attempt;
-                state.sidecars[at] = Sidecar { epoch, hold, lease: true, open: None, written };
-            }
-            Action::Cut(at) => {
-                state.faults.cuts -= 1;
-                state.lock = state.lock.filter(|holder| *holder != at);
-            }
-            Action::StartTooSoon => {
-                state.faults.starts -= 1;
-                return self.recover(state, 1);
-            }
-            Action::Loose => {
-                state.faults.loose -= 1;
-                if state.closed && self.has(Rule::Closed) {
-                    return Some(());
-                }
-                state.sides[0].value |= 1 << 15;
-                state.dirty |= leads(state.latest()) == 0;
-            }
-            _ => return None,
-        }
-        Some(())
-    }
-
     fn act(&self, state: &mut State, action: Action) -> Option<()> {
         match action {
             Action::Begin(at) => return self.begin(state, at),
