@@ -6,15 +6,19 @@
 //!        clash in a transaction of its own ─▶ put aside, tried after the others ─▶ as a set
 //! ```
 //!
+//! Steps on one row keep their order, also where the first of them is put aside: done late, it would
+//! undo the others.
+//!
 //! Invariant: foreign keys are checked, by the server or (for a set that clashes with itself) by us.
 
+use super::cascade::Cause;
 use super::connection::Connection;
 use super::error::{Reaction, WriteError};
 use super::fence::Step;
 use super::foreign;
 use super::write::{PLACEHOLDERS_MAX, ROWS_AT_ONCE, Refused, at_once};
 use crate::catalog::{Catalog, Table};
-use crate::change::{Key, RowImage};
+use crate::change::{Change, Effect, Key, KeyHash, RowImage};
 
 /// Image bytes of one multi-row statement; far below any `max_allowed_packet`.
 const BYTES_AT_ONCE: usize = 256 << 10;
@@ -88,7 +92,9 @@ impl<'w, C: Connection> Run<'w, C> {
                 }
                 continue;
             }
-            if let Err(failed) = self.step(&step).await {
+            if waits(&step, &aside) {
+                aside.push(step);
+            } else if let Err(failed) = self.step(&step).await {
                 self.put_aside(step, failed, &mut aside, &mut first)?;
             }
         }
@@ -119,11 +125,14 @@ impl<'w, C: Connection> Run<'w, C> {
         aside: &mut Vec<Step<'s>>,
         first: &mut Option<Refused>,
     ) -> Result<(), Refused> {
-        if run.len() > 1 && self.put_many(&run).await? {
+        let free = aside.is_empty() || !run.iter().any(|step| waits(step, aside));
+        if run.len() > 1 && free && self.put_many(&run).await? {
             return Ok(());
         }
         for step in run {
-            if let Err(failed) = self.step(&step).await {
+            if waits(&step, aside) {
+                aside.push(step);
+            } else if let Err(failed) = self.step(&step).await {
                 self.put_aside(step, failed, aside, first)?;
             }
         }
@@ -160,8 +169,12 @@ impl<'w, C: Connection> Run<'w, C> {
             Step::Put { change, key, image, expected, .. } => {
                 self.put(&change.table, key, image, *expected).await
             }
-            Step::Delete { change, key, .. } => self.delete(&change.table, key).await.map(drop),
+            Step::Delete { change, key, .. } => {
+                self.spare_newer(change, key, Cause::Delete).await?;
+                self.delete(&change.table, key).await.map(drop)
+            }
             Step::Move { change, old, new, image, leave, .. } => {
+                self.spare_newer(change, old, Cause::Move).await?;
                 self.relocate(&change.table, old, new, image, *leave).await
             }
             Step::Rotate { moves } => {
@@ -174,6 +187,20 @@ impl<'w, C: Connection> Run<'w, C> {
             Step::Empty { change, .. } => {
                 self.link.empty(&change.table, change.version).await.map_err(Failed::from)
             }
+        }
+    }
+
+    /// Refuses a change whose cascade would reach a row that is newer than it.
+    async fn spare_newer(
+        &mut self,
+        change: &Change,
+        key: &Key,
+        cause: Cause,
+    ) -> Result<(), Failed> {
+        let row = (&*change.table, key);
+        match self.link.has_newer_child(self.catalog, row, change.version, cause).await? {
+            true => Err(WriteError::NewerChild.into()),
+            false => Ok(()),
         }
     }
 
@@ -308,6 +335,34 @@ impl From<WriteError> for Failed {
 impl From<mysql_async::Error> for Failed {
     fn from(error: mysql_async::Error) -> Self {
         WriteError::from(error).into()
+    }
+}
+
+/// Whether a step touches a row of one that was put aside before.
+fn waits(step: &Step<'_>, aside: &[Step<'_>]) -> bool {
+    let touches = |step: &Step<'_>, (oid, hash): (u32, KeyHash)| {
+        changes(step).any(|change| {
+            let all = matches!(change.effect, Effect::Empty);
+            change.table.oid == oid && (all || change.keys().any(|key| key.hash == hash))
+        })
+    };
+    aside.iter().any(|earlier| {
+        changes(earlier).any(|change| {
+            let all = matches!(change.effect, Effect::Empty)
+                && changes(step).any(|other| other.table.oid == change.table.oid);
+            all || change.keys().any(|key| touches(step, (change.table.oid, key.hash)))
+        })
+    })
+}
+
+/// The changes that a step comes from.
+fn changes<'s>(step: &'s Step<'_>) -> Box<dyn Iterator<Item = &'s Change> + 's> {
+    match step {
+        Step::Put { change, .. }
+        | Step::Move { change, .. }
+        | Step::Delete { change, .. }
+        | Step::Empty { change, .. } => Box::new(std::iter::once(*change)),
+        Step::Rotate { moves } => Box::new(moves.iter().map(|(_, change, ..)| *change)),
     }
 }
 
