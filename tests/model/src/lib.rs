@@ -38,7 +38,7 @@
 //! | [`scenes::mirror`] | MySQL as primary | 2 rows |
 //! | [`scenes::switchover`] | there and back, deaths, two drivers | 2 sidecars, 2 writes each |
 //!
-//! `make model` goes on with more faults and longer scripts ([`scene::Scene::deeper`]).
+//! `make model` goes on with more faults ([`scene::Scene::deeper`]).
 //!
 //! # What is left out
 //!
