@@ -3,14 +3,16 @@
 # make test    every test;  WITHOUT="mysql postgres18" leaves out what cannot be had, and says so at the end
 # make simulate  the applier over servers in memory, with random faults  (SECONDS=600)
 # make lint    formatting, clippy, documentation, licences
+# make model   the protocol's model, deeper than `make test` goes  (MORE=1 faults of each kind, SECONDS=120 a scene)
 # make bench   criterion benches, then pgbench against the proxy  (ROUNDS=3 SECONDS=10)
 
 WITHOUT ?=
 comma = ,
 optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
+model = tests/model/Cargo.toml
 parts = tools servers $(optional) drivers
 
-.PHONY: setup demo test simulate lint bench
+.PHONY: setup demo test simulate lint model bench
 
 setup:
 	tests/setup/install.sh
@@ -29,8 +31,13 @@ simulate:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo fmt --check --manifest-path $(model)
+	CARGO_TARGET_DIR=target/model cargo clippy --manifest-path $(model) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	if cargo deny --version >/dev/null 2>&1; then cargo deny --config .deny.toml check; fi
+
+model:
+	CARGO_TARGET_DIR=target/model cargo run --quiet --locked --manifest-path $(model)
 
 bench:
 	tests/setup/install.sh tools servers bench

@@ -76,7 +76,7 @@ impl<D: Databases> Drain<D> {
         if error.breaks_connection() {
             self.shared.breaker.failed();
         }
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         outbox.release(&ids, LATER).await?;
         Ok(Stop::Secondary)
     }
@@ -86,7 +86,7 @@ impl<D: Databases> Drain<D> {
         self.shared.metrics.wrote(&unit.change, Written::Failed);
         let text = reason(refused);
         warn!(table = %unit.change.table.name, reason = text, "change stays in the outbox");
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         outbox.fail(&unit.ids, &text).await?;
         Ok(())
     }
@@ -243,7 +243,7 @@ impl<D: Databases> Drain<D> {
                 Outcome::ReadAgain => again.extend(unit.read_again()),
             }
         }
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         outbox.settle(&ids).await?;
         Ok(())
     }

@@ -117,7 +117,8 @@ impl<D: Databases> Drain<D> {
     async fn pass(&mut self, grace: Duration) -> Result<Option<bool>, Stop> {
         let situation = self.shared.situation();
         let under_way = self.shared.under_way.ranges();
-        let (outbox, _) = self.primary().await?;
+        self.begin().await?;
+        let (outbox, _) = self.primary()?;
         let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
         let entries = outbox.claim(limit, grace, &under_way).await?;
         if entries.is_empty() {
@@ -125,12 +126,15 @@ impl<D: Databases> Drain<D> {
         }
         let log_end = outbox.note().await?.lsn;
         let claimed = entries.len();
-        let Gathered { tasks, unknown } =
+        let Gathered { tasks, unknown, later } =
             gather::gather(entries, &situation.catalog, situation.epoch, log_end);
         if !unknown.is_empty() {
             outbox.fail(&unknown, "unknown_table_or_key").await?;
         }
-        let mut all = unknown.is_empty();
+        if !later.is_empty() {
+            outbox.release(&later, LATER).await?;
+        }
+        let mut all = unknown.is_empty() && later.is_empty();
         let mut units = self.units(tasks, &situation, &mut all).await?;
         sort(&mut units);
         let again = self.write(units, &situation, &mut all).await?;
@@ -143,16 +147,22 @@ impl<D: Databases> Drain<D> {
         Ok(Some(all))
     }
 
-    pub(super) async fn primary(&mut self) -> Result<&mut (D::Outbox, D::Reader), Stop> {
+    /// The connections for a new pass.
+    async fn begin(&mut self) -> Result<(), Stop> {
         let open = self.primary.take().filter(|(o, r)| !o.is_closed() && !r.is_closed());
-        let pair = match open {
+        let databases = &self.shared.databases;
+        self.primary = Some(match open {
             Some(pair) => pair,
-            None => {
-                let databases = &self.shared.databases;
-                (databases.outbox().await?, databases.reader().await?)
-            }
-        };
-        Ok(self.primary.insert(pair))
+            None => (databases.outbox().await?, databases.reader().await?),
+        });
+        Ok(())
+    }
+
+    /// The connections of this pass, never others: what was read before the primary crashed may be of
+    /// a log that it has taken back, and a flush over a new connection would say nothing of it.
+    pub(super) fn primary(&mut self) -> Result<&mut (D::Outbox, D::Reader), Stop> {
+        let open = self.primary.as_mut().filter(|(o, r)| !o.is_closed() && !r.is_closed());
+        open.ok_or_else(|| Stop::Primary(Lost::new("connection to primary was lost")))
     }
 
     /// Reads what has to be read; afterwards every version is in the primary's flushed log.
@@ -174,7 +184,7 @@ impl<D: Databases> Drain<D> {
         }
         let absent = self.read(reads, situation, &mut units, all).await?;
         self.absent(absent, situation, &mut units, all).await?;
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         outbox.flush().await?;
         Ok(units)
     }
@@ -195,7 +205,7 @@ impl<D: Databases> Drain<D> {
                 .iter()
                 .filter_map(|task| Some((Arc::clone(&task.table), task.key()?.clone())))
                 .collect();
-            let (_, reader) = self.primary().await?;
+            let (_, reader) = self.primary()?;
             let readings = reader.read(&keys, situation.catalog.version).await?;
             for ((task, reading), (_, key)) in part.into_iter().zip(readings).zip(keys) {
                 match (reading, task.gone_at()) {
@@ -219,7 +229,7 @@ impl<D: Databases> Drain<D> {
             }
         }
         *all &= busy.is_empty() && stale.is_empty();
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         if !busy.is_empty() {
             outbox.release(&busy, LATER).await?;
         }
@@ -242,7 +252,7 @@ impl<D: Databases> Drain<D> {
         if tasks.is_empty() {
             return Ok(());
         }
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         let moment = outbox.note().await?;
         let deadline = Instant::now() + ABSENT_WAIT;
         while !outbox.ended(moment).await? {

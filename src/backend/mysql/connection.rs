@@ -10,6 +10,7 @@
 
 use std::future::Future;
 
+use super::cascade::{self, Cause};
 use super::connect::Link;
 use super::error::WriteError;
 use super::execute::Failed;
@@ -75,6 +76,18 @@ pub trait Connection: Send {
         table: &Table,
         key: &Key,
     ) -> impl Future<Output = Result<u64, Failed>> + Send;
+
+    /// Whether a row that would change with this one, by a foreign key's action, is newer than
+    /// `version`. Never so where no foreign key acts.
+    fn has_newer_child(
+        &mut self,
+        _catalog: &Catalog,
+        _row: (&Table, &Key),
+        _version: Version,
+        _cause: Cause,
+    ) -> impl Future<Output = Result<bool, Failed>> + Send {
+        std::future::ready(Ok(false))
+    }
 
     /// Switches the session's foreign key checks, and with them all cascades.
     fn check_keys(&mut self, on: bool) -> impl Future<Output = Result<(), Failed>> + Send;
@@ -161,6 +174,16 @@ impl Connection for Link {
 
     async fn delete(&mut self, table: &Table, key: &Key) -> Result<u64, Failed> {
         statements::delete(self, table, key).await
+    }
+
+    async fn has_newer_child(
+        &mut self,
+        catalog: &Catalog,
+        row: (&Table, &Key),
+        version: Version,
+        cause: Cause,
+    ) -> Result<bool, Failed> {
+        cascade::has_newer(self, catalog, row, version, cause).await
     }
 
     async fn check_keys(&mut self, on: bool) -> Result<(), Failed> {

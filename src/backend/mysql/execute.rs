@@ -6,17 +6,21 @@
 //!        clash in a transaction of its own ─▶ put aside, tried after the others ─▶ as a set
 //! ```
 //!
+//! Steps on one row keep their order, also where the first of them is put aside: done late, it would
+//! undo the others.
+//!
 //! Invariant: foreign keys are checked, by the server or (for a set that clashes with itself) by us.
 
 use std::collections::{HashMap, HashSet};
 
+use super::cascade::Cause;
 use super::connection::Connection;
 use super::error::{Reaction, WriteError};
 use super::fence::Step;
 use super::foreign;
 use super::write::{PLACEHOLDERS_MAX, ROWS_AT_ONCE, Refused, at_once};
 use crate::catalog::{Catalog, Table};
-use crate::change::{Key, KeyHash, RowImage};
+use crate::change::{Change, Key, KeyHash, RowImage};
 use crate::names::Oid;
 
 /// Image bytes of one multi-row statement; far below any `max_allowed_packet`.
@@ -206,8 +210,12 @@ impl<'w, C: Connection> Run<'w, C> {
             Step::Put { change, key, image, expected, .. } => {
                 self.put(&change.table, key, image, *expected).await
             }
-            Step::Delete { change, key, .. } => self.delete(&change.table, key).await.map(drop),
+            Step::Delete { change, key, .. } => {
+                self.spare_newer(change, key, Cause::Delete).await?;
+                self.delete(&change.table, key).await.map(drop)
+            }
             Step::Move { change, old, new, image, leave, .. } => {
+                self.spare_newer(change, old, Cause::Move).await?;
                 self.relocate(&change.table, old, new, image, *leave).await
             }
             Step::Rotate { moves } => {
@@ -220,6 +228,20 @@ impl<'w, C: Connection> Run<'w, C> {
             Step::Empty { change, .. } => {
                 self.link.empty(&change.table, change.version).await.map_err(Failed::from)
             }
+        }
+    }
+
+    /// Refuses a change whose cascade would reach a row that is newer than it.
+    async fn spare_newer(
+        &mut self,
+        change: &Change,
+        key: &Key,
+        cause: Cause,
+    ) -> Result<(), Failed> {
+        let row = (&*change.table, key);
+        match self.link.has_newer_child(self.catalog, row, change.version, cause).await? {
+            true => Err(WriteError::NewerChild.into()),
+            false => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@
 //!
 //! Not here: which transactions run side by side (`apply`), what is read again (`outbox`).
 
+pub mod cascade;
 pub mod connect;
 pub mod connection;
 pub mod control;

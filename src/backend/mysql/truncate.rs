@@ -25,7 +25,7 @@ use crate::names::quote_mysql;
 use crate::value::Value;
 
 /// Keys read, and rows deleted, at a time.
-const CHUNK_ROWS: usize = 500;
+pub(super) const CHUNK_ROWS: usize = 500;
 
 pub(super) async fn empty(
     link: &mut Link,
@@ -55,10 +55,10 @@ async fn raise(link: &mut Link, table: &Table, version: Version) -> Result<(), W
 }
 
 /// Entries of rows that were written after a version.
-const NEWER: &str = "`deleted` = 0 AND (`epoch` > ? OR (`epoch` = ? AND (`counter` > ? OR \
+pub(super) const NEWER: &str = "`deleted` = 0 AND (`epoch` > ? OR (`epoch` = ? AND (`counter` > ? OR \
                      (`counter` = ? AND `n` > ?))))";
 
-fn newer_params(Version { epoch, counter, n }: Version) -> [Param; 5] {
+pub(super) fn newer_params(Version { epoch, counter, n }: Version) -> [Param; 5] {
     [epoch.into(), epoch.into(), counter.into(), counter.into(), n.into()]
 }
 
@@ -123,7 +123,7 @@ fn chunk(table: &Table, key: &[&Column], continued: bool) -> String {
 }
 
 /// What a column is ordered by. An enum is by its label's number, but compares with text as text.
-fn place(column: &Column) -> String {
+pub(super) fn place(column: &Column) -> String {
     let name = quote_mysql(&column.name);
     match column.target {
         TargetType::Enum(_) => format!("{name} + 0"),
@@ -133,7 +133,7 @@ fn place(column: &Column) -> String {
 
 /// ``a >= ? AND (a > ? OR (a = ? AND b > ?))``: MariaDB reads the whole table to compare rows as
 /// such, and the first term alone bounds what is read where the optimizer makes nothing of the rest.
-fn after(key: &[&Column]) -> String {
+pub(super) fn after(key: &[&Column]) -> String {
     let compare = |column: &&Column, sign: &str| {
         let operand = match column.target {
             TargetType::Enum(_) => "?".to_owned(),
@@ -151,7 +151,7 @@ fn after(key: &[&Column]) -> String {
 }
 
 /// The parameters of [`after`], in its order.
-fn after_params(place: &[Param]) -> Vec<Param> {
+pub(super) fn after_params(place: &[Param]) -> Vec<Param> {
     let prefixes = (1..=place.len()).flat_map(|length| place[..length].iter().cloned());
     place.first().cloned().into_iter().chain(prefixes).collect()
 }
@@ -188,7 +188,7 @@ async fn delete_chunk(
 }
 
 /// The hash of a key as MySQL returned it.
-fn hash(table: &Table, params: &[Param]) -> Result<KeyHash, WriteError> {
+pub(super) fn hash(table: &Table, params: &[Param]) -> Result<KeyHash, WriteError> {
     let values: Option<Vec<Value>> = table
         .key_columns()
         .zip(params)
