@@ -19,12 +19,15 @@ mod template;
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
+
+use rand::Rng as _;
 
 use crate::backend::url::{DatabaseUrl, Host};
 
@@ -40,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Another process may take the free port between our look and the server's.
 const PORT_ATTEMPTS: u32 = 3;
+/// Below what Linux takes for outgoing connections.
+const PORTS: Range<u16> = 15_000..32_000;
+const PORTS_TRIED: u32 = 100;
 
 /// What is wanted of a server beyond its product.
 #[derive(Clone, Debug, Default)]
@@ -312,9 +318,12 @@ fn serial() -> String {
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Not one that the kernel gives to whoever connects somewhere: while the server is down, its port
+/// would go to a client, and a client of that port could reach itself.
 fn free_port() -> Result<u16, ServerError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("find a free port")?;
-    Ok(listener.local_addr().during("find a free port")?.port())
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut tried = (0..PORTS_TRIED).map(|_| rand::rng().random_range(PORTS));
+    tried.find(free).ok_or_else(|| io::ErrorKind::AddrInUse.into()).during("find a free port")
 }
 
 /// The process and its children; the process itself comes first.
