@@ -183,9 +183,9 @@ async fn schedule(
     report: &mut Report,
 ) {
     let end = Instant::now() + duration;
-    // A third of the time for what only the secondary feels, another for what anyone does; between
-    // them what was felt has to fade.
-    let stretch = (duration / 3).min(Duration::from_secs(60));
+    // Half of the time for what only the secondary feels, half for what anyone does; after that, what
+    // was felt has to fade.
+    let stretch = (duration / 2).min(Duration::from_secs(60));
     while Instant::now() < end {
         for only_secondary in [true, false] {
             let until = end.min(Instant::now() + stretch);

@@ -33,6 +33,10 @@ const NUMBERS: i64 = 1_000_000_000;
 const GONE: [&str; 9] =
     ["57P01", "57P02", "57P03", "08006", "08001", "08003", "53300", "28P01", "57014"];
 
+/// What a sidecar says that has not heard from PostgreSQL in time. On a busy machine that happens with
+/// no fault at all; the secondary is never the reason.
+const UNCONFIRMED: &str = "Crossfade cannot confirm on PostgreSQL";
+
 /// How a numbered write is put.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Form {
@@ -261,6 +265,9 @@ impl Worker {
         }
         if random::EXPECTED.contains(&code) {
             return self.hour.conflict(code);
+        }
+        if message.starts_with(UNCONFIRMED) {
+            return self.hour.unconfirmed();
         }
         if GONE.contains(&code) {
             return self.hour.lost(kind, began, &told);

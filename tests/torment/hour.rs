@@ -38,6 +38,7 @@ struct Heard {
     others_ended: Option<Instant>,
     conflicts: BTreeMap<String, u64>,
     lost: u64,
+    unconfirmed: u64,
     strict: u64,
     violations: Vec<String>,
     violated: u64,
@@ -51,6 +52,8 @@ pub struct Summary {
     pub conflicts: BTreeMap<String, u64>,
     /// Connections and statements lost to faults that are not the secondary's.
     pub lost: u64,
+    /// Refused by a sidecar that did not know whether it may still answer.
+    pub unconfirmed: u64,
     /// Errors of `strict` that named the secondary.
     pub strict: u64,
     pub violations: Vec<String>,
@@ -125,6 +128,10 @@ impl Hour {
         }
     }
 
+    pub fn unconfirmed(&self) {
+        self.heard.lock().unwrap().unconfirmed += 1;
+    }
+
     pub fn secondary_error(&self, kind: &str, what: &str) {
         let mut heard = self.heard.lock().unwrap();
         match kind {
@@ -142,6 +149,7 @@ impl Hour {
         Summary {
             conflicts: heard.conflicts,
             lost: heard.lost,
+            unconfirmed: heard.unconfirmed,
             strict: heard.strict,
             violations: heard.violations,
             violated: heard.violated,

@@ -107,8 +107,10 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  errors: {} lost to faults of PostgreSQL and the way, {} of strict that name the secondary, conflicts: {}",
+            "  errors: {} lost to faults of PostgreSQL and the way, {} without a lease, \
+             {} of strict that name the secondary, conflicts: {}",
             self.heard.lost,
+            self.heard.unconfirmed,
             self.heard.strict,
             conflicts.join(", ")
         )?;
