@@ -183,16 +183,16 @@ async fn schedule(
     report: &mut Report,
 ) {
     let end = Instant::now() + duration;
-    // Half of the time for what only the secondary feels, half for what anyone does; after that, what
-    // was felt has to fade.
-    let stretch = (duration / 2).min(Duration::from_secs(60));
+    let half = |most: u64| (duration / 2).min(Duration::from_secs(most));
+    let of_secondary = |fault: &Fault| fault.is_of_secondary();
+    let (only, others): (Vec<_>, Vec<_>) = faults.iter().copied().partition(of_secondary);
     while Instant::now() < end {
-        for only_secondary in [true, false] {
-            let until = end.min(Instant::now() + stretch);
-            let fits = |fault: &Fault| !only_secondary || fault.is_of_secondary();
-            let usable: Vec<_> = faults.iter().copied().filter(fits).collect();
-            while Instant::now() < until && !usable.is_empty() {
-                two(stage, hour, &usable, &mut random, report).await;
+        // First what only the secondary feels; then what all do, with the secondary's beside it; then
+        // what was felt has to fade.
+        for (first, second, length) in [(&only, &only[..], half(40)), (&others, faults, half(60))] {
+            let until = end.min(Instant::now() + length);
+            while Instant::now() < until && !first.is_empty() {
+                two(stage, hour, (first, second), &mut random, report).await;
             }
         }
         tokio::time::sleep(hour::FELT.min(end.saturating_duration_since(Instant::now()))).await;
@@ -206,12 +206,12 @@ async fn schedule(
 async fn two(
     stage: &mut Stage,
     hour: &Hour,
-    usable: &[Fault],
+    (first, second): (&[Fault], &[Fault]),
     random: &mut StdRng,
     report: &mut Report,
 ) {
-    let first = *usable.iter().choose(random).expect("there is one");
-    let others = usable.iter().filter(|fault| fault.subject() != first.subject());
+    let first = *first.iter().choose(random).expect("there is one");
+    let others = second.iter().filter(|fault| fault.subject() != first.subject());
     let second = others.choose(random).copied().filter(|_| random.random_bool(0.6));
     let mut under = Vec::new();
     for fault in [Some(first), second].into_iter().flatten() {
