@@ -2,6 +2,8 @@
 # make demo    the whole story on throwaway servers
 # make test    every test;  WITHOUT="mysql postgres18" leaves out what cannot be had, and says so at the end
 # make lint    formatting, clippy, documentation, licences
+# make torment kill, freeze, cut and starve everything under load, ten minutes on each secondary
+#              (SECONDS=600 SEED=… TARGET=mariadb FAULTS="kill_primary trickle_secondary")
 # make bench   criterion benches, then pgbench against the proxy  (ROUNDS=3 SECONDS=10)
 
 WITHOUT ?=
@@ -9,7 +11,7 @@ comma = ,
 optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
 parts = tools servers $(optional) drivers
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test torment lint bench
 
 setup:
 	tests/setup/install.sh
@@ -21,6 +23,13 @@ demo:
 test:
 	tests/setup/install.sh $(parts)
 	CROSSFADE_WITHOUT="$(WITHOUT)" tests/setup/test.sh
+
+torment:
+	tests/setup/install.sh tools servers $(filter mysql,$(optional))
+	CROSSFADE_WITHOUT="$(WITHOUT)" CROSSFADE_TORMENT_SECONDS=$(or $(SECONDS),600) \
+	CROSSFADE_SEED=$(SEED) CROSSFADE_FAULTS="$(FAULTS)" \
+	cargo test --test main torment_leaves_nothing_lost_and_nothing_different_on_$(TARGET) \
+		-- --nocapture --test-threads=1
 
 lint:
 	cargo fmt --check

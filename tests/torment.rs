@@ -16,6 +16,7 @@
 
 mod clients;
 mod faults;
+mod forms;
 mod hour;
 mod journal;
 mod relay;
@@ -24,6 +25,7 @@ mod secondary;
 mod stage;
 
 use std::env;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -126,7 +128,11 @@ async fn torment(target: Target) {
     report.memory = stage.memory;
     report.starts = stage.starts;
     eprintln!("{report}");
-    assert!(report.failures().is_empty(), "{report}\n{}", tail(&stage.logs()));
+    if !report.failures().is_empty() {
+        let kept = env::temp_dir().join(format!("crossfade-torment-{seed}.log"));
+        fs::write(&kept, format!("{report}\n{}{}", report.story, stage.logs())).unwrap();
+        panic!("failed; what happened is in {}", kept.display());
+    }
 }
 
 fn hour(stage: &Stage) -> Arc<Hour> {
@@ -215,6 +221,7 @@ async fn two(
     let second = others.choose(random).copied().filter(|_| random.random_bool(0.6));
     let mut under = Vec::new();
     for fault in [Some(first), second].into_iter().flatten() {
+        report.tell(format!("{} begins", fault.name()));
         *report.faults.entry(fault).or_default() += 1;
         under.push(fault.begin(stage, hour, random).await);
         stage.note_memory();
@@ -223,8 +230,10 @@ async fn two(
     }
     let longest = if random.random_bool(0.2) { 6_000 } else { 2_000 };
     tokio::time::sleep(Duration::from_millis(random.random_range(100..longest))).await;
-    for fault in under {
-        fault.end(stage, hour).await;
+    for under in under {
+        let name = under.fault.name();
+        under.end(stage, hour).await;
+        report.tell(format!("{name} has ended"));
     }
     let pause = Duration::from_millis(random.random_range(0..1_500));
     tokio::time::sleep(pause).await;
@@ -295,9 +304,4 @@ async fn judge(stage: &Stage, hour: &Hour, journal: &Journal, report: &mut Repor
     let logs = stage.logs();
     report.panics = logs.matches("panicked at").count();
     report.leaks = logs.matches(BODY).count();
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(60)..].join("\n")
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable as _;
 use rand::Rng as _;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 
 use super::hour::Hour;
 use super::relay::{Relay, Weather};
@@ -239,6 +240,9 @@ fn rewrite(stage: &Stage, random: &mut StdRng) {
     let waits = |blocking: bool| if blocking { "blocking" } else { "async" };
     let (first, second) = (waits(random.random()), waits(random.random()));
     let (rows, workers) = (random.random_range(1..500), random.random_range(1..6));
+    // With the smallest of them the outbox carries almost everything.
+    let transaction = ["4KiB", "64KiB", "1MiB"].choose(random).unwrap();
+    let queue = ["64KiB", "4MiB"].choose(random).unwrap();
     for sidecar in &stage.sidecars {
         let text = std::fs::read_to_string(&sidecar.config).unwrap();
         let line = |line: &str| match line.trim_start() {
@@ -249,8 +253,11 @@ fn rewrite(stage: &Stage, random: &mut StdRng) {
                 format!("  \"blocking_*\": {{ mode: {second} }}\n")
             }
             its if its.starts_with("limits:") => {
-                let kept = its.split(", batch_rows").next().unwrap().trim_end_matches([' ', '}']);
-                format!("{kept}, batch_rows: {rows}, workers: {workers} }}\n")
+                let kept = its.split(", transaction_bytes").next().unwrap();
+                format!(
+                    "{kept}, transaction_bytes: {transaction}, queue_bytes: {queue}, \
+                     batch_rows: {rows}, workers: {workers} }}\n"
+                )
             }
             _ => format!("{line}\n"),
         };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// statements for `limits.hold`, then has to connect again.
 pub const FELT: Duration = Duration::from_secs(20);
 /// Lines of each kind of failure that the report shows.
-const SHOWN: usize = 12;
+const SHOWN: usize = 40;
 
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -167,7 +167,13 @@ impl Heard {
     fn violation(&mut self, what: String) {
         self.violated += 1;
         if self.violations.len() < SHOWN {
-            self.violations.push(what);
+            self.violations.push(format!("{} {what}", now()));
         }
     }
+}
+
+/// As the sidecars' logs have it.
+pub fn now() -> String {
+    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+    now.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }

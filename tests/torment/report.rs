@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::faults::Fault;
-use super::hour::Summary;
+use super::hour::{Summary, now};
 use super::journal::{Journal, Told, Verdict};
 
 /// No sidecar may ever have had more, in KiB. Sixteen clients with rows of 1.5 MB in flight, both ways
@@ -39,9 +39,15 @@ pub struct Report {
     pub memory: u64,
     pub tormented: Duration,
     pub healed: Duration,
+    /// Each fault's beginning and end, for whoever looks for the reason of a failure.
+    pub story: String,
 }
 
 impl Report {
+    pub fn tell(&mut self, what: String) {
+        self.story += &format!("torment: {} {what}\n", now());
+    }
+
     pub fn count(&mut self, journal: &Journal) {
         self.committed = journal.count(Told::Committed);
         self.failed = journal.count(Told::Failed);

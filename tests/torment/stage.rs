@@ -28,7 +28,7 @@ const ROOM: &str = "3g";
 
 /// What the clients hold against: lower than the defaults, so that bounds are met within minutes.
 const LIMITS: &str = "limits: { hold: 8s, lease: 5s, write_timeout: 5s, backoff_max: 1s, grace: 1s, \
-     queue_bytes: 4MiB, transaction_bytes: 1MiB, shutdown: 5s, poll: 500ms, fence_keep: 20s }\n";
+     shutdown: 5s, poll: 500ms, fence_keep: 20s, transaction_bytes: 1MiB, queue_bytes: 4MiB }\n";
 
 pub const TABLES: &str = r#""async_*": { mode: async }
 "blocking_*": { mode: blocking, timeout: 500ms }
@@ -131,10 +131,14 @@ impl Stage {
         }
     }
 
-    /// All that the sidecars printed.
+    /// All that the sidecars printed, each line with the sidecar's number.
     pub fn logs(&self) -> String {
-        let log = |sidecar: &Sidecar| fs::read_to_string(sidecar.config.with_file_name("log"));
-        self.sidecars.iter().filter_map(|sidecar| log(sidecar).ok()).collect()
+        let mut all = String::new();
+        for (number, sidecar) in self.sidecars.iter().enumerate() {
+            let log = fs::read_to_string(sidecar.config.with_file_name("log")).unwrap_or_default();
+            all.extend(log.lines().map(|line| format!("sidecar {number}: {line}\n")));
+        }
+        all
     }
 }
 
