@@ -33,8 +33,9 @@ const NUMBERS: i64 = 1_000_000_000;
 const GONE: [&str; 8] = ["57P01", "57P02", "57P03", "08006", "08001", "08003", "53300", "28P01"];
 
 /// What a sidecar says that has not heard from PostgreSQL in time. On a busy machine that happens with
-/// no fault at all; the secondary is never the reason.
-const UNCONFIRMED: &str = "Crossfade cannot confirm on PostgreSQL";
+/// no fault at all, so it is counted and is no failure of the run.
+const UNCONFIRMED: [&str; 2] =
+    ["Crossfade cannot confirm on PostgreSQL", "Crossfade does not know the migration's state yet"];
 
 /// The tables with numbers; `triggered` is captured by trigger, so COPY into it is seen.
 pub const KINDS: [&str; 4] = ["async", "blocking", "strict", "triggered"];
@@ -225,7 +226,7 @@ impl Worker {
         if asked || random::EXPECTED.contains(&code) {
             return self.hour.conflict(code);
         }
-        if message.starts_with(UNCONFIRMED) {
+        if UNCONFIRMED.iter().any(|words| message.starts_with(words)) {
             return self.hour.unconfirmed();
         }
         if GONE.contains(&code) {
