@@ -4,6 +4,8 @@
 # make simulate  the applier over servers in memory, with random faults  (SECONDS=600)
 # make lint    formatting, clippy, documentation, licences
 # make model   the protocol's model, deeper than `make test` goes  (MORE=1 faults of each kind, SECONDS=120 a scene)
+# make torment kill, freeze, cut and starve everything under load, ten minutes on each secondary
+#              (SECONDS=600 SEED=… TARGET=mariadb FAULTS="kill_primary trickle_secondary")
 # make bench   criterion benches, then pgbench against the proxy  (ROUNDS=3 SECONDS=10)
 
 WITHOUT ?=
@@ -12,7 +14,7 @@ optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
 model = tests/model/Cargo.toml
 parts = tools servers $(optional) drivers
 
-.PHONY: setup demo test simulate lint model bench
+.PHONY: setup demo test simulate torment lint model bench
 
 setup:
 	tests/setup/install.sh
@@ -27,6 +29,13 @@ test:
 
 simulate:
 	CROSSFADE_SIM_SECONDS=$(or $(SECONDS),600) cargo test --lib apply::sim::whatever -- --nocapture
+
+torment:
+	tests/setup/install.sh tools servers $(filter mysql,$(optional))
+	CROSSFADE_WITHOUT="$(WITHOUT)" CROSSFADE_TORMENT_SECONDS=$(or $(SECONDS),600) \
+	CROSSFADE_SEED=$(SEED) CROSSFADE_FAULTS="$(FAULTS)" \
+	cargo test --test main torment_leaves_nothing_lost_and_nothing_different_on_$(TARGET) \
+		-- --nocapture --test-threads=1
 
 lint:
 	cargo fmt --check

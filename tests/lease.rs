@@ -10,6 +10,7 @@ use crossfade::demo::servers::PASSWORD;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use crate::support::process::Proxy;
 use crate::support::{Target, World};
 
 const SCHEMA: &str = "CREATE TABLE users (id int PRIMARY KEY, name text)";
@@ -198,4 +199,27 @@ async fn a_sidecar_that_was_stopped_confirms_before_it_answers() {
     let_in(&world).await;
     world.until("ready again", async || readiness(&world).await.0 == 200).await;
     select(&client).await.unwrap();
+}
+
+/// A sidecar that starts has to tell the secondary the epoch; one that hangs must not keep it from
+/// confirming its own.
+#[tokio::test]
+async fn the_lease_is_confirmed_while_the_secondary_hangs() {
+    let mut world = World::alone(Target::MariaDb, "'*': { mode: async }").await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    world.setup();
+    world.edit(|text| text + "limits: { poll: 100ms, lease: 3s, connect_timeout: 60s }\n");
+    world.follower.as_ref().unwrap().pause();
+    world.proxy = Some(Proxy::start_unready(&world.config).await);
+    // Once for each third of the lease. It would take minutes if each had to wait for the secondary.
+    let admin = world.admin().await;
+    let renewed = async || {
+        let beats = "SELECT coalesce(max(beat), 0) FROM crossfade.sidecars";
+        6 <= admin.query_one(beats, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    world.until("renewed six times", renewed).await;
+    world.client().await.batch_execute("INSERT INTO users VALUES (1, 'a')").await.unwrap();
+    world.follower.as_ref().unwrap().resume();
+    world.drained().await;
+    world.assert_equal("users").await;
 }

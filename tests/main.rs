@@ -24,6 +24,7 @@ mod seen;
 mod setup;
 mod strict;
 mod tidy;
+mod torment;
 mod trouble;
 mod truncate;
 mod unseen;

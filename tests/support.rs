@@ -65,11 +65,18 @@ impl Target {
 pub fn left_out(part: &str, what: &str) -> bool {
     let without = env::var("CROSSFADE_WITHOUT").unwrap_or_default();
     let named = without.split([',', ' ', ';']).any(|name| name == part);
-    if let (true, Some(path)) = (named, env::var_os("CROSSFADE_NOT_TESTED")) {
+    if named {
+        not_tested(what);
+    }
+    named
+}
+
+/// Has `make test` list it at its end.
+pub fn not_tested(what: &str) {
+    if let Some(path) = env::var_os("CROSSFADE_NOT_TESTED") {
         let mut file = fs::File::options().create(true).append(true).open(path).unwrap();
         writeln!(file, "{what}").unwrap();
     }
-    named
 }
 
 /// The run's server of a product, started by whoever needs it first.
@@ -305,6 +312,11 @@ impl World {
     /// The administrator's connection to the secondary.
     pub async fn secondary(&self) -> mysql_async::Conn {
         mysql_async::Conn::from_url(&self.secondary_url).await.unwrap()
+    }
+
+    #[must_use]
+    pub fn secondary_url(&self) -> &str {
+        &self.secondary_url
     }
 
     /// Port, database and login as libpq's environment variables, for drivers.

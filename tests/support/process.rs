@@ -187,6 +187,7 @@ pub fn verb(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Below what Linux takes for outgoing connections, so that a port stays free while nobody listens.
 pub fn free_port() -> u16 {
     crossfade::demo::servers::free_port().unwrap()
 }
