@@ -27,5 +27,6 @@ mod tidy;
 mod trouble;
 mod truncate;
 mod unseen;
+mod verify;
 mod wire;
 mod writer;
