@@ -28,5 +28,6 @@ mod torment;
 mod trouble;
 mod truncate;
 mod unseen;
+mod verify;
 mod wire;
 mod writer;

@@ -13,6 +13,7 @@ mod demo;
 mod run;
 mod setup;
 mod status;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ enum Verb {
     Setup(setup::Setup),
     Demo(demo::Demo),
     Status(status::Status),
+    Verify(verify::Verify),
 }
 
 /// How a verb that did its work ended.
@@ -124,6 +126,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
         Verb::Demo(demo) => demo.run(out).await,
         Verb::Status(status) => status.run(&config()?, shared.format, out).await,
+        Verb::Verify(verify) => verify.run(&config()?, shared.format, out).await,
     }
 }
 

@@ -27,7 +27,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use crate::change::{Operation, Version};
 use crate::names::{EntryId, TableId};
 
-pub use reader::{Reader, Reading};
+pub use reader::{Peek, Reader, Reading};
 
 /// A claimed entry is another sidecar's again after this long.
 const LEASE: Duration = Duration::from_secs(30);
