@@ -73,6 +73,19 @@ pub struct EntryId(pub i64);
 /// An object identifier of PostgreSQL (`pg_class.oid`, `pg_type.oid`).
 pub type Oid = u32;
 
+/// Longest identifier of PostgreSQL, in bytes; it cuts what is longer (NAMEDATALEN).
+const NAME_BYTES_MAX: usize = 63;
+
+/// An identifier as PostgreSQL keeps it: cut after whole characters.
+#[must_use]
+pub fn shortened(mut name: String) -> String {
+    if NAME_BYTES_MAX < name.len() {
+        let ends = (0..=NAME_BYTES_MAX).rev();
+        name.truncate(ends.into_iter().find(|end| name.is_char_boundary(*end)).unwrap_or(0));
+    }
+    name
+}
+
 /// Quotes an identifier for PostgreSQL: `a"b` becomes `"a""b"`.
 #[must_use]
 pub fn quote_pg(name: &str) -> String {
@@ -104,14 +117,14 @@ pub fn split_path(path: &str) -> Vec<String> {
                 }
             }
             letter => {
-                name.extend(letter.to_lowercase());
+                name.push(letter.to_ascii_lowercase());
                 while let Some(letter) = letters.next_if(|l| *l != ',' && !l.is_whitespace()) {
-                    name.extend(letter.to_lowercase());
+                    name.push(letter.to_ascii_lowercase());
                 }
             }
         }
         if !name.is_empty() {
-            names.push(name);
+            names.push(shortened(name));
         }
     }
     names

@@ -13,6 +13,7 @@ mod capture;
 mod check;
 mod config;
 mod demo;
+mod fuzz;
 mod lease;
 mod login;
 mod loose;

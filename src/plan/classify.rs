@@ -77,6 +77,7 @@ fn route(input: &Input<'_>) -> Outcome {
         "EXECUTE" => plain(named(reader, 1, Step::Execute)),
         "DEALLOCATE" => plain(deallocate(reader)),
         "SET" | "RESET" | "DISCARD" => plain(session_words::set(reader)),
+        "CREATE" if input.makes_of_writes() => plain(uncaptured(input, "create_as")),
         "CREATE" => plain(session_words::temporary(reader).map_or(Step::Ddl, Step::Temporary)),
         "ALTER" | "DROP" | "COMMENT" | "GRANT" | "REVOKE" | "IMPORT" | "REASSIGN" | "SECURITY" => {
             plain(Step::Ddl)
@@ -163,7 +164,8 @@ fn with_list(input: &Input<'_>) -> Outcome {
         }
         let moved = rewrite::assigns_key(&dml, &table);
         let rewritten = (!moved && input.obstacle(&dml, &table).is_none())
-            .then(|| with::enter(reader, cte, number, &dml, &table, input.situation));
+            .then(|| with::enter(reader, cte, number, &dml, &table, input.situation))
+            .filter(|_| !input.mentions_ours());
         match rewritten.flatten() {
             Some(found) => edits.extend(found),
             None => flagged.push(table),
@@ -382,12 +384,15 @@ impl Input<'_> {
 
     /// Why this statement cannot be captured by RETURNING, though its table can.
     fn obstacle(&self, dml: &Dml, table: &Table) -> Option<&'static str> {
+        if self.tokens.iter().any(|token| token.is_obscure(self.sql.as_bytes())) {
+            return Some("unparsed");
+        }
         let key = rewrite::assigns_key(dml, table);
         let cursor = dml.where_.is_some_and(|at| self.reader().is(at + 1, "CURRENT"));
         match dml.verb {
             Verb::Merge if self.situation.server < 17 => return Some("merge"),
             Verb::Merge | Verb::Insert if key => return Some("key_update"),
-            Verb::Update if key && cursor => return Some("key_update"),
+            Verb::Update if key && (cursor || self.mentions_ours()) => return Some("key_update"),
             // Its star means the columns of FROM too, and the old key has to come from there.
             Verb::Update
                 if key
@@ -408,12 +413,28 @@ impl Input<'_> {
     fn mentions(&self, table: &Table) -> bool {
         let name = table.name.name();
         self.tokens.iter().any(|token| match token.kind {
+            // A name that cannot be read may be any.
             Kind::Word | Kind::Quoted => {
-                token.identifier(self.sql.as_bytes()).as_deref() == Some(name)
+                token.identifier(self.sql.as_bytes()).is_none_or(|found| found == name)
             }
             Kind::String => self.sql[token.start..token.end].contains(name),
             _ => false,
         })
+    }
+
+    /// True for `CREATE TABLE … AS WITH x AS (DELETE …) SELECT …`.
+    fn makes_of_writes(&self) -> bool {
+        let reader = self.reader();
+        let table = (1..5).any(|at| reader.is(at, "TABLE"));
+        let query = |as_: usize| reader.is(as_ + 1, "WITH") || reader.symbol(as_ + 1) == Some(b'(');
+        let as_ = reader.find(2..self.tokens.len(), 0, &["AS"]);
+        table && as_.is_some_and(query) && self.mentions_dml()
+    }
+
+    /// True where a name of the text might be one of those that a rewrite adds to its scope.
+    fn mentions_ours(&self) -> bool {
+        let name = |token: &Token| token.identifier(self.sql.as_bytes());
+        self.tokens.iter().filter_map(name).any(|name| name.starts_with("cf_"))
     }
 
     /// True where a word of the text is the beginning of a statement that writes.

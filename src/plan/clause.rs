@@ -91,10 +91,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// True where a reserved word may stand as a plain name: after a dot or AS.
+    /// True where a reserved word is no keyword of a clause: as a name after a dot or AS, and in
+    /// `IS DISTINCT FROM`.
     fn is_label(&self, at: usize) -> bool {
-        at.checked_sub(1)
-            .is_some_and(|before| self.symbol(before) == Some(b'.') || self.is(before, "AS"))
+        at.checked_sub(1).is_some_and(|before| {
+            let operator = self.is(before, "DISTINCT") && self.is(at, "FROM");
+            operator || self.symbol(before) == Some(b'.') || self.is(before, "AS")
+        })
     }
 
     pub(super) fn verb(&self, at: usize) -> Option<Verb> {

@@ -1,6 +1,6 @@
 //! The SQL of the columns that a captured statement returns besides the client's.
 //!
-//! Invariant: every function is qualified, so that no search path and no function of the
+//! Invariant: every function and operator is qualified, so that no search path and no function of the
 //! application's can stand in for it; names begin with `cf_`.
 
 use crate::catalog::Table;
@@ -64,7 +64,7 @@ pub(super) fn list(
             "pg_catalog.record_send(ROW({qualifier}.tableoid, ROW({qualifier}.*))) AS cf_row"
         ),
         Added::OldEntry => format!(
-            "CASE WHEN cf_prev.cf_old <> {sent} THEN {} END AS cf_old_id",
+            "CASE WHEN cf_prev.cf_old OPERATOR(pg_catalog.<>) {sent} THEN {} END AS cf_old_id",
             enter(table, &letter('D'), "cf_prev.cf_old", situation)
         ),
         Added::OldKey => "cf_prev.cf_old".to_owned(),

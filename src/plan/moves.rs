@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Invariant: the join is on the key, never on `ctid`: a row that was updated meanwhile has another
-//! `ctid` and the statement would silently pass it over.
+//! `ctid` and the statement would silently pass it over. Each operator is PostgreSQL's own, whatever
+//! the client's search path has of that name; both sides are one row's, so for citext, text's will do.
 
 use std::ops::Range;
 
@@ -87,7 +88,11 @@ fn previous(dml: &Dml, table: &Table, end: usize) -> Vec<Piece> {
 
 fn join(dml: &Dml, table: &Table) -> String {
     let equal = |(n, column): (usize, &crate::catalog::Column)| {
-        format!("{}.{} = cf_prev.cf_k{n}", dml.qualifier, quote_pg(&column.name))
+        format!(
+            "{}.{} OPERATOR(pg_catalog.=) cf_prev.cf_k{n}",
+            dml.qualifier,
+            quote_pg(&column.name)
+        )
     };
     table.key_columns().enumerate().map(equal).collect::<Vec<_>>().join(" AND ")
 }

@@ -70,7 +70,9 @@ fn literal(reader: Reader<'_>, at: usize) -> Option<String> {
     let token = reader.tokens.get(at).filter(|token| token.kind == Kind::String)?;
     let text = &reader.sql[token.start..token.end];
     let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
-    (!inner.contains('\\')).then(|| inner.replace("''", "'"))
+    // A quote that is not doubled: it goes on after a newline.
+    let plain = !inner.contains('\\') && !inner.replace("''", "").contains('\'');
+    plain.then(|| inner.replace("''", "'"))
 }
 
 /// The step of a query that calls `set_config`; `None` where it does not.

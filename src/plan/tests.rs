@@ -110,22 +110,46 @@ fn an_update_of_the_key_brings_the_old_one_by_a_join_on_the_key() {
     check(
         "UPDATE members m SET org = 2, (role) = ROW('x') FROM users u WHERE u.id = m.\"user\" OR true RETURNING 1",
         expect![[
-            r#"UPDATE members m SET org = 2, (role) = ROW('x') FROM users u, (SELECT m."org" AS cf_k0, m."user" AS cf_k1, §(ROW(m."org", m."user")) AS cf_old FROM members m, users u WHERE u.id = m."user" OR true FOR UPDATE OF m) cf_prev WHERE ( u.id = m."user" OR true) AND m."org" = cf_prev.cf_k0 AND m."user" = cf_prev.cf_k1 RETURNING 1, crossfade.enter(2, 'U', §(ROW(m."org", m."user")), §) AS cf_id, §cf_lsn, §(ROW(m."org", m."user")) AS cf_key, §(ROW(m.tableoid, ROW(m.*))) AS cf_row, CASE WHEN cf_prev.cf_old <> §(ROW(m."org", m."user")) THEN crossfade.enter(2, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
+            r#"UPDATE members m SET org = 2, (role) = ROW('x') FROM users u, (SELECT m."org" AS cf_k0, m."user" AS cf_k1, §(ROW(m."org", m."user")) AS cf_old FROM members m, users u WHERE u.id = m."user" OR true FOR UPDATE OF m) cf_prev WHERE ( u.id = m."user" OR true) AND m."org" OPERATOR(pg_catalog.=) cf_prev.cf_k0 AND m."user" OPERATOR(pg_catalog.=) cf_prev.cf_k1 RETURNING 1, crossfade.enter(2, 'U', §(ROW(m."org", m."user")), §) AS cf_id, §cf_lsn, §(ROW(m."org", m."user")) AS cf_key, §(ROW(m.tableoid, ROW(m.*))) AS cf_row, CASE WHEN cf_prev.cf_old OPERATOR(pg_catalog.<>) §(ROW(m."org", m."user")) THEN crossfade.enter(2, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
         ]],
     );
     check(
         "UPDATE users SET id = 2 RETURNING id, *, users.*",
         expect![[
-            r#"UPDATE users SET id = 2 FROM (SELECT users."id" AS cf_k0, §(ROW(users."id")) AS cf_old FROM users FOR UPDATE OF users) cf_prev WHERE users."id" = cf_prev.cf_k0 RETURNING id, users.*, users.*, crossfade.enter(1, 'U', §(ROW(users."id")), §) AS cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row, CASE WHEN cf_prev.cf_old <> §(ROW(users."id")) THEN crossfade.enter(1, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
+            r#"UPDATE users SET id = 2 FROM (SELECT users."id" AS cf_k0, §(ROW(users."id")) AS cf_old FROM users FOR UPDATE OF users) cf_prev WHERE users."id" OPERATOR(pg_catalog.=) cf_prev.cf_k0 RETURNING id, users.*, users.*, crossfade.enter(1, 'U', §(ROW(users."id")), §) AS cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row, CASE WHEN cf_prev.cf_old OPERATOR(pg_catalog.<>) §(ROW(users."id")) THEN crossfade.enter(1, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
         ]],
     );
     step("UPDATE users SET id = 2 FROM codes RETURNING *", expect!["uncaptured key_update users"]);
     check(
         "UPDATE users SET id = id + 1",
         expect![[
-            r#"UPDATE users SET id = id + 1 FROM (SELECT users."id" AS cf_k0, §(ROW(users."id")) AS cf_old FROM users FOR UPDATE OF users) cf_prev WHERE users."id" = cf_prev.cf_k0 RETURNING crossfade.enter(1, 'U', §(ROW(users."id")), §) AS cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row, CASE WHEN cf_prev.cf_old <> §(ROW(users."id")) THEN crossfade.enter(1, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
+            r#"UPDATE users SET id = id + 1 FROM (SELECT users."id" AS cf_k0, §(ROW(users."id")) AS cf_old FROM users FOR UPDATE OF users) cf_prev WHERE users."id" OPERATOR(pg_catalog.=) cf_prev.cf_k0 RETURNING crossfade.enter(1, 'U', §(ROW(users."id")), §) AS cf_id, §cf_lsn, §(ROW(users."id")) AS cf_key, §(ROW(users.tableoid, ROW(users.*))) AS cf_row, CASE WHEN cf_prev.cf_old OPERATOR(pg_catalog.<>) §(ROW(users."id")) THEN crossfade.enter(1, 'D', cf_prev.cf_old, §) END AS cf_old_id, cf_prev.cf_old"#
         ]],
     );
+}
+
+#[test]
+fn names_like_ours_and_names_that_cannot_be_read_are_not_rewritten() {
+    step("UPDATE users AS cf_prev SET id = 2", expect!["uncaptured key_update users"]);
+    step("UPDATE users SET id = 2 WHERE \"cf_old\" = 1", expect!["uncaptured key_update users"]);
+    step("UPDATE users SET email = '' WHERE cf_old = 1", expect!["capture users"]);
+    step(
+        "WITH cf_w0 AS (DELETE FROM users RETURNING id) SELECT 1",
+        expect!["uncaptured with users"],
+    );
+    // Without RETURNING it has no columns, and must not get one that can be asked for.
+    step("WITH x AS (DELETE FROM users) SELECT * FROM x", expect!["uncaptured with users"]);
+    step(r#"INSERT INTO U&"us\0065rs" VALUES (1)"#, expect!["uncaptured unparsed users"]);
+    step(
+        r#"INSERT INTO U&"us!0065rs" UESCAPE '!' VALUES (1)"#,
+        expect!["uncaptured unparsed a.twice,auth.codes,b.twice,members,users"],
+    );
+    step(r#"UPDATE users SET U&"!0069d" UESCAPE '!' = 2"#, expect!["uncaptured unparsed users"]);
+    step(
+        "CREATE TABLE x AS WITH d AS (DELETE FROM users RETURNING *) TABLE d",
+        expect!["uncaptured create_as users"],
+    );
+    step("CREATE TABLE x (id int REFERENCES users ON DELETE CASCADE)", expect!["Ddl"]);
 }
 
 #[test]

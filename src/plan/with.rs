@@ -97,6 +97,9 @@ pub(super) fn enter(
     };
     let added = columns::list(table, &dml.qualifier, columns::ENTRY, operation, situation);
     let Some(returning) = dml.returning else {
+        if is_asked(reader, cte) {
+            return None;
+        }
         return Some(vec![text(Place::After(cte.body.end - 1), format!(" RETURNING {added}"))]);
     };
     let names = returned(reader, returning + 1..dml.body.end, dml, table);
@@ -119,6 +122,12 @@ pub(super) fn enter(
         Piece::Text(format!("SELECT {} FROM {source})", select.join(", "))),
     ];
     Some(vec![Edit { place: Place::Instead(cte.name..cte.body.end + 1), pieces }])
+}
+
+/// True where the list's name stands anywhere else: it has no columns, and must not seem to get one.
+fn is_asked(reader: Reader<'_>, cte: &Cte) -> bool {
+    let name = reader.identifier(cte.name);
+    (0..reader.tokens.len()).any(|at| at != cte.name && reader.identifier(at) == name)
 }
 
 /// The names of the columns in a RETURNING list, where the text alone tells them.

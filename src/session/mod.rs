@@ -16,6 +16,8 @@ mod fatal;
 mod formats;
 mod frontend;
 mod function;
+#[cfg(test)]
+mod fuzz;
 mod login;
 mod metrics;
 mod packet;

@@ -51,6 +51,12 @@ impl Pipe {
         }
     }
 
+    /// What [`Self::poll_fill`] does, without a socket.
+    #[cfg(test)]
+    pub(super) fn receive(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
     /// Bytes that may leave.
     pub(super) fn backlog(&self) -> usize {
         self.output.len() + self.scanned

@@ -455,4 +455,106 @@ mod tests {
             assert!(ScramVerifier::parse(text).is_none(), "{text}");
         }
     }
+
+    /// The first byte says which message; the rest is its text.
+    #[test]
+    fn fuzz_scram() {
+        use crate::session::fuzz::harness;
+        use rand::seq::IndexedRandom as _;
+        const PIECES: &[&str] = &[
+            "n,,",
+            "y,,",
+            "p=tls-server-end-point,,",
+            "p=x,,",
+            "a=b",
+            ",",
+            "n=",
+            "r=",
+            "c=",
+            "p=",
+            "s=",
+            "i=",
+            "v=",
+            "biws",
+            "4096",
+            "0",
+            "-1",
+            "99999999999",
+            SALT,
+            "SCRAM-SHA-256$",
+            "$",
+            ":",
+            "=",
+            "é",
+            "nonce",
+            "m=ext",
+        ];
+        let make = |random: &mut rand::rngs::StdRng| {
+            let mut input = vec![random.random_range(0..4)];
+            for _ in 0..random.random_range(0..10) {
+                input.extend_from_slice(PIECES.choose(random).unwrap().as_bytes());
+            }
+            input
+        };
+        harness::fuzz("scram", 20_000, make, |input| {
+            let Some((kind, text)) = input.split_first() else { return Ok(()) };
+            match kind % 4 {
+                0 => read_first(text),
+                1 => read_last(text),
+                2 => {
+                    let challenge = std::str::from_utf8(text).ok().and_then(Challenge::parse);
+                    let client = Client::new(Binding::Unsupported);
+                    match (client.challenge(text), challenge) {
+                        (Some(read), _) if !read.nonce.starts_with(&client.nonce) => {
+                            Err("another's nonce".to_owned())
+                        }
+                        (Some(_), None) => Err("read by one alone".to_owned()),
+                        _ => Ok(()),
+                    }
+                }
+                _ => match std::str::from_utf8(text).ok().and_then(ScramVerifier::parse) {
+                    Some(verifier) if verifier.iterations == 0 => Err("no iterations".to_owned()),
+                    _ => Ok(()),
+                },
+            }
+        });
+    }
+
+    /// Whatever the client begins with, what it is answered has one nonce, salt and count.
+    fn read_first(text: &[u8]) -> Result<(), String> {
+        for (mechanism, end_point) in
+            [(PLAIN, None), (PLAIN, Some(&b"hash"[..])), (PLUS, Some(&b"hash"[..]))]
+        {
+            let verifier = ScramVerifier::impossible();
+            let Ok(server) = Server::begin(mechanism, text, end_point, &challenge(), verifier)
+            else {
+                continue;
+            };
+            let read = Challenge::parse(server.first()).ok_or("an answer that cannot be read")?;
+            if (read.salt.as_str(), read.iterations) != (SALT, 4096)
+                || server.first().matches(',').count() != 2
+            {
+                return Err(format!("answers {}", server.first()));
+            }
+            if (mechanism == PLUS) != matches!(server.binding, Binding::EndPoint(_)) {
+                return Err("another binding than the mechanism's".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// `N` stands for the nonce. A proof is looked at only in a message of this very exchange.
+    fn read_last(text: &[u8]) -> Result<(), String> {
+        let verifier = ScramVerifier::impossible();
+        let server = Server::begin(PLAIN, b"n,,n=,r=abc", None, &challenge(), verifier);
+        let server = server.map_err(|fatal| fatal.message().to_owned())?;
+        let text = String::from_utf8_lossy(text).replace('N', &server.nonce);
+        let begins = format!("c=biws,r={}", server.nonce);
+        match server.finish(text.as_bytes()) {
+            Ok(_) if !text.starts_with(&begins) => {
+                Err("takes the message of another exchange".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
 }

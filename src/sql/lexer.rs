@@ -8,6 +8,8 @@
 //! `E''`, `U&""`), so no literal can be mistaken for code, nor code for a literal. Malformed input
 //! (an unterminated string) ends the text; the server will say so itself.
 
+use crate::names::shortened;
+
 /// What a token is. Positions are bytes into the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -50,18 +52,52 @@ impl Token {
         matches!(self.kind, Kind::String | Kind::Number)
     }
 
-    /// The identifier as PostgreSQL stores it: unquoted words folded to lower case.
+    /// The identifier as PostgreSQL stores it: ASCII letters of unquoted words in lower case, and no
+    /// longer than a name can be. `None` for what is none, or has an escape character of its own.
     #[must_use]
     pub fn identifier(&self, sql: &[u8]) -> Option<String> {
         let text = std::str::from_utf8(self.text(sql)).ok()?;
-        match self.kind {
-            Kind::Word => Some(text.to_lowercase()),
-            Kind::Quoted if text.starts_with('"') => {
-                Some(text.get(1..text.len().checked_sub(1)?)?.replace("\"\"", "\""))
+        let inner =
+            |text: &str| Some(text.get(1..text.len().checked_sub(1)?)?.replace("\"\"", "\""));
+        let name = match self.kind {
+            Kind::Word => text.to_ascii_lowercase(),
+            Kind::Quoted if text.starts_with('"') => inner(text)?,
+            Kind::Quoted => {
+                let next = Lexer::new(&sql[self.end..]).next();
+                let escape = next.is_some_and(|next| next.is(&sql[self.end..], "UESCAPE"));
+                unescape(&inner(&text[2..])?).filter(|_| !escape)?
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(shortened(name))
     }
+
+    /// True for a name that [`Self::identifier`] cannot read.
+    #[must_use]
+    pub fn is_obscure(&self, sql: &[u8]) -> bool {
+        self.kind == Kind::Quoted && self.identifier(sql).is_none()
+    }
+}
+
+/// The text of `U&"…"`: `\\` is a backslash, `\XXXX` and `\+XXXXXX` a character by its number.
+fn unescape(text: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut parts = text.split('\\');
+    out += parts.next()?;
+    while let Some(part) = parts.next() {
+        if part.is_empty() {
+            out.push('\\');
+            out += parts.next()?;
+            continue;
+        }
+        let (digits, length) = part.strip_prefix('+').map_or((part, 4), |rest| (rest, 6));
+        let number =
+            digits.get(..length).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        // Halves of a surrogate pair are left to the server.
+        out.push(char::from_u32(u32::from_str_radix(number, 16).ok()?).filter(|c| *c != '\0')?);
+        out += &digits[length..];
+    }
+    Some(out)
 }
 
 /// An iterator over the tokens of a text.
@@ -109,6 +145,34 @@ impl<'a> Lexer<'a> {
             }
             if open == 0 {
                 return;
+            }
+        }
+    }
+
+    /// Moves past a string literal that starts at the current position, and past the parts that go on
+    /// with it: a newline between two quotes joins them, and the later part is read like the first.
+    fn skip_string(&mut self, backslash: bool) {
+        self.skip_quoted(b'\'', backslash);
+        while let Some(next) = self.continued() {
+            self.at = next;
+            self.skip_quoted(b'\'', backslash);
+        }
+    }
+
+    /// Where the next part of the literal that ends here begins. Comments to the end of a line may
+    /// stand between, others may not.
+    fn continued(&self) -> Option<usize> {
+        let mut gap = self.clone();
+        let mut newline = false;
+        loop {
+            match gap.peek(0) {
+                b'\n' | b'\r' => {
+                    newline = true;
+                    gap.at += 1;
+                }
+                b' ' | b'\t' | 0x0b | 0x0c => gap.at += 1,
+                b'-' if gap.peek(1) == b'-' => gap.skip_line(),
+                byte => return (newline && byte == b'\'').then_some(gap.at),
             }
         }
     }
@@ -180,18 +244,23 @@ impl<'a> Lexer<'a> {
         match (self.peek(0) | 0x20, self.peek(1), self.peek(2)) {
             (b'e', b'\'', _) => {
                 self.at += 1;
-                self.skip_quoted(b'\'', true);
+                self.skip_string(true);
                 Kind::String
             }
             (b'b' | b'x' | b'n', b'\'', _) => {
                 self.at += 1;
-                self.skip_quoted(b'\'', false);
+                self.skip_string(false);
                 Kind::String
             }
-            (b'u', b'&', quote @ (b'\'' | b'"')) => {
+            (b'u', b'&', b'\'') => {
                 self.at += 2;
-                self.skip_quoted(quote, false);
-                if quote == b'"' { Kind::Quoted } else { Kind::String }
+                self.skip_string(false);
+                Kind::String
+            }
+            (b'u', b'&', b'"') => {
+                self.at += 2;
+                self.skip_quoted(b'"', false);
+                Kind::Quoted
             }
             _ => {
                 self.skip_word();
@@ -211,7 +280,7 @@ impl Iterator for Lexer<'_> {
         let mut depth = self.depth;
         let kind = match byte {
             b'\'' => {
-                self.skip_quoted(b'\'', false);
+                self.skip_string(false);
                 Kind::String
             }
             b'"' => {
@@ -257,15 +326,17 @@ fn is_word(byte: u8) -> bool {
 pub fn split(sql: &[u8], tokens: &[Token]) -> Vec<std::ops::Range<usize>> {
     let mut statements = Vec::new();
     let mut start = 0;
-    // Blocks that are open: `BEGIN ATOMIC … END`, and CASE within one.
-    let mut blocks = 0_u32;
+    // Within the body of a function, `BEGIN ATOMIC … END`: its statements end at semicolons too.
+    let mut body = false;
     for (at, token) in tokens.iter().enumerate() {
-        let atomic = || tokens.get(at + 1).is_some_and(|next| next.is(sql, "ATOMIC"));
-        if token.is(sql, "BEGIN") && atomic() || 0 < blocks && token.is(sql, "CASE") {
-            blocks += 1;
-        } else if 0 < blocks && token.is(sql, "END") {
-            blocks -= 1;
-        } else if token.kind == Kind::Symbol(b';') && token.depth == 0 && blocks == 0 {
+        let outside = token.depth == 0;
+        if !body && outside && token.is(sql, "ATOMIC") && makes_function(sql, &tokens[start..at]) {
+            body = true;
+        } else if body && token.is(sql, "END") {
+            // As the name of a column, or at the end of a CASE, it stands within a statement.
+            let before = &tokens[at - 1];
+            body = before.kind != Kind::Symbol(b';') && !before.is(sql, "ATOMIC");
+        } else if token.kind == Kind::Symbol(b';') && outside && !body {
             statements.push(start..at);
             start = at + 1;
         }
@@ -273,6 +344,17 @@ pub fn split(sql: &[u8], tokens: &[Token]) -> Vec<std::ops::Range<usize>> {
     statements.push(start..tokens.len());
     statements.retain(|range| !range.is_empty());
     statements
+}
+
+/// True for `CREATE [OR REPLACE] FUNCTION … BEGIN`. Elsewhere ATOMIC is a name like any other.
+fn makes_function(sql: &[u8], before: &[Token]) -> bool {
+    let is = |at: usize, words: &[&str]| {
+        before.get(at).is_some_and(|token| words.iter().any(|word| token.is(sql, word)))
+    };
+    let made = if is(1, &["OR"]) { 3 } else { 1 };
+    is(0, &["CREATE"])
+        && is(made, &["FUNCTION", "PROCEDURE"])
+        && before.last().is_some_and(|token| token.is(sql, "BEGIN"))
 }
 
 #[cfg(test)]
@@ -293,6 +375,27 @@ mod tests {
         assert_eq!(texts(r#"U&"a" "b""c" U&'x'"#), [r#"U&"a""#, r#""b""c""#, "U&'x'"]);
         assert_eq!(texts("1.5e-3+.5 a$1"), ["1.5e-3", "+", ".5", "a$1"]);
         assert_eq!(texts("'open"), ["'open"]);
+        assert_eq!(texts("E'a' -- '\n 'b\\'c' 'd'"), ["E'a' -- '\n 'b\\'c'", "'d'"]);
+        assert_eq!(texts("'a'\r'b\\' $$a$$\n'b'"), ["'a'\r'b\\'", "$$a$$", "'b'"]);
+        assert_eq!(texts("'a' /*\n*/ 'b' \"a\"\n\"b\""), ["'a'", "'b'", "\"a\"", "\"b\""]);
+    }
+
+    #[test]
+    fn names_are_what_postgresql_makes_of_them() {
+        for (text, name) in [
+            ("ÉTAGE_İ", Some("Étage_İ")),
+            (r#""a""B""#, Some(r#"a"B"#)),
+            (r#"U&"d\0061t\+000061 \\""#, Some(r"data \")),
+            (r#"U&"d!0061" uescape '!'"#, None),
+            (r#"U&"\D83D\DE00""#, None),
+            (r#"u&"\00""#, None),
+        ] {
+            let token = Lexer::new(text.as_bytes()).next().unwrap();
+            assert_eq!(token.identifier(text.as_bytes()).as_deref(), name, "{text}");
+        }
+        let long = format!("{}é{}", "a".repeat(62), "b".repeat(9));
+        let token = Lexer::new(long.as_bytes()).next().unwrap();
+        assert_eq!(token.identifier(long.as_bytes()), Some("a".repeat(62)));
     }
 
     #[test]
@@ -309,8 +412,11 @@ mod tests {
     #[test]
     fn the_body_of_a_function_belongs_to_its_statement() {
         let sql =
-            b"CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN a THEN 1 END; SELECT 2; END; \
+            b"CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN a THEN 1 END AS end; SELECT 2 end; END; \
                     BEGIN; SELECT 3; END";
+        let tokens: Vec<_> = Lexer::new(sql).collect();
+        assert_eq!(split(sql, &tokens).len(), 4);
+        let sql = b"SELECT begin atomic FROM t; DELETE FROM u; CREATE TABLE t AS SELECT begin atomic; END";
         let tokens: Vec<_> = Lexer::new(sql).collect();
         assert_eq!(split(sql, &tokens).len(), 4);
     }
