@@ -27,7 +27,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-
 use crate::backend::url::{DatabaseUrl, Host};
 
 pub use place::cache;
@@ -43,7 +42,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Another process may take the free port between our look and the server's.
 const PORT_ATTEMPTS: u32 = 3;
-/// Below what Linux takes for outgoing connections.
 
 /// What is wanted of a server beyond its product.
 #[derive(Clone, Debug, Default)]
