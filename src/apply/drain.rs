@@ -116,7 +116,7 @@ impl Drain {
         let under_way = self.shared.under_way.ranges();
         let (outbox, _) = self.primary().await?;
         let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
-        let entries = outbox.claim(limit, grace, &under_way).await?;
+        let entries = outbox.claim(limit, grace, &under_way, situation.epoch).await?;
         if entries.is_empty() {
             return Ok(None);
         }

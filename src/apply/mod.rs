@@ -8,6 +8,7 @@
 //!                     crossfade.outbox ────┴───────────────[`settle`]◀────────┘
 //!
 //! [`breaker`]: open while the secondary is away; everything is then left to the outbox
+//! [`lost`]:    after a failover, enters what the secondary has and the primary lost
 //! [`upkeep`]:  backlog, fence entries; prunes the fence
 //! ```
 //!
@@ -25,6 +26,7 @@ mod conflict;
 mod dispatch;
 mod drain;
 mod gather;
+mod lost;
 mod metrics;
 mod settle;
 mod strict;
@@ -130,6 +132,7 @@ pub fn start(
     tasks.spawn(settle::run(Arc::clone(&shared), settled, stopped.clone()));
     tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
     tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
+    tasks.spawn(lost::run(Arc::clone(&shared), stopped.clone()));
     tasks.spawn(upkeep::run(shared, stopped));
     Applier { dispatch, tasks, stop_dispatch, stop_tasks }
 }

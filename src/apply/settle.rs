@@ -23,21 +23,24 @@ const AGAIN_MAX: usize = 2;
 /// Waits for more entries: a delete of a thousand costs little more than one of ten.
 const LINGER: Duration = Duration::from_millis(5);
 
-pub(super) struct Settler(mpsc::Sender<Vec<i64>>);
+pub(super) struct Settler(mpsc::Sender<Applied>);
 
-pub(super) fn channel() -> (Settler, mpsc::Receiver<Vec<i64>>) {
+/// Entries of one transaction, and the epoch in which they were made.
+pub(super) type Applied = (u64, Vec<i64>);
+
+pub(super) fn channel() -> (Settler, mpsc::Receiver<Applied>) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     (Settler(sender), receiver)
 }
 
 impl Settler {
     /// Takes the entries of an applied transaction. They count as under way until they are gone.
-    pub(super) fn settle(&self, under_way: &UnderWay, ids: Vec<i64>) {
+    pub(super) fn settle(&self, under_way: &UnderWay, epoch: u64, ids: Vec<i64>) {
         if ids.is_empty() {
             return;
         }
-        if let Err(error) = self.0.try_send(ids) {
-            under_way.remove(error.into_inner().into_iter());
+        if let Err(error) = self.0.try_send((epoch, ids)) {
+            under_way.remove(error.into_inner().1.into_iter());
         }
     }
 }
@@ -45,7 +48,7 @@ impl Settler {
 /// Runs until told to stop; then deletes what it still has.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    mut queue: mpsc::Receiver<Vec<i64>>,
+    mut queue: mpsc::Receiver<Applied>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut outbox = None;
@@ -58,7 +61,7 @@ pub(super) async fn run(
                 while let Ok(list) = queue.try_recv() {
                     lists.push(list);
                 }
-                delete(&shared, &mut outbox, lists.concat()).await;
+                delete_all(&shared, &mut outbox, lists).await;
                 return;
             }
         }
@@ -68,16 +71,24 @@ pub(super) async fn run(
                 lists.push(list);
             }
         }
-        delete(&shared, &mut outbox, lists.concat()).await;
-        lists.clear();
+        delete_all(&shared, &mut outbox, std::mem::take(&mut lists)).await;
     }
 }
 
-async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, ids: Vec<i64>) {
+/// One statement for each epoch, of which there is one almost always.
+async fn delete_all(shared: &Shared, outbox: &mut Option<Outbox>, lists: Vec<Applied>) {
+    for part in lists.chunk_by(|(a, _), (b, _)| a == b) {
+        let epoch = part.first().map_or(0, |(epoch, _)| *epoch);
+        let ids = part.iter().flat_map(|(_, ids)| ids).copied().collect();
+        delete(shared, outbox, epoch, ids).await;
+    }
+}
+
+async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, epoch: u64, ids: Vec<i64>) {
     let mut pauses = pauses::few(pauses::REACH_MIN, shared.limits.backoff_max, AGAIN_MAX);
     while !ids.is_empty() {
         let result = match open(shared, outbox).await {
-            Ok(outbox) => outbox.settle(&ids).await.map_err(|error| error.to_string()),
+            Ok(outbox) => outbox.settle(&ids, epoch).await.map_err(|error| error.to_string()),
             Err(error) => Err(error),
         };
         let Err(error) = result else { break };

@@ -165,7 +165,8 @@ impl One {
         for (change, outcome) in changes.iter().zip(outcomes) {
             self.shared.metrics.wrote(change, (*outcome).into());
         }
-        self.shared.settler.settle(&self.shared.under_way, entries(changes));
+        let epoch = changes.first().map_or(0, |change| change.version.epoch);
+        self.shared.settler.settle(&self.shared.under_way, epoch, entries(changes));
         self.put_back(writer);
         Settled::Applied
     }

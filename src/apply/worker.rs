@@ -192,7 +192,8 @@ impl Worker {
                 self.shared.under_way.remove(again.into_iter());
                 self.shared.bell.ring(None);
             }
-            self.shared.settler.settle(&self.shared.under_way, settled);
+            let epoch = item.transaction.changes.first().map_or(0, |change| change.version.epoch);
+            self.shared.settler.settle(&self.shared.under_way, epoch, settled);
             self.end(item, answer);
         }
     }

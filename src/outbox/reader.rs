@@ -158,7 +158,7 @@ fn later(error: Error) -> Result<Reading, Error> {
 
 /// A field as `record_send` wrote it: what the type's `recv` reads.
 #[derive(Debug)]
-struct Raw(Bytes);
+pub struct Raw(pub Bytes);
 
 impl ToSql for Raw {
     fn to_sql(

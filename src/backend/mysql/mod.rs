@@ -19,6 +19,7 @@ mod fence;
 mod foreign;
 mod lock;
 mod owners;
+pub mod past;
 pub mod prune;
 mod rows;
 mod session;

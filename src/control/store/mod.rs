@@ -18,6 +18,7 @@ mod drift;
 mod epoch;
 mod look;
 mod metrics;
+mod settling;
 mod sidecar;
 mod unseen;
 
@@ -43,6 +44,7 @@ use crate::session::Flow;
 
 use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
+use settling::Settling;
 pub use sidecar::Sidecar;
 use unseen::Judge;
 
@@ -90,6 +92,7 @@ pub struct Store {
     secondary_epoch: Option<u64>,
     asked_secondary: Option<Instant>,
     lease_renewed: Option<Instant>,
+    settling: Option<Settling>,
 }
 
 impl std::fmt::Debug for Looker {
@@ -161,6 +164,7 @@ impl Store {
             secondary_epoch: None,
             asked_secondary: None,
             lease_renewed: None,
+            settling: None,
         };
         (store, Nudge(sender))
     }
@@ -353,8 +357,8 @@ impl Store {
         self.known = Some(seen);
     }
 
-    async fn raise(&mut self, at_least: Option<u64>) -> Result<(), LookError> {
-        match epoch::raise(self.link.get().await?, at_least).await? {
+    async fn raise(&mut self, past: Option<u64>) -> Result<(), LookError> {
+        match epoch::raise(self.link.get().await?, past).await? {
             true => Ok(()),
             false => Err(LookError::Held),
         }
@@ -404,6 +408,10 @@ impl Store {
         self.sidecar.renew(client, epoch, &written).await?;
         let loose = self.situation.borrow().catalog.loose();
         self.sidecar.bury_others(client, &loose).await?;
+        let generation = self.link.generation();
+        let client = self.link.get().await?;
+        self.settling =
+            Some(Settling::go_on(self.settling.take(), client, generation, epoch).await?);
         self.lease_renewed = Some(Instant::now());
         Ok(())
     }
