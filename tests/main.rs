@@ -28,6 +28,7 @@ mod strict;
 mod tidy;
 mod trouble;
 mod truncate;
+mod under_load;
 mod unseen;
 mod wire;
 mod writer;

@@ -11,21 +11,22 @@
 //! Invariant: every unit's entries end settled, failed, given back, or among those to read again.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use tokio::time::Instant;
 use tracing::warn;
 
+use super::databases::{Databases, Outbox as _};
 use super::drain::{Drain, LATER, Stop, Unit};
 use super::gather::{Need, Task};
 use super::metrics::Written;
-use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError};
+use crate::backend::mysql::{Connection as _, Outcome, Reaction, Refused, WriteError};
 use crate::change::{Change, Effect, Operation};
 use crate::phase::Situation;
 
 /// Most rows that are applied as one set because their unique values clash.
 const SET_MAX: usize = 200;
 
-impl Drain {
+impl<D: Databases> Drain<D> {
     /// Writes units in order and settles their entries; answers with those to be read (again).
     pub(super) async fn write(
         &mut self,
@@ -156,7 +157,7 @@ impl Drain {
         let mut tasks = Vec::new();
         for unit in part {
             let Effect::Put { key, image } = &unit.change.effect else { continue };
-            let asked = writer.owners(&unit.change.table, key, image);
+            let asked = writer.link().owners(&unit.change.table, key, image);
             let found = tokio::time::timeout(limit, asked).await;
             for key in found.unwrap_or(Err(WriteError::TimedOut))? {
                 tasks.push(Task {

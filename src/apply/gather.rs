@@ -10,7 +10,7 @@
 //! table may also forge an entry: a delete is believed only once the row was seen to be gone, and no
 //! version is past the log's end, so that a forged entry only causes its key to be read again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::{Capture, Catalog, Table};
@@ -60,7 +60,7 @@ struct Collected {
 /// `log_end` is an LSN read after the entries were claimed.
 pub(super) fn gather(entries: Vec<Entry>, catalog: &Catalog, epoch: u64, log_end: u64) -> Gathered {
     let mut gathered = Gathered::default();
-    let mut keys: HashMap<(TableId, KeyHash), Collected> = HashMap::new();
+    let mut keys: BTreeMap<(TableId, KeyHash), Collected> = BTreeMap::new();
     for mut entry in entries {
         entry.version.counter = entry.version.counter.min(log_end);
         let Some(table) = captured(catalog, entry.table) else {

@@ -12,13 +12,17 @@
 //! Memory: [`HASHES_MAX`] hashes and as many keys. A table with more is read once for each so many.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{Shared, stopping};
-use crate::backend::mysql::{Link, control, past};
+use super::databases::{Databases, Lost as Failed, Servers};
+use super::{ApplyLimits, Shared, stopping};
+use crate::backend::mysql::{Link, WriteError, control, past};
 use crate::backend::pauses::Pauses;
 use crate::catalog::{Catalog, Table};
 use crate::change::KeyHash;
@@ -30,30 +34,14 @@ const HASHES_MAX: usize = 100_000;
 /// Entries written by one statement.
 const ENTRIES_AT_ONCE: usize = 1000;
 
-/// Why it has to be tried again; codes, never values.
-struct Failed(String);
-
-impl From<tokio_postgres::Error> for Failed {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let code = error.code().map(|code| code.code().to_owned());
-        Self(code.unwrap_or_else(|| error.to_string()))
-    }
-}
-
-impl From<crate::backend::postgres::connect::ConnectError> for Failed {
-    fn from(error: crate::backend::postgres::connect::ConnectError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<crate::backend::mysql::WriteError> for Failed {
-    fn from(error: crate::backend::mysql::WriteError) -> Self {
-        Self(error.code())
+impl From<WriteError> for Failed {
+    fn from(error: WriteError) -> Self {
+        Self::new(format!("secondary: {}", error.code()))
     }
 }
 
 /// Looks once for each epoch, until there is nothing left to look for.
-pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch::Receiver<bool>) {
     let mut situation = shared.situation.clone();
     let mut pauses = Pauses::up_to(shared.limits.backoff_max);
     let mut looked = None;
@@ -61,54 +49,65 @@ pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>)
         let now = Arc::clone(&situation.borrow_and_update());
         if now.phase == Phase::DualWrite && looked != Some(now.epoch) {
             let done = tokio::select! {
-                done = look(&shared, &now) => done,
+                biased;
                 () = stopping(&mut stopped) => return,
+                done = shared.databases.look_for_lost(&now, &shared.limits) => done,
             };
             match done {
-                Ok(true) => {
+                Ok(Some(keys)) => {
+                    if keys > 0 {
+                        shared.metrics.failover_keys.inc_by(keys);
+                        shared.bell.ring(None);
+                    }
                     looked = Some(now.epoch);
                     pauses.reset();
                     continue;
                 }
-                Ok(false) => {}
-                Err(Failed(error)) => {
-                    warn!(error, "what the failover lost is not known yet, will retry");
+                Ok(None) => {}
+                Err(error) => {
+                    warn!(%error, "what the failover lost is not known yet, will retry");
                 }
             }
             tokio::select! {
-                () = pauses.wait() => {}
+                biased;
                 () = stopping(&mut stopped) => return,
+                () = pauses.wait() => {}
             }
             continue;
         }
         tokio::select! {
-            changed = situation.changed() => if changed.is_err() { return },
+            biased;
             () = stopping(&mut stopped) => return,
+            changed = situation.changed() => if changed.is_err() { return },
         }
     }
 }
 
-/// True once nothing is left to do in this epoch.
-async fn look(shared: &Shared, now: &Situation) -> Result<bool, Failed> {
-    let lost = match Lost::find(shared.primary.connect().await?).await? {
-        Found::Nothing => return Ok(true),
-        Found::Taken => return Ok(false),
+/// How many keys were entered, once nothing is left to do in this epoch.
+pub(super) async fn look(
+    servers: &Servers,
+    now: &Situation,
+    limits: &ApplyLimits,
+) -> Result<Option<u64>, Failed> {
+    let client = servers.primary.connect().await?;
+    let lost = match in_time(servers.answer, Lost::find(client)).await? {
+        Found::Nothing => return Ok(Some(0)),
+        Found::Taken => return Ok(None),
         Found::Lost(lost) => lost,
     };
-    let mut link = Link::connect(&shared.secondary, &shared.limits.link).await?;
+    let mut link = Link::connect(&servers.secondary, &limits.link).await?;
     if control::epoch(link.conn()).await? != Some(now.epoch) {
-        return Ok(false);
+        return Ok(None);
     }
     let mut entered = 0;
     for table in tables(&now.catalog) {
-        entered += enter(shared, &lost, &mut link, table, now.epoch).await?;
+        entered += enter(servers, &lost, &mut link, table, now.epoch).await?;
     }
-    if !lost.done(now.epoch).await? {
-        return Ok(false);
+    if !in_time(servers.answer, lost.done(now.epoch)).await? {
+        return Ok(None);
     }
     info!(keys = entered, "what the old primary had last is read again on the new one");
-    shared.bell.ring(None);
-    Ok(true)
+    Ok(Some(entered))
 }
 
 fn tables(catalog: &Catalog) -> impl Iterator<Item = &Arc<Table>> {
@@ -117,12 +116,12 @@ fn tables(catalog: &Catalog) -> impl Iterator<Item = &Arc<Table>> {
 
 /// Enters a table's keys; says how many.
 async fn enter(
-    shared: &Shared,
+    servers: &Servers,
     lost: &Lost,
     link: &mut Link,
     table: &Table,
     epoch: u64,
-) -> Result<usize, Failed> {
+) -> Result<u64, Failed> {
     let Some(id) = table.id else { return Ok(0) };
     let gaps = past::gaps(link, id, lost.after).await?;
     if gaps.emptied || gaps.forgotten {
@@ -135,16 +134,25 @@ async fn enter(
         let Some(last) = hashes.last() else { return Ok(entered) };
         from = *last;
         let mut wanted: HashSet<KeyHash> = hashes.into_iter().collect();
-        let mut keys = past::find_keys(link, table, &mut wanted).await?;
+        let mut keys = past::find_keys(link, table, &mut wanted, servers.answer).await?;
         if !wanted.is_empty() {
             // Deleted on the secondary, and there again since the delete was lost.
-            let reader = shared.primary.connect().await?;
-            keys.extend(lost::find_keys(&reader, table, &mut wanted).await?);
+            let reader = servers.primary.connect().await?;
+            let found = lost::find_keys(&reader, table, &mut wanted, servers.answer).await?;
+            let late = || Failed::new("PostgreSQL did not answer in time");
+            keys.extend(found.ok_or_else(late)?);
         }
         for part in keys.chunks(ENTRIES_AT_ONCE) {
-            lost.enter(table, part, epoch).await?;
+            in_time(servers.answer, lost.enter(table, part, epoch)).await?;
         }
-        shared.metrics.failover_keys.inc_by(keys.len() as u64);
-        entered += keys.len();
+        entered += keys.len() as u64;
     }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Failed> {
+    let late = |_| Failed::new("PostgreSQL did not answer in time");
+    Ok(timeout(limit, answer).await.map_err(late)??)
 }

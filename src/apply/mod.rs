@@ -23,6 +23,7 @@ mod bell;
 mod breaker;
 mod carry;
 mod conflict;
+mod databases;
 mod dispatch;
 mod drain;
 mod gather;
@@ -41,13 +42,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::backend::mysql::connect::LinkLimits;
-use crate::backend::mysql::{Link, ToUrl, WriteError, Writer};
+use crate::backend::mysql::{ToUrl, WriteError, Writer};
 use crate::backend::postgres::connect::Connector;
 use crate::handoff::{Jobs, Notices};
 use crate::phase::{Phase, Situation};
 
 use bell::Bell;
 use breaker::Breaker;
+use databases::{Databases, Servers};
 use under_way::UnderWay;
 
 pub use metrics::ApplyMetrics;
@@ -65,6 +67,8 @@ pub struct ApplyLimits {
     pub grace: Duration,
     /// Longest time for one transaction on the secondary.
     pub write_timeout: Duration,
+    /// Longest wait for one answer of the primary's.
+    pub primary_timeout: Duration,
     /// Longest pause between two looks for a secondary that is away; doubles from 50 ms.
     pub backoff_max: Duration,
     /// How often the outbox is looked at without being asked, and the backlog measured.
@@ -82,6 +86,7 @@ impl Default for ApplyLimits {
             strict: 16,
             grace: Duration::from_secs(2),
             write_timeout: Duration::from_secs(15),
+            primary_timeout: Duration::from_secs(30),
             backoff_max: Duration::from_secs(5),
             poll: Duration::from_secs(1),
             fence_keep: Duration::from_secs(600),
@@ -111,12 +116,22 @@ pub fn start(
     jobs: Jobs,
     metrics: ApplyMetrics,
 ) -> Applier {
+    let answer = limits.primary_timeout;
+    start_over(Servers { primary, secondary, answer }, limits, situation, jobs, metrics)
+}
+
+fn start_over<D: Databases>(
+    databases: D,
+    limits: ApplyLimits,
+    situation: watch::Receiver<Arc<Situation>>,
+    jobs: Jobs,
+    metrics: ApplyMetrics,
+) -> Applier {
     let (stop_dispatch, dispatch_stopped) = watch::channel(false);
     let (stop_tasks, stopped) = watch::channel(false);
     let (settler, settled) = settle::channel();
     let shared = Arc::new(Shared {
-        primary,
-        secondary,
+        databases,
         breaker: Breaker::new(metrics.clone()),
         bell: Bell::default(),
         under_way: UnderWay::default(),
@@ -160,9 +175,8 @@ impl Applier {
 }
 
 /// What all tasks of the applier use.
-struct Shared {
-    primary: Connector,
-    secondary: ToUrl,
+struct Shared<D> {
+    databases: D,
     limits: ApplyLimits,
     situation: watch::Receiver<Arc<Situation>>,
     breaker: Breaker,
@@ -174,7 +188,7 @@ struct Shared {
     metrics: ApplyMetrics,
 }
 
-impl Shared {
+impl<D: Databases> Shared<D> {
     fn situation(&self) -> Arc<Situation> {
         Arc::clone(&self.situation.borrow())
     }
@@ -185,8 +199,8 @@ impl Shared {
     }
 
     /// A new connection; the breaker hears how it went.
-    async fn connect(&self) -> Result<Writer, WriteError> {
-        match Link::connect(&self.secondary, &self.limits.link).await {
+    async fn connect(&self) -> Result<Writer<D::Connection>, WriteError> {
+        match self.databases.connect(&self.limits.link).await {
             Ok(link) => Ok(Writer::new(link)),
             Err(error) => {
                 self.breaker.failed();

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use super::databases::{Databases, Lost, Outbox as _};
 use super::under_way::UnderWay;
 use super::{Shared, stopping};
 use crate::backend::pauses;
-use crate::outbox::Outbox;
 
 /// Transactions whose entries wait to be deleted.
 const QUEUE_MAX: usize = 20_000;
@@ -46,8 +46,8 @@ impl Settler {
 }
 
 /// Runs until told to stop; then deletes what it still has.
-pub(super) async fn run(
-    shared: Arc<Shared>,
+pub(super) async fn run<D: Databases>(
+    shared: Arc<Shared<D>>,
     mut queue: mpsc::Receiver<Applied>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -55,7 +55,7 @@ pub(super) async fn run(
     let mut lists = Vec::new();
     loop {
         tokio::select! {
-            count = queue.recv_many(&mut lists, ENTRIES_AT_ONCE) => if count == 0 { return },
+            biased;
             // The workers end first; what they still send is left to a drain.
             () = stopping(&mut stopped) => {
                 while let Ok(list) = queue.try_recv() {
@@ -64,6 +64,7 @@ pub(super) async fn run(
                 delete_all(&shared, &mut outbox, lists).await;
                 return;
             }
+            count = queue.recv_many(&mut lists, ENTRIES_AT_ONCE) => if count == 0 { return },
         }
         if lists.len() < ENTRIES_AT_ONCE / 10 {
             tokio::time::sleep(LINGER).await;
@@ -76,7 +77,11 @@ pub(super) async fn run(
 }
 
 /// One statement for each epoch, of which there is one almost always.
-async fn delete_all(shared: &Shared, outbox: &mut Option<Outbox>, lists: Vec<Applied>) {
+async fn delete_all<D: Databases>(
+    shared: &Shared<D>,
+    outbox: &mut Option<D::Outbox>,
+    lists: Vec<Applied>,
+) {
     for part in lists.chunk_by(|(a, _), (b, _)| a == b) {
         let epoch = part.first().map_or(0, |(epoch, _)| *epoch);
         let ids = part.iter().flat_map(|(_, ids)| ids).copied().collect();
@@ -84,11 +89,16 @@ async fn delete_all(shared: &Shared, outbox: &mut Option<Outbox>, lists: Vec<App
     }
 }
 
-async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, epoch: u64, ids: Vec<i64>) {
+async fn delete<D: Databases>(
+    shared: &Shared<D>,
+    outbox: &mut Option<D::Outbox>,
+    epoch: u64,
+    ids: Vec<i64>,
+) {
     let mut pauses = pauses::few(pauses::REACH_MIN, shared.limits.backoff_max, AGAIN_MAX);
     while !ids.is_empty() {
         let result = match open(shared, outbox).await {
-            Ok(outbox) => outbox.settle(&ids, epoch).await.map_err(|error| error.to_string()),
+            Ok(outbox) => outbox.settle(&ids, epoch).await,
             Err(error) => Err(error),
         };
         let Err(error) = result else { break };
@@ -96,7 +106,7 @@ async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, epoch: u64, ids: V
         match pauses.next() {
             Some(pause) => tokio::time::sleep(pause).await,
             None => {
-                warn!(entries = ids.len(), error, "applied entries stay in the outbox for now");
+                warn!(entries = ids.len(), %error, "applied entries stay in the outbox for now");
                 break;
             }
         }
@@ -104,10 +114,13 @@ async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, epoch: u64, ids: V
     shared.under_way.remove(ids.into_iter());
 }
 
-async fn open<'a>(shared: &Shared, outbox: &'a mut Option<Outbox>) -> Result<&'a Outbox, String> {
-    if outbox.as_ref().is_none_or(Outbox::is_closed) {
-        let client = shared.primary.connect().await.map_err(|error| error.to_string())?;
-        *outbox = Some(Outbox::open(client).await.map_err(|error| error.to_string())?);
-    }
-    outbox.as_ref().ok_or_else(String::new)
+async fn open<'a, D: Databases>(
+    shared: &Shared<D>,
+    outbox: &'a mut Option<D::Outbox>,
+) -> Result<&'a mut D::Outbox, Lost> {
+    let open = match outbox.take().filter(|outbox| !outbox.is_closed()) {
+        Some(open) => open,
+        None => shared.databases.outbox().await?,
+    };
+    Ok(outbox.insert(open))
 }

@@ -12,9 +12,11 @@
 //! Invariant: 'lost_after' is removed only after each such key is in the outbox, in the same epoch.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 
@@ -89,12 +91,13 @@ impl Lost {
 }
 
 /// Reads a table's keys on the primary until each wanted one is found; those are taken out of the set.
-/// Holds one snapshot for as long as it takes.
+/// Holds one snapshot for as long as it takes. `None` where a row did not come in time.
 pub async fn find_keys(
     client: &Client,
     table: &Table,
     wanted: &mut HashSet<KeyHash>,
-) -> Result<Vec<Bytes>, Error> {
+    row_time_max: Duration,
+) -> Result<Option<Vec<Bytes>>, Error> {
     let columns: Vec<String> =
         table.key_columns().map(|column| format!("t.{}", quote_pg(&column.name))).collect();
     let sql = format!(
@@ -103,11 +106,14 @@ pub async fn find_keys(
         table.name.quoted()
     );
     let none: [&(dyn ToSql + Sync); 0] = [];
-    let mut rows = Box::pin(client.query_raw(&sql, none).await?);
+    let Ok(rows) = timeout(row_time_max, client.query_raw(&sql, none)).await else {
+        return Ok(None);
+    };
+    let mut rows = Box::pin(rows?);
     let mut found = Vec::new();
-    while !wanted.is_empty()
-        && let Some(row) = rows.next().await
-    {
+    while !wanted.is_empty() {
+        let Ok(next) = timeout(row_time_max, rows.next()).await else { return Ok(None) };
+        let Some(row) = next else { break };
         let raw = Bytes::from(row?.try_get::<_, Vec<u8>>(0)?);
         if let Ok(key) = Key::decode(raw, table)
             && wanted.remove(&key.hash)
@@ -115,7 +121,7 @@ pub async fn find_keys(
             found.push(key.raw);
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// What cannot be read is taken for the beginning of all: more is read again, never less.

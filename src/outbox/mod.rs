@@ -105,7 +105,8 @@ pub struct Backlog {
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub lsn: u64,
-    next_transaction: i64,
+    /// Of the transaction that had none yet: whoever runs has a smaller number.
+    pub next_transaction: i64,
 }
 
 impl Moment {

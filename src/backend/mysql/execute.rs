@@ -6,27 +6,22 @@
 //!        clash in a transaction of its own ─▶ put aside, tried after the others ─▶ as a set
 //! ```
 //!
-//! Invariant: a statement that the server answered with a warning has failed. Foreign keys are
-//! checked, by the server or (for a set that clashes with itself) by us.
+//! Invariant: foreign keys are checked, by the server or (for a set that clashes with itself) by us.
 
-use mysql_async::prelude::Queryable as _;
-use mysql_async::{Params, Value as Param};
-
-use super::error::{Reaction, WriteError, named_column};
+use super::connection::Connection;
+use super::error::{Reaction, WriteError};
 use super::fence::Step;
-use super::write::{PLACEHOLDERS_MAX, ROWS_AT_ONCE, Refused, Writer, at_once};
-use super::{foreign, rows, truncate};
+use super::foreign;
+use super::write::{PLACEHOLDERS_MAX, ROWS_AT_ONCE, Refused, at_once};
 use crate::catalog::{Catalog, Table};
 use crate::change::{Key, RowImage};
-use crate::value::Flavor;
 
 /// Image bytes of one multi-row statement; far below any `max_allowed_packet`.
 const BYTES_AT_ONCE: usize = 256 << 10;
 
 /// Runs the steps of a batch inside the open transaction.
-pub(super) struct Run<'w> {
-    writer: &'w mut Writer,
-    flavor: Flavor,
+pub(super) struct Run<'w, C> {
+    link: &'w mut C,
     catalog: &'w Catalog,
     /// One transaction only: then steps that clash may wait for the others, or go as a set.
     alone: bool,
@@ -36,9 +31,11 @@ pub(super) struct Run<'w> {
 type Member<'a> = (usize, &'a Table, &'a Key, &'a RowImage);
 
 /// A statement on rows failed; the transaction is still open unless the error says otherwise.
-struct Failed {
-    error: WriteError,
-    column: Option<String>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    pub error: WriteError,
+    /// The column, where the server named it.
+    pub column: Option<String>,
 }
 
 impl Failed {
@@ -54,9 +51,9 @@ impl Failed {
     }
 }
 
-impl<'w> Run<'w> {
-    pub(super) fn new(writer: &'w mut Writer, catalog: &'w Catalog, alone: bool) -> Self {
-        Self { flavor: writer.link.flavor(), writer, catalog, alone }
+impl<'w, C: Connection> Run<'w, C> {
+    pub(super) fn new(link: &'w mut C, catalog: &'w Catalog, alone: bool) -> Self {
+        Self { link, catalog, alone }
     }
 
     pub(super) async fn all(&mut self, steps: Vec<Step<'_>>) -> Result<(), Refused> {
@@ -135,22 +132,19 @@ impl<'w> Run<'w> {
 
     /// False if the statement failed as a whole and its rows have to go one by one.
     async fn put_many(&mut self, run: &[Step<'_>]) -> Result<bool, Refused> {
-        let (mut params, mut table, mut fresh) = (Vec::new(), None, true);
+        let (mut images, mut table, mut fresh) = (Vec::with_capacity(run.len()), None, true);
         for step in run {
             let Step::Put { change, image, expected, .. } = step else { return Ok(false) };
             fresh &= !expected;
-            match rows::insert_params(&change.table, image, self.flavor) {
-                Ok(mut row) => params.append(&mut row),
-                Err(_) => return Ok(false),
-            }
+            images.push(*image);
             table = Some(&change.table);
         }
         let Some(table) = table else { return Ok(true) };
-        let sql = match fresh {
-            true => rows::insert(table, run.len()),
-            false => rows::upsert(table, run.len(), self.flavor),
+        let written = match fresh {
+            true => self.link.insert(table, &images).await,
+            false => self.link.upsert(table, &images).await,
         };
-        match self.execute(sql, params, table).await {
+        match written {
             Ok(_) => Ok(true),
             Err(failed) => match failed.error.reaction() {
                 Reaction::Soon | Reaction::Stuck => Ok(false),
@@ -178,9 +172,7 @@ impl<'w> Run<'w> {
                 self.replace(&set).await.map_err(|(_, failed)| failed)
             }
             Step::Empty { change, .. } => {
-                truncate::empty(self.writer, &change.table, change.version)
-                    .await
-                    .map_err(Failed::from)
+                self.link.empty(&change.table, change.version).await.map_err(Failed::from)
             }
         }
     }
@@ -218,8 +210,7 @@ impl<'w> Run<'w> {
         image: &RowImage,
         leave: bool,
     ) -> Result<(), Failed> {
-        let params = rows::relocate_params(table, old, image, self.flavor)?;
-        match self.execute(rows::relocate(table), params, table).await {
+        match self.link.relocate(table, old, image).await {
             Ok(0) => self.put(table, new, image, false).await,
             Ok(_) => Ok(()),
             // The new key is there already (or another row has one of the values).
@@ -262,10 +253,10 @@ impl<'w> Run<'w> {
     async fn replace(&mut self, set: &[Member<'_>]) -> Result<(), (usize, Failed)> {
         let first = set.first().map_or(0, |(at, ..)| *at);
         let named = |failed| (first, failed);
-        self.plain("SET SESSION foreign_key_checks = 0").await.map_err(named)?;
+        self.link.check_keys(false).await.map_err(named)?;
         let result = self.replace_unchecked(set).await;
         // Without its checks the connection must not live on.
-        if let Err(failed) = self.plain("SET SESSION foreign_key_checks = 1").await {
+        if let Err(failed) = self.link.check_keys(true).await {
             return Err((first, Failed { error: WriteError::Disconnected, ..failed }));
         }
         result?;
@@ -287,14 +278,7 @@ impl<'w> Run<'w> {
 
     async fn require_parents(&mut self, table: &Table, image: &RowImage) -> Result<(), Failed> {
         for key in &table.foreign_keys {
-            let Some((sql, params)) =
-                foreign::parent_query(self.catalog, table, key, image, self.flavor)?
-            else {
-                continue;
-            };
-            let conn = self.writer.link.conn();
-            let found: Option<u8> = conn.exec_first(sql, Params::Positional(params)).await?;
-            if found.is_none() {
+            if !self.link.has_parent(self.catalog, table, key, image).await? {
                 let error = WriteError::Server { code: 1452, state: "23000".to_owned() };
                 return Err(Failed { error, column: None });
             }
@@ -303,46 +287,15 @@ impl<'w> Run<'w> {
     }
 
     async fn insert(&mut self, table: &Table, image: &RowImage) -> Result<(), Failed> {
-        let params = rows::insert_params(table, image, self.flavor)?;
-        self.execute(rows::insert(table, 1), params, table).await.map(drop)
+        self.link.insert(table, &[image]).await.map(drop)
     }
 
     async fn update(&mut self, table: &Table, key: &Key, image: &RowImage) -> Result<bool, Failed> {
-        let params = rows::update_params(table, key, image, self.flavor)?;
-        Ok(self.execute(rows::update(table), params, table).await? > 0)
+        Ok(self.link.update(table, key, image).await? > 0)
     }
 
     async fn delete(&mut self, table: &Table, key: &Key) -> Result<bool, Failed> {
-        let params = rows::key_params(table, key, self.flavor)?;
-        Ok(self.execute(rows::delete(table), params, table).await? > 0)
-    }
-
-    /// Answers with the rows found. A warning is an error: the server changed something.
-    async fn execute(
-        &mut self,
-        sql: String,
-        params: Vec<Param>,
-        table: &Table,
-    ) -> Result<u64, Failed> {
-        let conn = self.writer.link.conn();
-        if let Err(error) = conn.exec_drop(sql, Params::Positional(params)).await {
-            let column = named_column(&error, table);
-            return Err(Failed { error: error.into(), column });
-        }
-        let found = conn.affected_rows();
-        if conn.get_warnings() > 0 {
-            let warning: Option<(String, u16)> = conn
-                .query_first("SHOW WARNINGS")
-                .await?
-                .map(|(level, code, _): (_, _, String)| (level, code));
-            let code = warning.map_or(0, |(_, code)| code);
-            return Err(Failed { error: WriteError::Warning { code }, column: None });
-        }
-        Ok(found)
-    }
-
-    async fn plain(&mut self, sql: &str) -> Result<(), Failed> {
-        Ok(self.writer.link.conn().query_drop(sql).await?)
+        Ok(self.link.delete(table, key).await? > 0)
     }
 }
 

@@ -11,6 +11,7 @@
 //! Not here: which transactions run side by side (`apply`), what is read again (`outbox`).
 
 pub mod connect;
+pub mod connection;
 pub mod control;
 pub mod error;
 mod execute;
@@ -23,10 +24,14 @@ pub mod past;
 pub mod prune;
 mod rows;
 mod session;
+mod statements;
 mod truncate;
 pub mod write;
 
 pub use connect::{Link, ToUrl};
+pub use connection::Connection;
 pub use error::{Reaction, WriteError};
+pub use execute::Failed;
+pub use fence::{Entry as FenceEntry, Fence, Place, TableFence};
 pub use foreign::ranks;
 pub use write::{Outcome, Refused, Writer};

@@ -7,9 +7,11 @@
 //! Invariant: reads only. A hash does not give its key away, so the table is read until all are found.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mysql_async::prelude::Queryable as _;
+use tokio::time::timeout;
 
 use super::connect::Link;
 use super::error::WriteError;
@@ -66,13 +68,16 @@ pub async fn find_keys(
     link: &mut Link,
     table: &Table,
     wanted: &mut HashSet<KeyHash>,
+    row_time_max: Duration,
 ) -> Result<Vec<Bytes>, WriteError> {
     let names: Vec<String> = table.key_columns().map(|column| quote_mysql(&column.name)).collect();
     let sql = format!("SELECT {} FROM {}", names.join(", "), quote_mysql(&table.target));
     let statement = link.conn().prep(sql).await?;
     let mut found = Vec::new();
     let mut rows = link.conn().exec_iter(&statement, ()).await?;
-    while let Some(row) = rows.next().await? {
+    loop {
+        let next = timeout(row_time_max, rows.next()).await;
+        let Some(row) = next.map_err(|_| WriteError::TimedOut)?? else { break };
         if let Some(key) = owners::read(table, row).filter(|key| wanted.remove(&key.hash)) {
             found.push(key.raw);
         }

@@ -371,7 +371,10 @@ impl Store {
             return Ok(());
         }
         let first = self.asked_secondary.replace(Instant::now()).is_none();
-        match epoch::follow(&self.ends, epoch).await {
+        // A secondary that hangs must not cost the lease.
+        let patience = self.sidecar.lease.length() / 3;
+        let followed = timeout(patience, epoch::follow(&self.ends, epoch)).await;
+        match followed.unwrap_or(Err(WriteError::TimedOut)) {
             Ok(found) if epoch < found => self.raise(Some(found)).await,
             Ok(found) => {
                 self.secondary_epoch = Some(found);
