@@ -100,7 +100,8 @@ async fn goes_on(world: &World, client: &tokio_postgres::Client) {
             client.batch_execute(&write).await.is_ok()
         })
         .await;
-    client.batch_execute("BEGIN; UPDATE firm SET note = 'again'; COMMIT").await.unwrap();
+    client.batch_execute("BEGIN; UPDATE firm SET note = 'again'").await.unwrap();
+    client.batch_execute("COMMIT").await.unwrap();
     world.drained().await;
     world.assert_all_equal().await;
     client.batch_execute("DELETE FROM firm; TRUNCATE free").await.unwrap();

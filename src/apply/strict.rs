@@ -24,6 +24,8 @@ use crate::handoff::{Decision, Failure, Settled, StrictJob};
 
 /// Between attempts at a transaction that clashes with one on its way.
 const PAUSE: Duration = Duration::from_millis(10);
+/// This part of the timeout is left for the reason to reach the session, which counts by itself.
+const LAST_PART: u32 = 8;
 
 /// Connections that wait for the next transaction, each with the time of its last use.
 type Idle<D> = Arc<Mutex<Vec<(Writer<<D as Databases>::Connection>, Instant)>>>;
@@ -73,15 +75,10 @@ impl<D: Databases> One<D> {
         let StrictJob { transaction, prepared, decision, done, reserved: _reserved } = job;
         let deadline = Instant::now() + transaction.timeout;
         let changes = &transaction.changes;
-        let mut last = None;
-        let prepare = self.prepare(changes, &mut last);
-        let in_time = tokio::time::timeout_at(deadline, prepare).await;
-        let result = match in_time {
+        let prepare = self.prepare(changes, deadline - transaction.timeout / LAST_PART);
+        let result = match tokio::time::timeout_at(deadline, prepare).await {
             Ok(result) => result,
-            // What it failed of all the while says more than that the time is up.
-            Err(_) => {
-                Err(last.unwrap_or(Refused { at: 0, column: None, error: WriteError::TimedOut }))
-            }
+            Err(_) => Err(Refused { at: 0, column: None, error: WriteError::TimedOut }),
         };
         let (writer, outcomes) = match result {
             Ok(held) => held,
@@ -106,11 +103,11 @@ impl<D: Databases> One<D> {
         let _ = done.send(settled);
     }
 
-    /// Applies in an open transaction; clashes are tried again until the session's timeout.
+    /// Applies in an open transaction; clashes are tried again until then.
     async fn prepare(
         &self,
         changes: &[Change],
-        last: &mut Option<Refused>,
+        until: Instant,
     ) -> Result<(Writer<D::Connection>, Vec<Outcome>), Refused> {
         let started = Instant::now();
         loop {
@@ -126,10 +123,11 @@ impl<D: Databases> One<D> {
                 Err(refused) => refused,
             };
             match refused.error.reaction() {
-                Reaction::Now | Reaction::Soon => {
-                    *last = Some(refused);
+                Reaction::Now | Reaction::Soon if Instant::now() < until => {
                     tokio::time::sleep(PAUSE).await;
                 }
+                // What it fails of all the while says more than that the time is up.
+                Reaction::Now | Reaction::Soon => return Err(refused),
                 Reaction::ReadAgain | Reaction::Stuck | Reaction::Down => return Err(refused),
             }
         }

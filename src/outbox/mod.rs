@@ -42,6 +42,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// An entry that failed this often is shown as stuck.
 pub const STUCK_ATTEMPTS: i32 = 3;
 
+/// A plan that was kept from the time when the outbox was empty would read the whole of it for each entry.
+const SETTINGS: &str = "SET plan_cache_mode = force_custom_plan";
 /// Whether this is the server that the epoch was set for, and still that epoch.
 const AT_HOME: &str = "(SELECT e.last_value = $EPOCH::int8 * 2 AND NOT EXISTS ( \
        SELECT FROM crossfade.settings s JOIN (SELECT 'timeline', \
@@ -142,6 +144,7 @@ impl std::fmt::Debug for Outbox {
 impl Outbox {
     /// Fails where the outbox is not there, or Crossfade's role may not use it.
     pub async fn open(client: Client) -> Result<Self, Error> {
+        client.batch_execute(SETTINGS).await?;
         let claim = client.prepare(&at_home(CLAIM, 5)).await?;
         let settle = client.prepare(&at_home(SETTLE, 2)).await?;
         let fail = client.prepare(FAIL).await?;
