@@ -813,6 +813,8 @@ async fn images_of_an_epoch_that_is_over_are_left_to_the_outbox() {
         let mut conn = f.world.secondary().await;
         control::set_epoch(&mut conn, EPOCH + 1).await.unwrap();
         assert_eq!(f.hand(changes.clone()).await, Settled::Deferred, "the secondary knows better");
+        let raise = format!("SELECT setval('crossfade.epoch', {})", (EPOCH + 1) * 2);
+        f.admin.batch_execute(&raise).await.unwrap();
         f.situation.send_modify(|situation| {
             let mut next = (**situation).clone();
             next.epoch = EPOCH + 1;

@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod compare;
 pub mod inside;
 pub mod process;
+pub mod relay;
 
 use std::env;
 use std::fmt;
@@ -253,6 +254,19 @@ impl World {
         let rest = text.lines().filter(|line| !line.starts_with("types:"));
         let rest: String = rest.map(|line| format!("{line}\n")).collect();
         fs::write(&self.config, format!("{rest}types: {types}\n")).unwrap();
+    }
+
+    /// Has Crossfade reach PostgreSQL through this relay.
+    pub fn through(&self, relay: &relay::Relay) {
+        let (own, other) =
+            (format!("@127.0.0.1:{}/", self.postgres_port), format!("@127.0.0.1:{}/", relay.port));
+        self.edit(|text| text.replacen(&own, &other, 1));
+    }
+
+    /// From here on this is the world's PostgreSQL; returns the one before.
+    pub fn replace_postgres(&mut self, postgres: Server) -> Server {
+        self.postgres_port = postgres.port();
+        self.postgres.replace(postgres).expect("a world that is alone")
     }
 
     /// Runs `crossfade setup`, which must succeed.

@@ -44,7 +44,7 @@ impl<D: Databases> Drain<D> {
             let batch: Vec<&[Change]> =
                 part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
             match self.attempt(&batch, situation).await {
-                Ok(outcomes) => self.written(part, &outcomes, &mut again).await?,
+                Ok(outcomes) => self.written(part, &outcomes, situation, &mut again).await?,
                 Err(refused) if ends_pass(&refused.error) => {
                     let left = parts.into_iter().chain(clashes.into_iter().map(|(part, _)| part));
                     let left = std::iter::once(part).chain(left).flatten().collect();
@@ -104,7 +104,7 @@ impl<D: Databases> Drain<D> {
             let batch: Vec<&[Change]> =
                 part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
             match self.attempt(&batch, situation).await {
-                Ok(outcomes) => self.written(part, &outcomes, again).await?,
+                Ok(outcomes) => self.written(part, &outcomes, situation, again).await?,
                 Err(refused) => left.push((part, refused)),
             }
         }
@@ -142,7 +142,7 @@ impl<D: Databases> Drain<D> {
         let changes: Vec<Change> = set.iter().map(|unit| same_statement(&unit.change)).collect();
         match self.attempt(&[&changes], situation).await {
             Ok(outcomes) => {
-                self.written(set, &outcomes, again).await?;
+                self.written(set, &outcomes, situation, again).await?;
                 Ok(None)
             }
             Err(refused) => Ok(Some((set.split_off(owners), refused))),
@@ -193,7 +193,7 @@ impl<D: Databases> Drain<D> {
                 match self.attempt(&[&changes], situation).await {
                     Ok(outcomes) => {
                         let units = set.drain(..).flat_map(|(part, _)| part).collect();
-                        self.written(units, &outcomes, again).await?;
+                        self.written(units, &outcomes, situation, again).await?;
                     }
                     Err(refused) if ends_pass(&refused.error) => break,
                     Err(refused) => failed.push(set.remove(refused.at.min(set.len() - 1))),
@@ -233,6 +233,7 @@ impl<D: Databases> Drain<D> {
         &mut self,
         part: Vec<Unit>,
         outcomes: &[Outcome],
+        situation: &Situation,
         again: &mut Vec<Task>,
     ) -> Result<(), Stop> {
         let mut ids = Vec::with_capacity(part.len());
@@ -244,7 +245,7 @@ impl<D: Databases> Drain<D> {
             }
         }
         let (outbox, _) = self.primary()?;
-        outbox.settle(&ids).await?;
+        outbox.settle(&ids, situation.epoch).await?;
         Ok(())
     }
 }

@@ -6,6 +6,9 @@
 //! drain ──────────────────reader───▶ Reader ─────▶ primary
 //! ```
 //!
+//! An answer of the primary's is waited for as long as `limits.primary_timeout` says: a server that
+//! hangs closes nothing, and would otherwise hold the drain and the settling for ever.
+//!
 //! Invariant: the applier reaches neither database but through here, so that all of its decisions run
 //! the same over servers in memory, whose clock, order and faults a test chooses.
 
@@ -20,6 +23,9 @@ use crate::backend::postgres::connect::{ConnectError, Connector};
 use crate::catalog::Table;
 use crate::change::Key;
 use crate::outbox::{self, Backlog, Entry, Moment, Reading};
+use crate::phase::Situation;
+
+use super::ApplyLimits;
 
 /// How both are reached.
 pub(super) trait Databases: Send + Sync + 'static {
@@ -33,6 +39,16 @@ pub(super) trait Databases: Send + Sync + 'static {
         &self,
         limits: &LinkLimits,
     ) -> impl Future<Output = Result<Self::Connection, WriteError>> + Send;
+
+    /// Enters what a failover to this epoch took from the primary; says how many keys, or `None` where
+    /// it is too early to say. See [`super::lost`].
+    fn look_for_lost(
+        &self,
+        _now: &Situation,
+        _limits: &ApplyLimits,
+    ) -> impl Future<Output = Result<Option<u64>, Lost>> + Send {
+        std::future::ready(Ok(Some(0)))
+    }
 }
 
 /// The primary did not do it. Most often the connection is gone; in any case it is given up.
@@ -51,8 +67,9 @@ pub(super) trait Outbox: Send + Sync {
         limit: i64,
         grace: Duration,
         except: &str,
+        epoch: u64,
     ) -> impl Future<Output = Result<Vec<Entry>, Lost>> + Send;
-    fn settle(&self, ids: &[i64]) -> impl Future<Output = Result<(), Lost>> + Send;
+    fn settle(&self, ids: &[i64], epoch: u64) -> impl Future<Output = Result<(), Lost>> + Send;
     fn fail(&self, ids: &[i64], error: &str) -> impl Future<Output = Result<(), Lost>> + Send;
     fn release(
         &self,
@@ -79,67 +96,107 @@ pub(super) trait Reader: Send {
 pub(super) struct Servers {
     pub(super) primary: Connector,
     pub(super) secondary: ToUrl,
+    /// Longest wait for one answer of the primary's.
+    pub(super) answer: Duration,
+}
+
+/// A connection to the primary whose answers come in time, or not at all.
+pub(super) struct InTime<T> {
+    inner: T,
+    limit: Duration,
+}
+
+/// Whoever gets an error here drops the connection, so a late answer reaches nobody.
+async fn within<T, E>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Lost>
+where
+    Lost: From<E>,
+{
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Lost::new("PostgreSQL did not answer in time")),
+    }
 }
 
 impl Databases for Servers {
-    type Outbox = outbox::Outbox;
-    type Reader = outbox::Reader;
+    type Outbox = InTime<outbox::Outbox>;
+    type Reader = InTime<outbox::Reader>;
     type Connection = Link;
 
-    async fn outbox(&self) -> Result<outbox::Outbox, Lost> {
-        Ok(outbox::Outbox::open(self.primary.connect().await?).await?)
+    async fn outbox(&self) -> Result<Self::Outbox, Lost> {
+        let client = self.primary.connect().await?;
+        let inner = within(self.answer, outbox::Outbox::open(client)).await?;
+        Ok(InTime { inner, limit: self.answer })
     }
 
-    async fn reader(&self) -> Result<outbox::Reader, Lost> {
-        Ok(outbox::Reader::open(self.primary.connect().await?).await?)
+    async fn reader(&self) -> Result<Self::Reader, Lost> {
+        let client = self.primary.connect().await?;
+        let inner = within(self.answer, outbox::Reader::open(client)).await?;
+        Ok(InTime { inner, limit: self.answer })
     }
 
     async fn connect(&self, limits: &LinkLimits) -> Result<Link, WriteError> {
         Link::connect(&self.secondary, limits).await
     }
+
+    async fn look_for_lost(
+        &self,
+        now: &Situation,
+        limits: &ApplyLimits,
+    ) -> Result<Option<u64>, Lost> {
+        super::lost::look(self, now, limits).await
+    }
 }
 
-impl Outbox for outbox::Outbox {
+impl Outbox for InTime<outbox::Outbox> {
     fn is_closed(&self) -> bool {
-        self.is_closed()
+        self.inner.is_closed()
     }
 
-    async fn claim(&self, limit: i64, grace: Duration, except: &str) -> Result<Vec<Entry>, Lost> {
-        Ok(self.claim(limit, grace, except).await?)
+    async fn claim(
+        &self,
+        limit: i64,
+        grace: Duration,
+        except: &str,
+        epoch: u64,
+    ) -> Result<Vec<Entry>, Lost> {
+        within(self.limit, self.inner.claim(limit, grace, except, epoch)).await
     }
 
-    async fn settle(&self, ids: &[i64]) -> Result<(), Lost> {
-        Ok(self.settle(ids).await.map(drop)?)
+    async fn settle(&self, ids: &[i64], epoch: u64) -> Result<(), Lost> {
+        within(self.limit, self.inner.settle(ids, epoch)).await.map(drop)
     }
 
     async fn fail(&self, ids: &[i64], error: &str) -> Result<(), Lost> {
-        Ok(self.fail(ids, error).await.map(drop)?)
+        within(self.limit, self.inner.fail(ids, error)).await.map(drop)
     }
 
     async fn release(&self, ids: &[i64], pause: Duration) -> Result<(), Lost> {
-        Ok(self.release(ids, pause).await.map(drop)?)
+        within(self.limit, self.inner.release(ids, pause)).await.map(drop)
     }
 
     async fn flush(&self) -> Result<(), Lost> {
-        Ok(self.flush().await?)
+        within(self.limit, self.inner.flush()).await
     }
 
     async fn note(&self) -> Result<Moment, Lost> {
-        Ok(self.note().await?)
+        within(self.limit, self.inner.note()).await
     }
 
     async fn ended(&self, moment: Moment) -> Result<bool, Lost> {
-        Ok(self.ended(moment).await?)
+        within(self.limit, self.inner.ended(moment)).await
     }
 
     async fn backlog(&self) -> Result<Backlog, Lost> {
-        Ok(self.backlog().await?)
+        within(self.limit, self.inner.backlog()).await
     }
 }
 
-impl Reader for outbox::Reader {
+impl Reader for InTime<outbox::Reader> {
     fn is_closed(&self) -> bool {
-        self.is_closed()
+        self.inner.is_closed()
     }
 
     async fn read(
@@ -147,7 +204,7 @@ impl Reader for outbox::Reader {
         keys: &[(Arc<Table>, Key)],
         version: u64,
     ) -> Result<Vec<Reading>, Lost> {
-        Ok(self.read(keys, version).await?)
+        within(self.limit, self.inner.read(keys, version)).await
     }
 }
 

@@ -70,11 +70,15 @@ pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch
             () = tokio::time::sleep(shared.limits.poll) => {}
         }
         let asked = shared.bell.take();
+        let began = Instant::now();
         let settled = tokio::select! {
             biased;
             () = stopping(&mut stopped) => return,
             settled = drain.passes(asked.now) => settled,
         };
+        if asked.now && settled == Settled::Applied {
+            shared.releaser.took(began.elapsed());
+        }
         asked.answer(settled);
     }
 }
@@ -120,7 +124,7 @@ impl<D: Databases> Drain<D> {
         self.begin().await?;
         let (outbox, _) = self.primary()?;
         let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
-        let entries = outbox.claim(limit, grace, &under_way).await?;
+        let entries = outbox.claim(limit, grace, &under_way, situation.epoch).await?;
         if entries.is_empty() {
             return Ok(None);
         }

@@ -8,6 +8,7 @@
 //!                     crossfade.outbox ────┴───────────────[`settle`]◀────────┘
 //!
 //! [`breaker`]: open while the secondary is away; everything is then left to the outbox
+//! [`lost`]:    after a failover, enters what the secondary has and the primary lost
 //! [`upkeep`]:  backlog, fence entries; prunes the fence
 //! ```
 //!
@@ -26,6 +27,7 @@ mod databases;
 mod dispatch;
 mod drain;
 mod gather;
+mod lost;
 mod metrics;
 mod settle;
 #[cfg(test)]
@@ -67,6 +69,8 @@ pub struct ApplyLimits {
     pub grace: Duration,
     /// Longest time for one transaction on the secondary.
     pub write_timeout: Duration,
+    /// Longest wait for one answer of the primary's.
+    pub primary_timeout: Duration,
     /// Longest pause between two looks for a secondary that is away; doubles from 50 ms.
     pub backoff_max: Duration,
     /// How often the outbox is looked at without being asked, and the backlog measured.
@@ -84,6 +88,7 @@ impl Default for ApplyLimits {
             strict: 16,
             grace: Duration::from_secs(2),
             write_timeout: Duration::from_secs(15),
+            primary_timeout: Duration::from_secs(30),
             backoff_max: Duration::from_secs(5),
             poll: Duration::from_secs(1),
             fence_keep: Duration::from_secs(600),
@@ -113,7 +118,7 @@ pub fn start(
     jobs: Jobs,
     metrics: ApplyMetrics,
 ) -> Applier {
-    let servers = Servers { primary, secondary };
+    let servers = Servers { primary, secondary, answer: limits.primary_timeout };
     let (shared, settled) = share(servers, limits, situation, &jobs, metrics);
     Applier::spawn(shared, jobs, settled)
 }
@@ -151,6 +156,7 @@ impl Applier {
         tasks.spawn(settle::run(Arc::clone(&shared), settled, stopped.clone()));
         tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
         tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(lost::run(Arc::clone(&shared), stopped.clone()));
         tasks.spawn(upkeep::run(shared, stopped));
         Self { dispatch, tasks, stop_dispatch, stop_tasks }
     }

@@ -23,9 +23,11 @@ const AGAIN_MAX: usize = 2;
 /// Waits for more entries: a delete of a thousand costs little more than one of ten.
 const LINGER: Duration = Duration::from_millis(5);
 
-pub(super) struct Settler(mpsc::Sender<Vec<i64>>);
+pub(super) struct Settler(mpsc::Sender<Applied>);
 
-pub(super) type Queue = mpsc::Receiver<Vec<i64>>;
+/// Entries of one transaction, and the epoch in which they were made.
+pub(super) type Applied = (u64, Vec<i64>);
+pub(super) type Queue = mpsc::Receiver<Applied>;
 
 pub(super) fn channel() -> (Settler, Queue) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
@@ -34,12 +36,12 @@ pub(super) fn channel() -> (Settler, Queue) {
 
 impl Settler {
     /// Takes the entries of an applied transaction. They count as under way until they are gone.
-    pub(super) fn settle(&self, under_way: &UnderWay, ids: Vec<i64>) {
+    pub(super) fn settle(&self, under_way: &UnderWay, epoch: u64, ids: Vec<i64>) {
         if ids.is_empty() {
             return;
         }
-        if let Err(error) = self.0.try_send(ids) {
-            under_way.remove(error.into_inner().into_iter());
+        if let Err(error) = self.0.try_send((epoch, ids)) {
+            under_way.remove(error.into_inner().1.into_iter());
         }
     }
 }
@@ -60,7 +62,7 @@ pub(super) async fn run<D: Databases>(
                 while let Ok(list) = queue.try_recv() {
                     lists.push(list);
                 }
-                delete(&shared, &mut outbox, lists.concat()).await;
+                delete_all(&shared, &mut outbox, lists).await;
                 return;
             }
             count = queue.recv_many(&mut lists, ENTRIES_AT_ONCE) => if count == 0 { return },
@@ -71,16 +73,33 @@ pub(super) async fn run<D: Databases>(
                 lists.push(list);
             }
         }
-        delete(&shared, &mut outbox, lists.concat()).await;
-        lists.clear();
+        delete_all(&shared, &mut outbox, std::mem::take(&mut lists)).await;
     }
 }
 
-async fn delete<D: Databases>(shared: &Shared<D>, outbox: &mut Option<D::Outbox>, ids: Vec<i64>) {
+/// One statement for each epoch, of which there is one almost always.
+async fn delete_all<D: Databases>(
+    shared: &Shared<D>,
+    outbox: &mut Option<D::Outbox>,
+    lists: Vec<Applied>,
+) {
+    for part in lists.chunk_by(|(a, _), (b, _)| a == b) {
+        let epoch = part.first().map_or(0, |(epoch, _)| *epoch);
+        let ids = part.iter().flat_map(|(_, ids)| ids).copied().collect();
+        delete(shared, outbox, epoch, ids).await;
+    }
+}
+
+async fn delete<D: Databases>(
+    shared: &Shared<D>,
+    outbox: &mut Option<D::Outbox>,
+    epoch: u64,
+    ids: Vec<i64>,
+) {
     let mut pauses = pauses::few(pauses::REACH_MIN, shared.limits.backoff_max, AGAIN_MAX);
     while !ids.is_empty() {
         let result = match open(shared, outbox).await {
-            Ok(outbox) => outbox.settle(&ids).await,
+            Ok(outbox) => outbox.settle(&ids, epoch).await,
             Err(error) => Err(error),
         };
         let Err(error) = result else { break };

@@ -24,6 +24,8 @@ use crate::handoff::{Decision, Failure, Settled, StrictJob};
 
 /// Between attempts at a transaction that clashes with one on its way.
 const PAUSE: Duration = Duration::from_millis(10);
+/// This part of the timeout is left for the reason to reach the session, which counts by itself.
+const LAST_PART: u32 = 8;
 
 /// Connections that wait for the next transaction, each with the time of its last use.
 type Idle<D> = Arc<Mutex<Vec<(Writer<<D as Databases>::Connection>, Instant)>>>;
@@ -73,7 +75,7 @@ impl<D: Databases> One<D> {
         let StrictJob { transaction, prepared, decision, done, reserved: _reserved } = job;
         let deadline = Instant::now() + transaction.timeout;
         let changes = &transaction.changes;
-        let prepare = self.prepare(changes);
+        let prepare = self.prepare(changes, deadline - transaction.timeout / LAST_PART);
         let result = match tokio::time::timeout_at(deadline, prepare).await {
             Ok(result) => result,
             Err(_) => Err(Refused { at: 0, column: None, error: WriteError::TimedOut }),
@@ -101,10 +103,11 @@ impl<D: Databases> One<D> {
         let _ = done.send(settled);
     }
 
-    /// Applies in an open transaction; clashes are tried again until the session's timeout.
+    /// Applies in an open transaction; clashes are tried again until then.
     async fn prepare(
         &self,
         changes: &[Change],
+        until: Instant,
     ) -> Result<(Writer<D::Connection>, Vec<Outcome>), Refused> {
         let started = Instant::now();
         loop {
@@ -120,7 +123,11 @@ impl<D: Databases> One<D> {
                 Err(refused) => refused,
             };
             match refused.error.reaction() {
-                Reaction::Now | Reaction::Soon => tokio::time::sleep(PAUSE).await,
+                Reaction::Now | Reaction::Soon if Instant::now() < until => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                // What it fails of all the while says more than that the time is up.
+                Reaction::Now | Reaction::Soon => return Err(refused),
                 Reaction::ReadAgain | Reaction::Stuck | Reaction::Down => return Err(refused),
             }
         }
@@ -176,7 +183,8 @@ impl<D: Databases> One<D> {
         for (change, outcome) in changes.iter().zip(outcomes) {
             self.shared.metrics.wrote(change, (*outcome).into());
         }
-        self.shared.settler.settle(&self.shared.under_way, entries(changes));
+        let epoch = changes.first().map_or(0, |change| change.version.epoch);
+        self.shared.settler.settle(&self.shared.under_way, epoch, entries(changes));
         self.put_back(writer);
         Settled::Applied
     }

@@ -4,6 +4,7 @@
 //! of the primary's log noted at least [`super::ApplyLimits::fence_keep`] ago. An image that is older
 //! still meets the floor, and is read again.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ impl<D: Databases> Upkeep<D> {
         if self.noted.is_none() {
             self.note(epoch).await;
         }
-        let count = link.fence_entries().await?;
+        let count = self.in_time(link.fence_entries()).await?;
         self.shared.metrics.fence_entries.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.counted = Some(Instant::now());
         Ok(())
@@ -117,6 +118,15 @@ impl<D: Databases> Upkeep<D> {
         }
     }
 
+    /// A secondary that hangs closes nothing.
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
+        let limit = self.shared.limits.write_timeout;
+        tokio::time::timeout(limit, answer).await.unwrap_or(Err(WriteError::TimedOut))
+    }
+
     async fn prune(&self, link: &mut D::Connection, bound: Version) -> Result<(), WriteError> {
         let situation = self.shared.situation();
         let mut tables: Vec<_> =
@@ -125,7 +135,7 @@ impl<D: Databases> Upkeep<D> {
         for table in tables {
             let mut from = KeyHash::TABLE;
             for _ in 0..BATCHES_MAX {
-                let pruned = link.prune(table, bound, from).await?;
+                let pruned = self.in_time(link.prune(table, bound, from)).await?;
                 match pruned.next {
                     Some(next) => from = next,
                     None => break,

@@ -178,7 +178,9 @@ impl<D: Databases> Worker<D> {
         let mut outcomes = outcomes.iter();
         for item in part {
             let (mut settled, mut again) = (Vec::new(), Vec::new());
-            let seconds = item.arrived.elapsed().as_secs_f64();
+            let time = item.arrived.elapsed();
+            let seconds = time.as_secs_f64();
+            self.shared.releaser.took(time);
             for (change, outcome) in item.transaction.changes.iter().zip(&mut outcomes) {
                 self.shared.metrics.wrote(change, (*outcome).into());
                 match outcome {
@@ -194,7 +196,8 @@ impl<D: Databases> Worker<D> {
                 self.shared.under_way.remove(again.into_iter());
                 self.shared.bell.ring(None);
             }
-            self.shared.settler.settle(&self.shared.under_way, settled);
+            let epoch = item.transaction.changes.first().map_or(0, |change| change.version.epoch);
+            self.shared.settler.settle(&self.shared.under_way, epoch, settled);
             self.end(item, answer);
         }
     }

@@ -10,6 +10,7 @@
 
 mod check;
 mod demo;
+mod repair;
 mod run;
 mod setup;
 mod status;
@@ -57,6 +58,7 @@ enum Verb {
     Run(run::Run),
     Setup(setup::Setup),
     Demo(demo::Demo),
+    Repair(repair::Repair),
     Status(status::Status),
     Verify(verify::Verify),
 }
@@ -77,6 +79,9 @@ enum Failure {
     /// What the configuration asks for cannot be had: a port in use, a certificate that is none.
     #[error("{}: {error:#}", file.display())]
     Start { file: PathBuf, error: anyhow::Error },
+    /// What the arguments name is not there.
+    #[error("{0}")]
+    Usage(String),
     /// A database or the sidecar could not be reached, or refused the login.
     #[error("{0:#}")]
     Unreachable(anyhow::Error),
@@ -92,7 +97,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Output(_) | Self::Refused(_) => 1,
-            Self::Config(_) | Self::Start { .. } => 2,
+            Self::Config(_) | Self::Start { .. } | Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
         }
     }
@@ -125,6 +130,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
         Verb::Run(run) => run.run(config()?, &shared.config).await,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
         Verb::Demo(demo) => demo.run(out).await,
+        Verb::Repair(repair) => repair.run(&config()?, shared.format, out).await,
         Verb::Status(status) => status.run(&config()?, shared.format, out).await,
         Verb::Verify(verify) => verify.run(&config()?, shared.format, out).await,
     }

@@ -48,6 +48,8 @@ const PORT_ATTEMPTS: u32 = 3;
 pub struct Options {
     /// Commits reach the disk, so kill -9 loses nothing. Off by default: the tests are faster so.
     pub durable: bool,
+    /// Set up by itself instead of copied: only so has a PostgreSQL a system identifier of its own.
+    pub anew: bool,
     /// TLS with a certificate for `localhost` and 127.0.0.1, signed by [`Server::ca`].
     pub tls: bool,
     /// Settings as `name=value`, passed as `-c name=value` or `--name=value`.
@@ -111,7 +113,10 @@ impl Server {
         let directory = place::fresh(product, options.durable, &serial())?;
         let guard = guard(&directory, product.quit_signal())?;
         let mut server = Self { product, options, port: 0, directory, child: None, guard };
-        template::copy(product, &server.options, &server.data())?;
+        match server.options.anew {
+            true => template::set_up(product, &server.options, &server.data())?,
+            false => template::copy(product, &server.options, &server.data())?,
+        }
         if server.options.tls {
             certificate::issue(product, &server.directory)?;
         }
@@ -126,6 +131,29 @@ impl Server {
                 other => return other.map(|()| server),
             }
         }
+    }
+
+    /// A standby of this PostgreSQL, which follows it until it is promoted (`pg_promote()`).
+    pub fn standby(&self) -> Result<Self, ServerError> {
+        let directory = place::fresh(self.product, self.options.durable, &serial())?;
+        let guard = guard(&directory, self.product.quit_signal())?;
+        let mut server = Self {
+            product: self.product,
+            options: self.options.clone(),
+            port: free_port().during("find a free port")?,
+            directory,
+            child: None,
+            guard,
+        };
+        let mut backup = product::backup(self.product, &self.options, self.port, &server.data())?;
+        place::as_owner(&mut backup, self.product);
+        let output = backup.current_dir("/").output().during("copy a server")?;
+        if !output.status.success() {
+            let log = String::from_utf8_lossy(&output.stderr).into();
+            return Err(ServerError::Failed { product: self.product, log });
+        }
+        server.start_again()?;
+        Ok(server)
     }
 
     /// Starts it where it was stopped or killed: same port, same data.
@@ -250,7 +278,8 @@ impl Server {
             let mut lines = file.lines();
             // A killed server leaves the file behind, and the file says "ready".
             let own = self.child.as_ref().map(|child| child.id().to_string());
-            return lines.next() == own.as_deref() && lines.nth(6).map(str::trim) == Some("ready");
+            return lines.next() == own.as_deref()
+                && matches!(lines.nth(6).map(str::trim), Some("ready" | "standby"));
         }
         let Ok(mut stream) = TcpStream::connect(self.address()) else { return false };
         let patience = stream.set_read_timeout(Some(Duration::from_secs(5)));

@@ -24,8 +24,10 @@ use crate::change::{Key, RowImage};
 use crate::names::{Oid, quote_pg};
 use crate::value::{DecodeError, PgType, decode_record};
 
-/// A row lock that takes longer is left for later; so is a deadlock.
-const SETTINGS: &str = "SET lock_timeout = '1s'; SET synchronous_commit = off";
+/// A row lock that takes longer is left for later; so is a deadlock. A row is read by its key, whatever
+/// the table's size was when the plan was made.
+const SETTINGS: &str =
+    "SET lock_timeout = '1s'; SET synchronous_commit = off; SET enable_seqscan = off";
 /// `lock_not_available`, `serialization_failure`, `deadlock_detected`.
 const LATER: [&str; 3] = ["55P03", "40001", "40P01"];
 /// The schema of a type's equality; `search_path` is empty, and an extension's operators are elsewhere.
@@ -227,7 +229,7 @@ fn parts(table: &Table, key: &Key) -> Option<Vec<Raw>> {
 
 /// A field as `record_send` wrote it: what the type's `recv` reads.
 #[derive(Debug)]
-struct Raw(Bytes);
+pub struct Raw(pub Bytes);
 
 impl ToSql for Raw {
     fn to_sql(

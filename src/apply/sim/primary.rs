@@ -272,10 +272,19 @@ impl Outbox for MemoryOutbox {
         self.0.is_closed()
     }
 
-    async fn claim(&self, limit: i64, grace: Duration, except: &str) -> Result<Vec<Entry>, Lost> {
+    async fn claim(
+        &self,
+        limit: i64,
+        grace: Duration,
+        except: &str,
+        epoch: u64,
+    ) -> Result<Vec<Entry>, Lost> {
         let except = ranges(except);
         let claimed = self.0.call("claim", |state| {
             let mut claimed = Vec::new();
+            if state.epoch != epoch {
+                return claimed;
+            }
             for (number, line) in &mut state.outbox {
                 let under_way = except.iter().any(|(first, last)| (first..=last).contains(&number));
                 if !under_way
@@ -299,10 +308,13 @@ impl Outbox for MemoryOutbox {
         Ok(claimed)
     }
 
-    async fn settle(&self, ids: &[i64]) -> Result<(), Lost> {
+    async fn settle(&self, ids: &[i64], epoch: u64) -> Result<(), Lost> {
         let primary = &self.0.primary;
         self.0
             .call("settle", |state| {
+                if state.epoch != epoch {
+                    return;
+                }
                 for number in ids {
                     if let Some(line) = state.outbox.remove(number) {
                         primary.secondary.require(*number, line.table, line.key, line.version);

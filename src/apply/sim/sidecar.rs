@@ -80,6 +80,7 @@ impl Sidecar {
             strict: 2,
             grace: Duration::from_millis(400),
             write_timeout: Duration::from_secs(2),
+            primary_timeout: Duration::from_secs(30),
             backoff_max: Duration::from_millis(800),
             poll: Duration::from_millis(500),
             fence_keep: Duration::from_millis(if world.slow || chance.one_in(2) {

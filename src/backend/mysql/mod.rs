@@ -22,6 +22,7 @@ mod foreign;
 mod lock;
 pub mod look;
 mod owners;
+pub mod past;
 pub mod prune;
 mod rows;
 mod session;

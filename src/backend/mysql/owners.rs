@@ -56,7 +56,8 @@ pub(super) async fn owners(
     Ok(owners)
 }
 
-fn read(table: &Table, row: Row) -> Option<Key> {
+/// The key's columns, as they were selected.
+pub(super) fn read(table: &Table, row: Row) -> Option<Key> {
     let params = row.unwrap();
     let columns = table.key_columns().zip(&params);
     let values = columns.map(|(column, param)| Value::from_mysql(param, &column.type_ref.pg_type));

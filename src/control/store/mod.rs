@@ -19,6 +19,7 @@ mod epoch;
 mod follow;
 mod look;
 mod metrics;
+mod settling;
 mod sidecar;
 mod unseen;
 
@@ -45,6 +46,7 @@ use crate::session::Flow;
 use follow::{Followed, Follower};
 use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
+use settling::Settling;
 pub use sidecar::Sidecar;
 use unseen::Judge;
 
@@ -89,6 +91,7 @@ pub struct Store {
     follower: Follower,
     nudge: Nudge,
     lease_renewed: Option<Instant>,
+    settling: Option<Settling>,
 }
 
 impl std::fmt::Debug for Looker {
@@ -161,6 +164,7 @@ impl Store {
             follower: Follower::default(),
             nudge: nudge.clone(),
             lease_renewed: None,
+            settling: None,
         };
         (store, nudge)
     }
@@ -353,8 +357,8 @@ impl Store {
         self.known = Some(seen);
     }
 
-    async fn raise(&mut self, at_least: Option<u64>) -> Result<(), LookError> {
-        match epoch::raise(self.link.get().await?, at_least).await? {
+    async fn raise(&mut self, past: Option<u64>) -> Result<(), LookError> {
+        match epoch::raise(self.link.get().await?, past).await? {
             true => Ok(()),
             false => Err(LookError::Held),
         }
@@ -387,6 +391,10 @@ impl Store {
         self.sidecar.renew(client, epoch, &written).await?;
         let loose = self.situation.borrow().catalog.loose();
         self.sidecar.bury_others(client, &loose).await?;
+        let generation = self.link.generation();
+        let client = self.link.get().await?;
+        self.settling =
+            Some(Settling::go_on(self.settling.take(), client, generation, epoch).await?);
         self.lease_renewed = Some(Instant::now());
         Ok(())
     }
