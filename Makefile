@@ -1,15 +1,20 @@
 # make setup   bring what demo, tests and benches need (root or sudo; instant when nothing is missing)
 # make demo    the whole story on throwaway servers
 # make test    every test;  WITHOUT="mysql postgres18" leaves out what cannot be had, and says so at the end
+# make simulate  the applier over servers in memory, with random faults  (SECONDS=600)
 # make lint    formatting, clippy, documentation, licences
+# make model   the protocol's model, deeper than `make test` goes  (MORE=1 faults of each kind, SECONDS=120 a scene)
+# make torment kill, freeze, cut and starve everything under load, ten minutes on each secondary
+#              (SECONDS=600 SEED=… TARGET=mariadb FAULTS="kill_primary trickle_secondary")
 # make bench   criterion benches, then pgbench against the proxy  (ROUNDS=3 SECONDS=10)
 
 WITHOUT ?=
 comma = ,
 optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
+model = tests/model/Cargo.toml
 parts = tools servers $(optional) drivers
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test simulate torment lint model bench
 
 setup:
 	tests/setup/install.sh
@@ -22,11 +27,26 @@ test:
 	tests/setup/install.sh $(parts)
 	CROSSFADE_WITHOUT="$(WITHOUT)" tests/setup/test.sh
 
+simulate:
+	CROSSFADE_SIM_SECONDS=$(or $(SECONDS),600) cargo test --lib apply::sim::whatever -- --nocapture
+
+torment:
+	tests/setup/install.sh tools servers $(filter mysql,$(optional))
+	CROSSFADE_WITHOUT="$(WITHOUT)" CROSSFADE_TORMENT_SECONDS=$(or $(SECONDS),600) \
+	CROSSFADE_SEED=$(SEED) CROSSFADE_FAULTS="$(FAULTS)" \
+	cargo test --test main torment_leaves_nothing_lost_and_nothing_different_on_$(TARGET) \
+		-- --nocapture --test-threads=1
+
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo fmt --check --manifest-path $(model)
+	CARGO_TARGET_DIR=target/model cargo clippy --manifest-path $(model) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	if cargo deny --version >/dev/null 2>&1; then cargo deny --config .deny.toml check; fi
+
+model:
+	CARGO_TARGET_DIR=target/model cargo run --quiet --locked --manifest-path $(model)
 
 bench:
 	tests/setup/install.sh tools servers bench

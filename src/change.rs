@@ -55,6 +55,17 @@ pub struct Key {
     pub raw: Bytes,
 }
 
+impl Key {
+    /// The key for a person who asked to see it: its text, or a JSON array of several columns' texts.
+    #[must_use]
+    pub fn show(&self) -> String {
+        match &self.values[..] {
+            [value] => value.show(),
+            values => serde_json::Value::from_iter(values.iter().map(Value::show)).to_string(),
+        }
+    }
+}
+
 /// A whole row, one value for each of [`Table::columns`], in their order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowImage {

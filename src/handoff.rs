@@ -12,9 +12,11 @@
 //! they who still do are kept.
 
 mod notices;
+mod pace;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::change::Transaction;
 
 pub use notices::{Gathered, Notices};
+use pace::Pace;
 
 /// Below this many nobody looks for those that have given up.
 const KEPT_MIN: usize = 64;
@@ -98,6 +101,7 @@ struct Level {
     drain: Mutex<Drain>,
     notices: Arc<Notices>,
     full: IntCounterVec,
+    pace: Pace,
 }
 
 /// A drain that was asked for and is not begun.
@@ -131,6 +135,7 @@ pub fn channel(bytes_max: usize) -> (Handoff, Jobs) {
         drain: Mutex::default(),
         notices: Arc::default(),
         full,
+        pace: Pace::default(),
     });
     (Handoff { sender, level: Arc::clone(&level) }, Jobs { receiver, level })
 }
@@ -138,12 +143,15 @@ pub fn channel(bytes_max: usize) -> (Handoff, Jobs) {
 impl Handoff {
     /// Shows how often the bound was met.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        self.level.pace.register(registry)?;
         registry.register(Box::new(self.level.full.clone()))
     }
 
     /// Hands a committed transaction over. Never waits: past the bound the images are dropped, a
-    /// drain is asked for instead, and the answer is that of the drain.
+    /// drain is asked for instead, and the answer is that of the drain. While the secondary is slow,
+    /// nobody waits.
     pub fn apply(&self, transaction: Transaction, done: Option<oneshot::Sender<Settled>>) {
+        let done = self.level.pace.worth_waiting(done);
         let bytes = transaction.size();
         if self.level.reserve(&self.level.bytes, bytes) {
             self.send(Job::Apply { transaction, bytes, done });
@@ -177,6 +185,7 @@ impl Handoff {
 
     /// Asks for a drain pass; one that has not begun serves all who ask before it does.
     pub fn drain(&self, done: Option<oneshot::Sender<Settled>>) {
+        let done = self.level.pace.worth_waiting(done);
         let mut drain = self.level.drain.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(done) = done {
             keep(&mut drain.waiting, done);
@@ -184,6 +193,11 @@ impl Handoff {
         if !std::mem::replace(&mut drain.asked, true) {
             self.send(Job::Drain { waiting: Vec::new() });
         }
+    }
+
+    /// A client has waited for so long in vain (`blocking`).
+    pub fn waited_in_vain(&self, bound: Duration) {
+        self.level.pace.late(bound);
     }
 
     /// For what only `control` can act on.
@@ -202,6 +216,12 @@ impl Handoff {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.level.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of strict transactions under way.
+    #[cfg(test)]
+    pub(crate) fn strict_bytes(&self) -> usize {
+        self.level.strict_bytes.load(Ordering::Relaxed)
     }
 
     /// Takes a changed `limits.queue_bytes`.
@@ -298,6 +318,11 @@ impl Releaser {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Something took so long to reach the secondary, whether or not anyone waited for it.
+    pub fn took(&self, time: Duration) {
+        self.0.pace.took(time);
     }
 
     pub fn release(&self, bytes: usize) {

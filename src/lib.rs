@@ -88,7 +88,7 @@
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
 //! | [`lease`] | whether this sidecar may answer |
-//! | [`session`] [`apply`] | one client; the workers that face the secondary |
+//! | [`session`] [`apply`] [`verify`] | one client; the workers that face the secondary; both sides compared |
 //! | [`control`] | sets up, publishes the situation |
 //! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
 //! | [`metrics`] [`telemetry`] | composed from all of the above |
@@ -118,6 +118,7 @@ pub mod outbox;
 
 pub mod apply;
 pub mod session;
+pub mod verify;
 
 pub mod control;
 

@@ -4,13 +4,13 @@
 //! that would be wrong with an answer is that nobody knows whether it may still be given.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crossfade::demo::servers::PASSWORD;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use crate::support::process::Proxy;
 use crate::support::{Target, World};
 
 const SCHEMA: &str = "CREATE TABLE users (id int PRIMARY KEY, name text)";
@@ -186,21 +186,40 @@ async fn a_sidecar_that_was_stopped_confirms_before_it_answers() {
     let world = start("100ms", true).await;
     let client = world.client().await;
     select(&client).await.unwrap();
-    let pid = world.proxy.as_ref().unwrap().pid().to_string();
-    let signal = |name: &str| {
-        let kill = ["-c", "kill \"$1\" \"$2\"", "kill", name, &pid];
-        assert!(Command::new("sh").args(kill).status().unwrap().success());
-    };
-    signal("-STOP");
+    let proxy = world.proxy.as_ref().unwrap();
+    proxy.freeze().await;
     let stopped = Instant::now();
     let read = tokio::spawn(async move { (select(&client).await, client) });
     shut_out(&world).await;
     // What is waited for is that the lease has run out, and there is nothing to ask it.
     tokio::time::sleep(LEASE.saturating_sub(stopped.elapsed())).await;
-    signal("-CONT");
+    proxy.thaw();
     let (answer, client) = read.await.unwrap();
     assert_eq!(code(answer), "57P03");
     let_in(&world).await;
     world.until("ready again", async || readiness(&world).await.0 == 200).await;
     select(&client).await.unwrap();
+}
+
+/// A sidecar that starts has to tell the secondary the epoch; one that hangs must not keep it from
+/// confirming its own.
+#[tokio::test]
+async fn the_lease_is_confirmed_while_the_secondary_hangs() {
+    let mut world = World::alone(Target::MariaDb, "'*': { mode: async }").await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    world.setup();
+    world.edit(|text| text + "limits: { poll: 100ms, lease: 3s, connect_timeout: 60s }\n");
+    world.follower.as_ref().unwrap().pause();
+    world.proxy = Some(Proxy::start_unready(&world.config).await);
+    // Once for each third of the lease. It would take minutes if each had to wait for the secondary.
+    let admin = world.admin().await;
+    let renewed = async || {
+        let beats = "SELECT coalesce(max(beat), 0) FROM crossfade.sidecars";
+        6 <= admin.query_one(beats, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    world.until("renewed six times", renewed).await;
+    world.client().await.batch_execute("INSERT INTO users VALUES (1, 'a')").await.unwrap();
+    world.follower.as_ref().unwrap().resume();
+    world.drained().await;
+    world.assert_equal("users").await;
 }

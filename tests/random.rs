@@ -16,7 +16,8 @@ const CLIENTS: u64 = 8;
 const SECONDS: u64 = 30;
 const MODES: [&str; 3] = ["async", "blocking", "strict"];
 /// What PostgreSQL itself answers to clients that get in each other's way.
-const EXPECTED: [&str; 7] = ["23505", "23503", "23502", "40001", "40P01", "25P02", "55P03"];
+pub(crate) const EXPECTED: [&str; 7] =
+    ["23505", "23503", "23502", "40001", "40P01", "25P02", "55P03"];
 
 pub(crate) fn schema() -> String {
     // A cascade's target is captured by trigger; its rows are known only after the commit, which
@@ -116,7 +117,7 @@ fn check(error: &tokio_postgres::Error, mode: &str) {
     assert!(secondary || EXPECTED.contains(&db.code().code()), "{db:?}");
 }
 
-async fn transaction(
+pub(crate) async fn transaction(
     client: &Client,
     mode: &str,
     random: &mut StdRng,
@@ -137,7 +138,7 @@ async fn transaction(
 }
 
 /// Several statements in one query string.
-async fn batch(
+pub(crate) async fn batch(
     client: &Client,
     mode: &str,
     random: &mut StdRng,
@@ -146,7 +147,7 @@ async fn batch(
     client.batch_execute(&statements.join("; ")).await
 }
 
-async fn statement(
+pub(crate) async fn statement(
     client: &Client,
     mode: &str,
     random: &mut StdRng,
@@ -186,7 +187,7 @@ async fn statement(
 }
 
 /// A statement with its literals inlined.
-fn text(mode: &str, random: &mut StdRng) -> String {
+pub(crate) fn text(mode: &str, random: &mut StdRng) -> String {
     let mut number = |to: i32| random.random_range(1..to);
     let (id, other, n, kind) = (number(30), number(30), number(1000), number(15));
     match kind {

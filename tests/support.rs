@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod compare;
 pub mod inside;
 pub mod process;
+pub mod relay;
 
 use std::env;
 use std::fmt;
@@ -65,11 +66,18 @@ impl Target {
 pub fn left_out(part: &str, what: &str) -> bool {
     let without = env::var("CROSSFADE_WITHOUT").unwrap_or_default();
     let named = without.split([',', ' ', ';']).any(|name| name == part);
-    if let (true, Some(path)) = (named, env::var_os("CROSSFADE_NOT_TESTED")) {
+    if named {
+        not_tested(what);
+    }
+    named
+}
+
+/// Has `make test` list it at its end.
+pub fn not_tested(what: &str) {
+    if let Some(path) = env::var_os("CROSSFADE_NOT_TESTED") {
         let mut file = fs::File::options().create(true).append(true).open(path).unwrap();
         writeln!(file, "{what}").unwrap();
     }
-    named
 }
 
 /// The run's server of a product, started by whoever needs it first.
@@ -248,6 +256,19 @@ impl World {
         fs::write(&self.config, format!("{rest}types: {types}\n")).unwrap();
     }
 
+    /// Has Crossfade reach PostgreSQL through this relay.
+    pub fn through(&self, relay: &relay::Relay) {
+        let (own, other) =
+            (format!("@127.0.0.1:{}/", self.postgres_port), format!("@127.0.0.1:{}/", relay.port));
+        self.edit(|text| text.replacen(&own, &other, 1));
+    }
+
+    /// From here on this is the world's PostgreSQL; returns the one before.
+    pub fn replace_postgres(&mut self, postgres: Server) -> Server {
+        self.postgres_port = postgres.port();
+        self.postgres.replace(postgres).expect("a world that is alone")
+    }
+
     /// Runs `crossfade setup`, which must succeed.
     pub fn setup(&self) {
         self.verb(&["setup"]);
@@ -305,6 +326,11 @@ impl World {
     /// The administrator's connection to the secondary.
     pub async fn secondary(&self) -> mysql_async::Conn {
         mysql_async::Conn::from_url(&self.secondary_url).await.unwrap()
+    }
+
+    #[must_use]
+    pub fn secondary_url(&self) -> &str {
+        &self.secondary_url
     }
 
     /// Port, database and login as libpq's environment variables, for drivers.

@@ -53,7 +53,7 @@ impl Site {
             columns: vec![column],
             references: parent.oid,
             referenced: vec![parent.columns[parent.key[0]].name.clone()],
-            on_delete: Action::NoAction,
+            on_delete: Action::Cascade,
             on_update: Action::Cascade,
             deferrable: true,
         });
@@ -270,6 +270,46 @@ async fn final_images_of_rows_that_swapped_a_unique_value_are_applied_as_one_set
     }
 }
 
+/// The first image clashes and has to wait for the third; the second must not overtake it.
+#[tokio::test]
+async fn an_image_that_waits_keeps_its_place_before_the_next_one_of_its_row() {
+    for target in Target::all() {
+        let (mut site, t) = users(target).await;
+        site.apply(&[insert(&t, (1, 1), &user(1, "a")), insert(&t, (2, 2), &user(2, "b"))]).await;
+        let changes = [
+            update(&t, (10, 1), &user(2, "a")),
+            update(&t, (11, 2), &user(2, "own")),
+            update(&t, (12, 3), &user(1, "free")),
+        ];
+        assert_eq!(site.apply(&changes).await, [Outcome::Applied; 3]);
+        assert_eq!(site.rows(ALL).await, ["1 free NULL", "2 own NULL"]);
+    }
+}
+
+/// The value is freed by the last statement only, so the first one has to wait, and the second, of
+/// the same row, with it.
+#[tokio::test]
+async fn a_step_that_has_to_wait_does_not_undo_a_later_one_of_its_row() {
+    for target in Target::all() {
+        let (mut site, t) = users(target).await;
+        site.apply(&[insert(&t, (1, 1), &user(1, "a"))]).await;
+        let deleted = [
+            insert(&t, (10, 1), &user(2, "a")),
+            delete(&t, (11, 2), &[int(2)]),
+            update(&t, (12, 3), &user(1, "b")),
+        ];
+        assert_eq!(site.apply(&deleted).await, [Outcome::Applied; 3]);
+        assert_eq!(site.rows(ALL).await, ["1 b NULL"]);
+        let changed = [
+            insert(&t, (20, 1), &user(3, "b")),
+            update(&t, (21, 2), &user(3, "d")),
+            update(&t, (22, 3), &user(1, "c")),
+        ];
+        assert_eq!(site.apply(&changed).await, [Outcome::Applied; 3]);
+        assert_eq!(site.rows(ALL).await, ["1 c NULL", "3 d NULL"]);
+    }
+}
+
 #[tokio::test]
 async fn an_update_that_changes_nothing_is_found_and_not_inserted() {
     for target in Target::all() {
@@ -339,6 +379,38 @@ async fn a_changed_primary_key_is_one_update_and_children_follow() {
         let late = [update(&parents, (5, 1), &[int(1), text("late")])];
         assert_eq!(site.apply(&late).await, [Outcome::Superseded]);
         assert_eq!(site.apply(&moved).await, [Outcome::Superseded]);
+    }
+}
+
+/// The child was inserted again, with a parent that was inserted again, and came first.
+#[tokio::test]
+async fn a_late_delete_of_a_parent_spares_children_that_are_newer() {
+    for target in Target::all() {
+        let (mut site, parents, children) = family(target).await;
+        let parent = |name: &str| [int(1), text(name)];
+        site.apply(&[
+            insert(&parents, (1, 1), &parent("old")),
+            insert(&children, (2, 2), &[int(7), int(1)]),
+            insert(&children, (2, 3), &[int(8), int(1)]),
+        ])
+        .await;
+        site.apply(&[insert(&children, (30, 1), &[int(7), int(1)])]).await;
+        let late = [delete(&parents, (10, 1), &[int(1)])];
+        let refused = site.write(&[&late]).await.unwrap_err();
+        assert_eq!(
+            (refused.error.code().as_str(), refused.error.reaction()),
+            ("newer_child", Reaction::Soon)
+        );
+        assert_eq!(site.rows("SELECT id FROM children ORDER BY id").await, ["7", "8"]);
+        // The parent's return arrives; then the delete has nothing more to say.
+        assert_eq!(
+            site.apply(&[insert(&parents, (20, 1), &parent("new"))]).await,
+            [Outcome::Applied]
+        );
+        assert_eq!(site.apply(&late).await, [Outcome::Superseded]);
+        // A delete that is newer than all of them takes them along.
+        assert_eq!(site.apply(&[delete(&parents, (40, 1), &[int(1)])]).await, [Outcome::Applied]);
+        assert_eq!(site.rows("SELECT id FROM children").await, Vec::<String>::new());
     }
 }
 

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request as HttpRequest, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
@@ -36,6 +37,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::control::repair::{Repaired, Wanted};
 use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::Situation;
@@ -67,8 +69,19 @@ pub struct AdminConfig {
 pub enum Request {
     /// Read proxy.yaml again.
     Reload { reply: oneshot::Sender<Result<(), String>> },
+    /// Try again what is stuck.
+    Repair { wanted: Wanted, reply: oneshot::Sender<Result<Repaired, Denial>> },
     /// Another mode for one table, until the next reload or restart.
     SetMode { table: TableName, mode: Mode, reply: oneshot::Sender<Result<(), String>> },
+}
+
+/// Why a repair was not begun, or not finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// There is no such table, or that is no key of it.
+    Unknown(String),
+    /// Too many at once, or the primary said no.
+    Later(String),
 }
 
 /// How often [`REQUESTS_MAX`] was met.
@@ -117,6 +130,7 @@ fn router(published: Published) -> Router {
         .route("/sidecars", get(sidecars))
         .route("/attempts", get(attempts))
         .route("/reload", post(reload))
+        .route("/repair", post(repair))
         .route("/tables/{table}/mode", post(set_mode))
         .layer(middleware::from_fn_with_state(published.clone(), guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -192,6 +206,37 @@ async fn attempts() -> impl IntoResponse {
 async fn reload(State(published): State<Published>) -> Response {
     let (reply, answer) = oneshot::channel();
     published.ask(Request::Reload { reply }, answer, json!({ "reloaded": true })).await
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct RepairBody {
+    table: Option<String>,
+    key: Option<String>,
+    dry_run: bool,
+}
+
+/// As `crossfade repair`; without a body, all that is stuck.
+async fn repair(State(published): State<Published>, body: Bytes) -> Response {
+    let body = match body.is_empty() {
+        true => Ok(RepairBody::default()),
+        false => serde_json::from_slice::<RepairBody>(&body),
+    };
+    let Ok(RepairBody { table, key, dry_run }) = body else {
+        return refusal(StatusCode::BAD_REQUEST, "wanted: {\"table\", \"key\", \"dryRun\"}");
+    };
+    let wanted = Wanted { table: table.as_deref().map(TableName::parse), key, dry_run };
+    let (reply, answer) = oneshot::channel();
+    if published.requests.try_send(Request::Repair { wanted, reply }).is_err() {
+        published.metrics.refused.inc();
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "busy with earlier requests");
+    }
+    match answer.await {
+        Ok(Ok(repaired)) => Json(repaired).into_response(),
+        Ok(Err(Denial::Unknown(message))) => refusal(StatusCode::NOT_FOUND, &message),
+        Ok(Err(Denial::Later(message))) => refusal(StatusCode::CONFLICT, &message),
+        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::databases::Databases;
 use super::metrics::ApplyMetrics;
 use super::{Shared, stopping};
-use crate::backend::mysql::{Link, WriteError, control};
+use crate::backend::mysql::{Connection as _, WriteError};
 use crate::backend::pauses::Pauses;
 
 /// Failures in a row that open the breaker.
@@ -62,7 +63,10 @@ impl Breaker {
 }
 
 /// Looks for a secondary that is away, with growing pauses.
-pub(super) async fn probe(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn probe<D: Databases>(
+    shared: Arc<Shared<D>>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut pauses = Pauses::up_to(shared.limits.backoff_max);
     loop {
         let look = async {
@@ -71,8 +75,9 @@ pub(super) async fn probe(shared: Arc<Shared>, mut stopped: watch::Receiver<bool
             reach(&shared).await
         };
         let reached = tokio::select! {
-            reached = look => reached,
+            biased;
             () = stopping(&mut stopped) => return,
+            reached = look => reached,
         };
         if reached.is_ok() {
             pauses.reset();
@@ -83,9 +88,9 @@ pub(super) async fn probe(shared: Arc<Shared>, mut stopped: watch::Receiver<bool
 }
 
 /// Reaches the secondary as a write would: login, settings, our own tables.
-async fn reach(shared: &Shared) -> Result<(), WriteError> {
-    let mut link = Link::connect(&shared.secondary, &shared.limits.link).await?;
-    let read = control::epoch(link.conn());
+async fn reach<D: Databases>(shared: &Shared<D>) -> Result<(), WriteError> {
+    let mut connection = shared.databases.connect(&shared.limits.link).await?;
+    let read = connection.epoch();
     match tokio::time::timeout(shared.limits.link.connect_timeout, read).await {
         Ok(epoch) => epoch.map(drop),
         Err(_) => Err(WriteError::TimedOut),

@@ -11,21 +11,22 @@
 //! Invariant: every unit's entries end settled, failed, given back, or among those to read again.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use tokio::time::Instant;
 use tracing::warn;
 
+use super::databases::{Databases, Outbox as _};
 use super::drain::{Drain, LATER, Stop, Unit};
 use super::gather::{Need, Task};
 use super::metrics::Written;
-use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError};
+use crate::backend::mysql::{Connection as _, Outcome, Reaction, Refused, WriteError};
 use crate::change::{Change, Effect, Operation};
 use crate::phase::Situation;
 
 /// Most rows that are applied as one set because their unique values clash.
 const SET_MAX: usize = 200;
 
-impl Drain {
+impl<D: Databases> Drain<D> {
     /// Writes units in order and settles their entries; answers with those to be read (again).
     pub(super) async fn write(
         &mut self,
@@ -43,7 +44,7 @@ impl Drain {
             let batch: Vec<&[Change]> =
                 part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
             match self.attempt(&batch, situation).await {
-                Ok(outcomes) => self.written(part, &outcomes, &mut again).await?,
+                Ok(outcomes) => self.written(part, &outcomes, situation, &mut again).await?,
                 Err(refused) if ends_pass(&refused.error) => {
                     let left = parts.into_iter().chain(clashes.into_iter().map(|(part, _)| part));
                     let left = std::iter::once(part).chain(left).flatten().collect();
@@ -75,7 +76,7 @@ impl Drain {
         if error.breaks_connection() {
             self.shared.breaker.failed();
         }
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         outbox.release(&ids, LATER).await?;
         Ok(Stop::Secondary)
     }
@@ -85,7 +86,7 @@ impl Drain {
         self.shared.metrics.wrote(&unit.change, Written::Failed);
         let text = reason(refused);
         warn!(table = %unit.change.table.name, reason = text, "change stays in the outbox");
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         outbox.fail(&unit.ids, &text).await?;
         Ok(())
     }
@@ -103,7 +104,7 @@ impl Drain {
             let batch: Vec<&[Change]> =
                 part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
             match self.attempt(&batch, situation).await {
-                Ok(outcomes) => self.written(part, &outcomes, again).await?,
+                Ok(outcomes) => self.written(part, &outcomes, situation, again).await?,
                 Err(refused) => left.push((part, refused)),
             }
         }
@@ -141,7 +142,7 @@ impl Drain {
         let changes: Vec<Change> = set.iter().map(|unit| same_statement(&unit.change)).collect();
         match self.attempt(&[&changes], situation).await {
             Ok(outcomes) => {
-                self.written(set, &outcomes, again).await?;
+                self.written(set, &outcomes, situation, again).await?;
                 Ok(None)
             }
             Err(refused) => Ok(Some((set.split_off(owners), refused))),
@@ -156,7 +157,7 @@ impl Drain {
         let mut tasks = Vec::new();
         for unit in part {
             let Effect::Put { key, image } = &unit.change.effect else { continue };
-            let asked = writer.owners(&unit.change.table, key, image);
+            let asked = writer.link().owners(&unit.change.table, key, image);
             let found = tokio::time::timeout(limit, asked).await;
             for key in found.unwrap_or(Err(WriteError::TimedOut))? {
                 tasks.push(Task {
@@ -192,7 +193,7 @@ impl Drain {
                 match self.attempt(&[&changes], situation).await {
                     Ok(outcomes) => {
                         let units = set.drain(..).flat_map(|(part, _)| part).collect();
-                        self.written(units, &outcomes, again).await?;
+                        self.written(units, &outcomes, situation, again).await?;
                     }
                     Err(refused) if ends_pass(&refused.error) => break,
                     Err(refused) => failed.push(set.remove(refused.at.min(set.len() - 1))),
@@ -232,6 +233,7 @@ impl Drain {
         &mut self,
         part: Vec<Unit>,
         outcomes: &[Outcome],
+        situation: &Situation,
         again: &mut Vec<Task>,
     ) -> Result<(), Stop> {
         let mut ids = Vec::with_capacity(part.len());
@@ -242,8 +244,8 @@ impl Drain {
                 Outcome::ReadAgain => again.extend(unit.read_again()),
             }
         }
-        let (outbox, _) = self.primary().await?;
-        outbox.settle(&ids).await?;
+        let (outbox, _) = self.primary()?;
+        outbox.settle(&ids, situation.epoch).await?;
         Ok(())
     }
 }

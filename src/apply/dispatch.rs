@@ -9,12 +9,13 @@
 //! TRUNCATE conflicts with everything: it goes alone.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::conflict::{self, Lockset, Place};
+use super::databases::Databases;
 use super::metrics::Written;
 use super::worker::{self, Finished, Item};
 use super::{Shared, stopping, strict};
@@ -29,18 +30,22 @@ const QUEUE_MAX: usize = 10_000;
 /// with full batches cost the secondary less than many with one row each.
 const PACKED_MAX: usize = 128;
 
-struct Dispatch {
-    shared: Arc<Shared>,
+struct Dispatch<D: Databases> {
+    shared: Arc<Shared<D>>,
     lockset: Lockset,
     workers: Vec<mpsc::Sender<Item>>,
     /// Items under way, by worker.
     loads: Vec<usize>,
     finished: mpsc::UnboundedReceiver<Finished>,
-    strict: strict::Pool,
+    strict: strict::Pool<D>,
 }
 
 /// Runs until the hand-over is closed or the applier is told to stop; what was received is finished.
-pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn run<D: Databases>(
+    shared: Arc<Shared<D>>,
+    jobs: Jobs,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut jobs = jobs;
     let (report, finished) = mpsc::unbounded_channel();
     let (mut tasks, mut workers) = (JoinSet::new(), Vec::new());
@@ -55,12 +60,13 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs, mut stopped: watch::Rec
         Dispatch { shared, lockset: Lockset::default(), workers, loads, finished, strict };
     loop {
         tokio::select! {
+            biased;
+            () = stopping(&mut stopped) => break,
             Some(finished) = dispatch.finished.recv() => dispatch.release(&finished),
             job = jobs.recv() => match job {
                 Some(job) => dispatch.job(job).await,
                 None => break,
             },
-            () = stopping(&mut stopped) => break,
         }
     }
     jobs.close();
@@ -72,7 +78,7 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs, mut stopped: watch::Rec
     while tasks.join_next().await.is_some() {}
 }
 
-impl Dispatch {
+impl<D: Databases> Dispatch<D> {
     async fn job(&mut self, job: Job) {
         match job {
             Job::Apply { transaction, bytes, done } => {

@@ -10,17 +10,19 @@
 //! used before the primary's log has it. What fails stays, with attempts and the reason.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::databases::{Databases, Lost, Outbox as _, Reader as _};
 use super::gather::{self, Gathered, Need, Task};
 use super::{Shared, stopping};
 use crate::backend::mysql::Writer;
 use crate::change::{Change, Effect, Key, Operation, Version};
 use crate::handoff::Settled;
-use crate::outbox::{Outbox, Reader, Reading};
+use crate::outbox::Reading;
 use crate::phase::Situation;
 
 /// Entries claimed at once.
@@ -40,43 +42,48 @@ pub(super) struct Unit {
 
 /// Why a pass ended early.
 pub(super) enum Stop {
-    Primary(String),
+    Primary(Lost),
     Secondary,
 }
 
-impl From<tokio_postgres::Error> for Stop {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let code = error.code().map(|code| code.code().to_owned());
-        Self::Primary(code.unwrap_or_else(|| error.to_string()))
+impl From<Lost> for Stop {
+    fn from(lost: Lost) -> Self {
+        Self::Primary(lost)
     }
 }
 
-pub(super) struct Drain {
-    pub(super) shared: Arc<Shared>,
-    primary: Option<(Outbox, Reader)>,
+pub(super) struct Drain<D: Databases> {
+    pub(super) shared: Arc<Shared<D>>,
+    primary: Option<(D::Outbox, D::Reader)>,
     /// With the time of its last use.
-    pub(super) writer: Option<(Writer, Instant)>,
+    pub(super) writer: Option<(Writer<D::Connection>, Instant)>,
 }
 
 /// Runs until told to stop.
-pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch::Receiver<bool>) {
     let mut drain = Drain { shared: Arc::clone(&shared), primary: None, writer: None };
     loop {
         tokio::select! {
+            biased;
+            () = stopping(&mut stopped) => return,
             () = shared.bell.rung() => {}
             () = tokio::time::sleep(shared.limits.poll) => {}
-            () = stopping(&mut stopped) => return,
         }
         let asked = shared.bell.take();
+        let began = Instant::now();
         let settled = tokio::select! {
-            settled = drain.passes(asked.now) => settled,
+            biased;
             () = stopping(&mut stopped) => return,
+            settled = drain.passes(asked.now) => settled,
         };
+        if asked.now && settled == Settled::Applied {
+            shared.releaser.took(began.elapsed());
+        }
         asked.answer(settled);
     }
 }
 
-impl Drain {
+impl<D: Databases> Drain<D> {
     /// Claims and carries until nothing is left that may be claimed.
     async fn passes(&mut self, now: bool) -> Settled {
         if !self.shared.follows() || self.shared.breaker.is_open() {
@@ -104,7 +111,7 @@ impl Drain {
         match stop {
             Stop::Primary(error) => {
                 self.primary = None;
-                warn!(error, "outbox could not be drained, will retry");
+                warn!(%error, "outbox could not be drained, will retry");
             }
             Stop::Secondary => self.writer = None,
         }
@@ -114,20 +121,24 @@ impl Drain {
     async fn pass(&mut self, grace: Duration) -> Result<Option<bool>, Stop> {
         let situation = self.shared.situation();
         let under_way = self.shared.under_way.ranges();
-        let (outbox, _) = self.primary().await?;
+        self.begin().await?;
+        let (outbox, _) = self.primary()?;
         let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
-        let entries = outbox.claim(limit, grace, &under_way).await?;
+        let entries = outbox.claim(limit, grace, &under_way, situation.epoch).await?;
         if entries.is_empty() {
             return Ok(None);
         }
         let log_end = outbox.note().await?.lsn;
         let claimed = entries.len();
-        let Gathered { tasks, unknown } =
+        let Gathered { tasks, unknown, later } =
             gather::gather(entries, &situation.catalog, situation.epoch, log_end);
         if !unknown.is_empty() {
             outbox.fail(&unknown, "unknown_table_or_key").await?;
         }
-        let mut all = unknown.is_empty();
+        if !later.is_empty() {
+            outbox.release(&later, LATER).await?;
+        }
+        let mut all = unknown.is_empty() && later.is_empty();
         let mut units = self.units(tasks, &situation, &mut all).await?;
         sort(&mut units);
         let again = self.write(units, &situation, &mut all).await?;
@@ -140,20 +151,22 @@ impl Drain {
         Ok(Some(all))
     }
 
-    pub(super) async fn primary(&mut self) -> Result<&mut (Outbox, Reader), Stop> {
+    /// The connections for a new pass.
+    async fn begin(&mut self) -> Result<(), Stop> {
         let open = self.primary.take().filter(|(o, r)| !o.is_closed() && !r.is_closed());
-        let pair = match open {
+        let databases = &self.shared.databases;
+        self.primary = Some(match open {
             Some(pair) => pair,
-            None => {
-                let unreachable = |error: crate::backend::postgres::connect::ConnectError| {
-                    Stop::Primary(error.to_string())
-                };
-                let outbox = self.shared.primary.connect().await.map_err(unreachable)?;
-                let reader = self.shared.primary.connect().await.map_err(unreachable)?;
-                (Outbox::open(outbox).await?, Reader::open(reader).await?)
-            }
-        };
-        Ok(self.primary.insert(pair))
+            None => (databases.outbox().await?, databases.reader().await?),
+        });
+        Ok(())
+    }
+
+    /// The connections of this pass, never others: what was read before the primary crashed may be of
+    /// a log that it has taken back, and a flush over a new connection would say nothing of it.
+    pub(super) fn primary(&mut self) -> Result<&mut (D::Outbox, D::Reader), Stop> {
+        let open = self.primary.as_mut().filter(|(o, r)| !o.is_closed() && !r.is_closed());
+        open.ok_or_else(|| Stop::Primary(Lost::new("connection to primary was lost")))
     }
 
     /// Reads what has to be read; afterwards every version is in the primary's flushed log.
@@ -175,7 +188,7 @@ impl Drain {
         }
         let absent = self.read(reads, situation, &mut units, all).await?;
         self.absent(absent, situation, &mut units, all).await?;
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         outbox.flush().await?;
         Ok(units)
     }
@@ -196,7 +209,7 @@ impl Drain {
                 .iter()
                 .filter_map(|task| Some((Arc::clone(&task.table), task.key()?.clone())))
                 .collect();
-            let (_, reader) = self.primary().await?;
+            let (_, reader) = self.primary()?;
             let readings = reader.read(&keys, situation.catalog.version).await?;
             for ((task, reading), (_, key)) in part.into_iter().zip(readings).zip(keys) {
                 match (reading, task.gone_at()) {
@@ -220,7 +233,7 @@ impl Drain {
             }
         }
         *all &= busy.is_empty() && stale.is_empty();
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         if !busy.is_empty() {
             outbox.release(&busy, LATER).await?;
         }
@@ -243,11 +256,11 @@ impl Drain {
         if tasks.is_empty() {
             return Ok(());
         }
-        let (outbox, _) = self.primary().await?;
+        let (outbox, _) = self.primary()?;
         let moment = outbox.note().await?;
-        let deadline = tokio::time::Instant::now() + ABSENT_WAIT;
+        let deadline = Instant::now() + ABSENT_WAIT;
         while !outbox.ended(moment).await? {
-            if tokio::time::Instant::now() >= deadline {
+            if Instant::now() >= deadline {
                 let ids: Vec<i64> = tasks.into_iter().flat_map(|task| task.ids).collect();
                 outbox.release(&ids, LATER).await?;
                 *all = false;

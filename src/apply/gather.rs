@@ -4,13 +4,14 @@
 //! entries ──by key──▶ Task::Read    an insert or update among them, or an epoch of before
 //!                                   (if the row is gone, a delete's tombstone has its own version)
 //!                     Task::Empty   TRUNCATE
+//!                     later         an epoch that is not ours yet
 //! ```
 //!
-//! Invariant: every entry is in exactly one task, or among the unknown. Whoever may write a captured
+//! Invariant: every entry is in exactly one task, or among the unknown, or the later ones. Whoever may write a captured
 //! table may also forge an entry: a delete is believed only once the row was seen to be gone, and no
 //! version is past the log's end, so that a forged entry only causes its key to be read again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::{Capture, Catalog, Table};
@@ -46,6 +47,9 @@ pub(super) struct Gathered {
     pub(super) tasks: Vec<Task>,
     /// Entries of tables that are not captured (any more), or that cannot be read.
     pub(super) unknown: Vec<i64>,
+    /// Entries of an epoch that this sidecar has not heard of: carried under its own, their changes
+    /// would be older than images that another sidecar still has, and settled.
+    pub(super) later: Vec<i64>,
 }
 
 /// One key's entries, while they are collected.
@@ -60,9 +64,13 @@ struct Collected {
 /// `log_end` is an LSN read after the entries were claimed.
 pub(super) fn gather(entries: Vec<Entry>, catalog: &Catalog, epoch: u64, log_end: u64) -> Gathered {
     let mut gathered = Gathered::default();
-    let mut keys: HashMap<(TableId, KeyHash), Collected> = HashMap::new();
+    let mut keys: BTreeMap<(TableId, KeyHash), Collected> = BTreeMap::new();
     for mut entry in entries {
         entry.version.counter = entry.version.counter.min(log_end);
+        if epoch < entry.version.epoch {
+            gathered.later.push(entry.id.0);
+            continue;
+        }
         let Some(table) = captured(catalog, entry.table) else {
             gathered.unknown.push(entry.id.0);
             continue;
@@ -157,6 +165,7 @@ mod tests {
             .collect();
         lines.sort();
         lines.extend(gathered.unknown.iter().map(|id| format!("unknown {id}")));
+        lines.extend(gathered.later.iter().map(|id| format!("later {id}")));
         assert_eq!(lines.join("; "), expected);
     }
 
@@ -180,6 +189,15 @@ mod tests {
     #[test]
     fn a_delete_of_another_epoch_has_no_version_to_go_by() {
         check(vec![entry(1, 7, Operation::Delete, 0)], "[1]: read, gone at None");
+    }
+
+    #[test]
+    fn entries_of_an_epoch_not_heard_of_are_left_alone() {
+        use Operation::{Insert, Update};
+        check(
+            vec![entry(1, 7, Insert, 1), entry(2, 7, Update, 2)],
+            "[1]: read, gone at None; later 2",
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! numbers of MySQL's errors.
 
 use prometheus::{
-    Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use crate::backend::mysql::{Outcome, WriteError};
@@ -57,6 +58,7 @@ pub struct ApplyMetrics {
     oldest: Gauge,
     entries: IntGaugeVec,
     pub(super) breaker_open: IntGauge,
+    pub(super) failover_keys: IntCounter,
     pub(super) fence_entries: IntGauge,
     pub(super) queue_bytes: IntGauge,
 }
@@ -93,6 +95,10 @@ impl ApplyMetrics {
                 &["state"],
             )?,
             breaker_open: gauge("breaker_open", "1 while the secondary is away.")?,
+            failover_keys: IntCounter::new(
+                "failover_keys_total",
+                "Keys entered to be read again since the primary may have lost their last write.",
+            )?,
             fence_entries: gauge("fence_entries", "Rows of the fence on the secondary.")?,
             queue_bytes: gauge("queue_bytes", "Images in memory on their way to the secondary.")?,
         };
@@ -102,6 +108,7 @@ impl ApplyMetrics {
         registry.register(Box::new(metrics.oldest.clone()))?;
         registry.register(Box::new(metrics.entries.clone()))?;
         registry.register(Box::new(metrics.breaker_open.clone()))?;
+        registry.register(Box::new(metrics.failover_keys.clone()))?;
         registry.register(Box::new(metrics.fence_entries.clone()))?;
         registry.register(Box::new(metrics.queue_bytes.clone()))?;
         metrics.backlog(&Backlog::default());

@@ -8,6 +8,7 @@
 //!                     crossfade.outbox ────┴───────────────[`settle`]◀────────┘
 //!
 //! [`breaker`]: open while the secondary is away; everything is then left to the outbox
+//! [`lost`]:    after a failover, enters what the secondary has and the primary lost
 //! [`upkeep`]:  backlog, fence entries; prunes the fence
 //! ```
 //!
@@ -22,11 +23,15 @@ mod bell;
 mod breaker;
 mod carry;
 mod conflict;
+mod databases;
 mod dispatch;
 mod drain;
 mod gather;
+mod lost;
 mod metrics;
 mod settle;
+#[cfg(test)]
+mod sim;
 mod strict;
 mod under_way;
 mod upkeep;
@@ -39,13 +44,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::backend::mysql::connect::LinkLimits;
-use crate::backend::mysql::{Link, ToUrl, WriteError, Writer};
+use crate::backend::mysql::{ToUrl, WriteError, Writer};
 use crate::backend::postgres::connect::Connector;
 use crate::handoff::{Jobs, Notices};
 use crate::phase::{Phase, Situation};
 
 use bell::Bell;
 use breaker::Breaker;
+use databases::{Databases, Servers};
 use under_way::UnderWay;
 
 pub use metrics::ApplyMetrics;
@@ -63,6 +69,8 @@ pub struct ApplyLimits {
     pub grace: Duration,
     /// Longest time for one transaction on the secondary.
     pub write_timeout: Duration,
+    /// Longest wait for one answer of the primary's.
+    pub primary_timeout: Duration,
     /// Longest pause between two looks for a secondary that is away; doubles from 50 ms.
     pub backoff_max: Duration,
     /// How often the outbox is looked at without being asked, and the backlog measured.
@@ -80,6 +88,7 @@ impl Default for ApplyLimits {
             strict: 16,
             grace: Duration::from_secs(2),
             write_timeout: Duration::from_secs(15),
+            primary_timeout: Duration::from_secs(30),
             backoff_max: Duration::from_secs(5),
             poll: Duration::from_secs(1),
             fence_keep: Duration::from_secs(600),
@@ -109,12 +118,22 @@ pub fn start(
     jobs: Jobs,
     metrics: ApplyMetrics,
 ) -> Applier {
-    let (stop_dispatch, dispatch_stopped) = watch::channel(false);
-    let (stop_tasks, stopped) = watch::channel(false);
+    let servers = Servers { primary, secondary, answer: limits.primary_timeout };
+    let (shared, settled) = share(servers, limits, situation, &jobs, metrics);
+    Applier::spawn(shared, jobs, settled)
+}
+
+/// What the tasks will have in common, and the settler's queue.
+fn share<D: Databases>(
+    databases: D,
+    limits: ApplyLimits,
+    situation: watch::Receiver<Arc<Situation>>,
+    jobs: &Jobs,
+    metrics: ApplyMetrics,
+) -> (Arc<Shared<D>>, settle::Queue) {
     let (settler, settled) = settle::channel();
-    let shared = Arc::new(Shared {
-        primary,
-        secondary,
+    let shared = Shared {
+        databases,
         breaker: Breaker::new(metrics.clone()),
         bell: Bell::default(),
         under_way: UnderWay::default(),
@@ -124,17 +143,24 @@ pub fn start(
         situation,
         notices: jobs.notices(),
         metrics,
-    });
-    let dispatch = tokio::spawn(dispatch::run(Arc::clone(&shared), jobs, dispatch_stopped));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(settle::run(Arc::clone(&shared), settled, stopped.clone()));
-    tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
-    tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
-    tasks.spawn(upkeep::run(shared, stopped));
-    Applier { dispatch, tasks, stop_dispatch, stop_tasks }
+    };
+    (Arc::new(shared), settled)
 }
 
 impl Applier {
+    fn spawn<D: Databases>(shared: Arc<Shared<D>>, jobs: Jobs, settled: settle::Queue) -> Self {
+        let (stop_dispatch, dispatch_stopped) = watch::channel(false);
+        let (stop_tasks, stopped) = watch::channel(false);
+        let dispatch = tokio::spawn(dispatch::run(Arc::clone(&shared), jobs, dispatch_stopped));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(settle::run(Arc::clone(&shared), settled, stopped.clone()));
+        tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(lost::run(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(upkeep::run(shared, stopped));
+        Self { dispatch, tasks, stop_dispatch, stop_tasks }
+    }
+
     /// Applies what was handed over so far, then ends; gives up after `patience`, since the outbox
     /// has everything. Call it after the last [`crate::handoff::Handoff`] is gone or quiet.
     ///
@@ -157,9 +183,8 @@ impl Applier {
 }
 
 /// What all tasks of the applier use.
-struct Shared {
-    primary: Connector,
-    secondary: ToUrl,
+struct Shared<D> {
+    databases: D,
     limits: ApplyLimits,
     situation: watch::Receiver<Arc<Situation>>,
     breaker: Breaker,
@@ -171,7 +196,7 @@ struct Shared {
     metrics: ApplyMetrics,
 }
 
-impl Shared {
+impl<D: Databases> Shared<D> {
     fn situation(&self) -> Arc<Situation> {
         Arc::clone(&self.situation.borrow())
     }
@@ -182,8 +207,8 @@ impl Shared {
     }
 
     /// A new connection; the breaker hears how it went.
-    async fn connect(&self) -> Result<Writer, WriteError> {
-        match Link::connect(&self.secondary, &self.limits.link).await {
+    async fn connect(&self) -> Result<Writer<D::Connection>, WriteError> {
+        match self.databases.connect(&self.limits.link).await {
             Ok(link) => Ok(Writer::new(link)),
             Err(error) => {
                 self.breaker.failed();

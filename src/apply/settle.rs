@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use super::databases::{Databases, Lost, Outbox as _};
 use super::under_way::UnderWay;
 use super::{Shared, stopping};
 use crate::backend::pauses;
-use crate::outbox::Outbox;
 
 /// Transactions whose entries wait to be deleted.
 const QUEUE_MAX: usize = 20_000;
@@ -23,44 +23,49 @@ const AGAIN_MAX: usize = 2;
 /// Waits for more entries: a delete of a thousand costs little more than one of ten.
 const LINGER: Duration = Duration::from_millis(5);
 
-pub(super) struct Settler(mpsc::Sender<Vec<i64>>);
+pub(super) struct Settler(mpsc::Sender<Applied>);
 
-pub(super) fn channel() -> (Settler, mpsc::Receiver<Vec<i64>>) {
+/// Entries of one transaction, and the epoch in which they were made.
+pub(super) type Applied = (u64, Vec<i64>);
+pub(super) type Queue = mpsc::Receiver<Applied>;
+
+pub(super) fn channel() -> (Settler, Queue) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     (Settler(sender), receiver)
 }
 
 impl Settler {
     /// Takes the entries of an applied transaction. They count as under way until they are gone.
-    pub(super) fn settle(&self, under_way: &UnderWay, ids: Vec<i64>) {
+    pub(super) fn settle(&self, under_way: &UnderWay, epoch: u64, ids: Vec<i64>) {
         if ids.is_empty() {
             return;
         }
-        if let Err(error) = self.0.try_send(ids) {
-            under_way.remove(error.into_inner().into_iter());
+        if let Err(error) = self.0.try_send((epoch, ids)) {
+            under_way.remove(error.into_inner().1.into_iter());
         }
     }
 }
 
 /// Runs until told to stop; then deletes what it still has.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    mut queue: mpsc::Receiver<Vec<i64>>,
+pub(super) async fn run<D: Databases>(
+    shared: Arc<Shared<D>>,
+    mut queue: Queue,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut outbox = None;
     let mut lists = Vec::new();
     loop {
         tokio::select! {
-            count = queue.recv_many(&mut lists, ENTRIES_AT_ONCE) => if count == 0 { return },
+            biased;
             // The workers end first; what they still send is left to a drain.
             () = stopping(&mut stopped) => {
                 while let Ok(list) = queue.try_recv() {
                     lists.push(list);
                 }
-                delete(&shared, &mut outbox, lists.concat()).await;
+                delete_all(&shared, &mut outbox, lists).await;
                 return;
             }
+            count = queue.recv_many(&mut lists, ENTRIES_AT_ONCE) => if count == 0 { return },
         }
         if lists.len() < ENTRIES_AT_ONCE / 10 {
             tokio::time::sleep(LINGER).await;
@@ -68,16 +73,33 @@ pub(super) async fn run(
                 lists.push(list);
             }
         }
-        delete(&shared, &mut outbox, lists.concat()).await;
-        lists.clear();
+        delete_all(&shared, &mut outbox, std::mem::take(&mut lists)).await;
     }
 }
 
-async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, ids: Vec<i64>) {
+/// One statement for each epoch, of which there is one almost always.
+async fn delete_all<D: Databases>(
+    shared: &Shared<D>,
+    outbox: &mut Option<D::Outbox>,
+    lists: Vec<Applied>,
+) {
+    for part in lists.chunk_by(|(a, _), (b, _)| a == b) {
+        let epoch = part.first().map_or(0, |(epoch, _)| *epoch);
+        let ids = part.iter().flat_map(|(_, ids)| ids).copied().collect();
+        delete(shared, outbox, epoch, ids).await;
+    }
+}
+
+async fn delete<D: Databases>(
+    shared: &Shared<D>,
+    outbox: &mut Option<D::Outbox>,
+    epoch: u64,
+    ids: Vec<i64>,
+) {
     let mut pauses = pauses::few(pauses::REACH_MIN, shared.limits.backoff_max, AGAIN_MAX);
     while !ids.is_empty() {
         let result = match open(shared, outbox).await {
-            Ok(outbox) => outbox.settle(&ids).await.map_err(|error| error.to_string()),
+            Ok(outbox) => outbox.settle(&ids, epoch).await,
             Err(error) => Err(error),
         };
         let Err(error) = result else { break };
@@ -85,7 +107,7 @@ async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, ids: Vec<i64>) {
         match pauses.next() {
             Some(pause) => tokio::time::sleep(pause).await,
             None => {
-                warn!(entries = ids.len(), error, "applied entries stay in the outbox for now");
+                warn!(entries = ids.len(), %error, "applied entries stay in the outbox for now");
                 break;
             }
         }
@@ -93,10 +115,13 @@ async fn delete(shared: &Shared, outbox: &mut Option<Outbox>, ids: Vec<i64>) {
     shared.under_way.remove(ids.into_iter());
 }
 
-async fn open<'a>(shared: &Shared, outbox: &'a mut Option<Outbox>) -> Result<&'a Outbox, String> {
-    if outbox.as_ref().is_none_or(Outbox::is_closed) {
-        let client = shared.primary.connect().await.map_err(|error| error.to_string())?;
-        *outbox = Some(Outbox::open(client).await.map_err(|error| error.to_string())?);
-    }
-    outbox.as_ref().ok_or_else(String::new)
+async fn open<'a, D: Databases>(
+    shared: &Shared<D>,
+    outbox: &'a mut Option<D::Outbox>,
+) -> Result<&'a mut D::Outbox, Lost> {
+    let open = match outbox.take().filter(|outbox| !outbox.is_closed()) {
+        Some(open) => open,
+        None => shared.databases.outbox().await?,
+    };
+    Ok(outbox.insert(open))
 }

@@ -9,12 +9,14 @@
 //! that died, end in the secondary's ROLLBACK. If the last COMMIT fails the outbox has the change.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Shared;
+use super::databases::Databases;
 use super::metrics::Written;
 use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError, Writer};
 use crate::change::Change;
@@ -22,17 +24,22 @@ use crate::handoff::{Decision, Failure, Settled, StrictJob};
 
 /// Between attempts at a transaction that clashes with one on its way.
 const PAUSE: Duration = Duration::from_millis(10);
+/// This part of the timeout is left for the reason to reach the session, which counts by itself.
+const LAST_PART: u32 = 8;
+
+/// Connections that wait for the next transaction, each with the time of its last use.
+type Idle<D> = Arc<Mutex<Vec<(Writer<<D as Databases>::Connection>, Instant)>>>;
 
 /// Strict transactions under way, each with a connection of its own.
-pub(super) struct Pool {
-    shared: Arc<Shared>,
+pub(super) struct Pool<D: Databases> {
+    shared: Arc<Shared<D>>,
     permits: Arc<Semaphore>,
-    idle: Arc<Mutex<Vec<(Writer, Instant)>>>,
+    idle: Idle<D>,
     tasks: JoinSet<()>,
 }
 
-impl Pool {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+impl<D: Databases> Pool<D> {
+    pub(super) fn new(shared: Arc<Shared<D>>) -> Self {
         let permits = Arc::new(Semaphore::new(shared.limits.strict.max(1)));
         Self { shared, permits, idle: Arc::default(), tasks: JoinSet::new() }
     }
@@ -58,17 +65,17 @@ impl Pool {
     }
 }
 
-struct One {
-    shared: Arc<Shared>,
-    idle: Arc<Mutex<Vec<(Writer, Instant)>>>,
+struct One<D: Databases> {
+    shared: Arc<Shared<D>>,
+    idle: Idle<D>,
 }
 
-impl One {
+impl<D: Databases> One<D> {
     async fn run(&self, job: StrictJob) {
         let StrictJob { transaction, prepared, decision, done, reserved: _reserved } = job;
-        let deadline = tokio::time::Instant::now() + transaction.timeout;
+        let deadline = Instant::now() + transaction.timeout;
         let changes = &transaction.changes;
-        let prepare = self.prepare(changes);
+        let prepare = self.prepare(changes, deadline - transaction.timeout / LAST_PART);
         let result = match tokio::time::timeout_at(deadline, prepare).await {
             Ok(result) => result,
             Err(_) => Err(Refused { at: 0, column: None, error: WriteError::TimedOut }),
@@ -96,8 +103,12 @@ impl One {
         let _ = done.send(settled);
     }
 
-    /// Applies in an open transaction; clashes are tried again until the session's timeout.
-    async fn prepare(&self, changes: &[Change]) -> Result<(Writer, Vec<Outcome>), Refused> {
+    /// Applies in an open transaction; clashes are tried again until then.
+    async fn prepare(
+        &self,
+        changes: &[Change],
+        until: Instant,
+    ) -> Result<(Writer<D::Connection>, Vec<Outcome>), Refused> {
         let started = Instant::now();
         loop {
             let refused = match self.attempt(changes).await {
@@ -112,13 +123,20 @@ impl One {
                 Err(refused) => refused,
             };
             match refused.error.reaction() {
-                Reaction::Now | Reaction::Soon => tokio::time::sleep(PAUSE).await,
+                Reaction::Now | Reaction::Soon if Instant::now() < until => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                // What it fails of all the while says more than that the time is up.
+                Reaction::Now | Reaction::Soon => return Err(refused),
                 Reaction::ReadAgain | Reaction::Stuck | Reaction::Down => return Err(refused),
             }
         }
     }
 
-    async fn attempt(&self, changes: &[Change]) -> Result<(Writer, Vec<Outcome>), Refused> {
+    async fn attempt(
+        &self,
+        changes: &[Change],
+    ) -> Result<(Writer<D::Connection>, Vec<Outcome>), Refused> {
         let none = |error| Refused { at: 0, column: None, error };
         if self.shared.breaker.is_open() {
             return Err(none(WriteError::Disconnected));
@@ -144,7 +162,7 @@ impl One {
 
     async fn decide(
         &self,
-        mut writer: Writer,
+        mut writer: Writer<D::Connection>,
         decision: Result<Decision, tokio::sync::oneshot::error::RecvError>,
         changes: &[Change],
         outcomes: &[Outcome],
@@ -165,12 +183,13 @@ impl One {
         for (change, outcome) in changes.iter().zip(outcomes) {
             self.shared.metrics.wrote(change, (*outcome).into());
         }
-        self.shared.settler.settle(&self.shared.under_way, entries(changes));
+        let epoch = changes.first().map_or(0, |change| change.version.epoch);
+        self.shared.settler.settle(&self.shared.under_way, epoch, entries(changes));
         self.put_back(writer);
         Settled::Applied
     }
 
-    async fn writer(&self) -> Result<Writer, WriteError> {
+    async fn writer(&self) -> Result<Writer<D::Connection>, WriteError> {
         let idle_max = self.shared.limits.link.idle / 2;
         let idle = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,7 +202,7 @@ impl One {
         }
     }
 
-    fn put_back(&self, writer: Writer) {
+    fn put_back(&self, writer: Writer<D::Connection>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push((writer, Instant::now()));
     }

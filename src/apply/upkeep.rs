@@ -4,37 +4,41 @@
 //! of the primary's log noted at least [`super::ApplyLimits::fence_keep`] ago. An image that is older
 //! still meets the floor, and is read again.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::databases::{Databases, Lost, Outbox as _};
 use super::{Shared, stopping};
-use crate::backend::mysql::{Link, WriteError, prune};
+use crate::backend::mysql::{Connection, WriteError};
 use crate::change::{KeyHash, Version};
-use crate::outbox::{Backlog, Outbox};
+use crate::outbox::Backlog;
 
 /// Batches of fence entries looked at in one round; the next round goes on behind them.
 const BATCHES_MAX: usize = 50;
 /// Between two batches, so that writers that wait for the floor get in.
 const PAUSE: Duration = Duration::from_millis(20);
 
-struct Upkeep {
-    shared: Arc<Shared>,
-    outbox: Option<Outbox>,
+struct Upkeep<D: Databases> {
+    shared: Arc<Shared<D>>,
+    outbox: Option<D::Outbox>,
     /// A position of the log, and when it was noted.
     noted: Option<(Version, Instant)>,
     counted: Option<Instant>,
 }
 
-pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch::Receiver<bool>) {
     let mut upkeep =
         Upkeep { shared: Arc::clone(&shared), outbox: None, noted: None, counted: None };
     loop {
         tokio::select! {
-            () = tokio::time::sleep(shared.limits.poll) => {}
+            biased;
             () = stopping(&mut stopped) => return,
+            () = tokio::time::sleep(shared.limits.poll) => {}
         }
         let bytes = i64::try_from(shared.releaser.bytes()).unwrap_or(i64::MAX);
         shared.metrics.queue_bytes.set(bytes);
@@ -42,18 +46,19 @@ pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>)
             continue;
         }
         tokio::select! {
-            () = upkeep.round() => {}
+            biased;
             () = stopping(&mut stopped) => return,
+            () = upkeep.round() => {}
         }
     }
 }
 
-impl Upkeep {
+impl<D: Databases> Upkeep<D> {
     async fn round(&mut self) {
         let backlog = match self.backlog().await {
             Ok(backlog) => backlog,
             Err(error) => {
-                debug!(error, "backlog could not be measured");
+                debug!(%error, "backlog could not be measured");
                 self.outbox = None;
                 return;
             }
@@ -66,18 +71,16 @@ impl Upkeep {
         }
     }
 
-    async fn backlog(&mut self) -> Result<Backlog, String> {
-        if self.outbox.as_ref().is_none_or(Outbox::is_closed) {
-            let client = self.shared.primary.connect().await.map_err(|error| error.to_string())?;
-            let opened = Outbox::open(client).await;
-            self.outbox = Some(opened.map_err(|error| {
-                let code = error.code().map(|code| code.code().to_owned());
-                warn!(code, "outbox cannot be used");
-                error.to_string()
-            })?);
-        }
-        let Some(outbox) = &self.outbox else { return Err(String::new()) };
-        outbox.backlog().await.map_err(|error| error.to_string())
+    async fn backlog(&mut self) -> Result<Backlog, Lost> {
+        let outbox = match self.outbox.take().filter(|outbox| !outbox.is_closed()) {
+            Some(open) => open,
+            None => self.shared.databases.outbox().await.inspect_err(|lost| {
+                if let Some(code) = &lost.code {
+                    warn!(code, "outbox cannot be used");
+                }
+            })?,
+        };
+        self.outbox.insert(outbox).backlog().await
     }
 
     /// Counts the fence, and prunes it when the noted position is old enough.
@@ -92,7 +95,7 @@ impl Upkeep {
         if due.is_none() && !count_due && self.noted.is_some() {
             return Ok(());
         }
-        let mut link = Link::connect(&self.shared.secondary, &self.shared.limits.link).await?;
+        let mut link = self.shared.databases.connect(&self.shared.limits.link).await?;
         if let Some(noted) = due {
             let bound = backlog.lowest.map_or(noted, |lowest| lowest.min(noted));
             self.prune(&mut link, bound).await?;
@@ -101,7 +104,7 @@ impl Upkeep {
         if self.noted.is_none() {
             self.note(epoch).await;
         }
-        let count = prune::count(&mut link).await?;
+        let count = self.in_time(link.fence_entries()).await?;
         self.shared.metrics.fence_entries.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.counted = Some(Instant::now());
         Ok(())
@@ -115,12 +118,24 @@ impl Upkeep {
         }
     }
 
-    async fn prune(&self, link: &mut Link, bound: Version) -> Result<(), WriteError> {
+    /// A secondary that hangs closes nothing.
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
+        let limit = self.shared.limits.write_timeout;
+        tokio::time::timeout(limit, answer).await.unwrap_or(Err(WriteError::TimedOut))
+    }
+
+    async fn prune(&self, link: &mut D::Connection, bound: Version) -> Result<(), WriteError> {
         let situation = self.shared.situation();
-        for table in situation.catalog.captured().filter_map(|table| table.id) {
+        let mut tables: Vec<_> =
+            situation.catalog.captured().filter_map(|table| table.id).collect();
+        tables.sort_unstable();
+        for table in tables {
             let mut from = KeyHash::TABLE;
             for _ in 0..BATCHES_MAX {
-                let pruned = prune::prune(link, table, bound, from).await?;
+                let pruned = self.in_time(link.prune(table, bound, from)).await?;
                 match pruned.next {
                     Some(next) => from = next,
                     None => break,

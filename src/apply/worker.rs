@@ -9,12 +9,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Shared;
+use super::databases::Databases;
 use super::metrics::Written;
 use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError, Writer};
 use crate::backend::pauses;
@@ -47,16 +49,16 @@ pub(super) struct Finished {
     pub(super) keys: Vec<u64>,
 }
 
-struct Worker {
-    shared: Arc<Shared>,
+struct Worker<D: Databases> {
+    shared: Arc<Shared<D>>,
     index: usize,
     report: mpsc::UnboundedSender<Finished>,
-    writer: Option<(Writer, Instant)>,
+    writer: Option<(Writer<D::Connection>, Instant)>,
 }
 
 /// Runs until the dispatcher drops its end.
-pub(super) async fn run(
-    shared: Arc<Shared>,
+pub(super) async fn run<D: Databases>(
+    shared: Arc<Shared<D>>,
     index: usize,
     mut items: mpsc::Receiver<Item>,
     report: mpsc::UnboundedSender<Finished>,
@@ -87,7 +89,7 @@ async fn gather(
     let mut rows = first.transaction.changes.len();
     let mut waited_for = first.done.is_some();
     let mut batch = VecDeque::from([first]);
-    let deadline = tokio::time::Instant::now() + LINGER;
+    let deadline = Instant::now() + LINGER;
     while rows < rows_max {
         let next = match items.try_recv() {
             Ok(item) => Some(item),
@@ -105,7 +107,7 @@ async fn gather(
     (batch, None)
 }
 
-impl Worker {
+impl<D: Databases> Worker<D> {
     /// Applies a batch; what is refused is taken apart around its culprit.
     async fn all(&mut self, batch: VecDeque<Item>) {
         let mut parts = vec![batch];
@@ -162,7 +164,7 @@ impl Worker {
     }
 
     /// The open connection, unless the server may have given it up by now.
-    async fn writer(&mut self) -> Result<&mut Writer, WriteError> {
+    async fn writer(&mut self) -> Result<&mut Writer<D::Connection>, WriteError> {
         let idle_max = self.shared.limits.link.idle / IDLE_PART;
         let open = self.writer.take().filter(|(_, used)| used.elapsed() < idle_max);
         let writer = match open {
@@ -176,7 +178,9 @@ impl Worker {
         let mut outcomes = outcomes.iter();
         for item in part {
             let (mut settled, mut again) = (Vec::new(), Vec::new());
-            let seconds = item.arrived.elapsed().as_secs_f64();
+            let time = item.arrived.elapsed();
+            let seconds = time.as_secs_f64();
+            self.shared.releaser.took(time);
             for (change, outcome) in item.transaction.changes.iter().zip(&mut outcomes) {
                 self.shared.metrics.wrote(change, (*outcome).into());
                 match outcome {
@@ -192,7 +196,8 @@ impl Worker {
                 self.shared.under_way.remove(again.into_iter());
                 self.shared.bell.ring(None);
             }
-            self.shared.settler.settle(&self.shared.under_way, settled);
+            let epoch = item.transaction.changes.first().map_or(0, |change| change.version.epoch);
+            self.shared.settler.settle(&self.shared.under_way, epoch, settled);
             self.end(item, answer);
         }
     }

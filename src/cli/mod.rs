@@ -10,9 +10,11 @@
 
 mod check;
 mod demo;
+mod repair;
 mod run;
 mod setup;
 mod status;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -56,7 +58,9 @@ enum Verb {
     Run(run::Run),
     Setup(setup::Setup),
     Demo(demo::Demo),
+    Repair(repair::Repair),
     Status(status::Status),
+    Verify(verify::Verify),
 }
 
 /// How a verb that did its work ended.
@@ -75,6 +79,9 @@ enum Failure {
     /// What the configuration asks for cannot be had: a port in use, a certificate that is none.
     #[error("{}: {error:#}", file.display())]
     Start { file: PathBuf, error: anyhow::Error },
+    /// What the arguments name is not there.
+    #[error("{0}")]
+    Usage(String),
     /// A database or the sidecar could not be reached, or refused the login.
     #[error("{0:#}")]
     Unreachable(anyhow::Error),
@@ -90,7 +97,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Output(_) | Self::Refused(_) => 1,
-            Self::Config(_) | Self::Start { .. } => 2,
+            Self::Config(_) | Self::Start { .. } | Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
         }
     }
@@ -123,7 +130,9 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
         Verb::Run(run) => run.run(config()?, &shared.config).await,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
         Verb::Demo(demo) => demo.run(out).await,
+        Verb::Repair(repair) => repair.run(&config()?, shared.format, out).await,
         Verb::Status(status) => status.run(&config()?, shared.format, out).await,
+        Verb::Verify(verify) => verify.run(&config()?, shared.format, out).await,
     }
 }
 

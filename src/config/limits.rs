@@ -38,6 +38,8 @@ pub struct LimitsConfig {
     pub strict: usize,
     /// Longest time for one transaction on the secondary.
     pub write_timeout: Duration,
+    /// Longest wait for one answer of PostgreSQL's to Crossfade itself; clients' statements have none.
+    pub primary_timeout: Duration,
     /// Longest pause between two attempts; the pause doubles from 50 ms up to this.
     pub backoff_max: Duration,
     /// An outbox entry this old belongs to whoever claims it.
@@ -70,6 +72,7 @@ impl Default for LimitsConfig {
             batch_rows: 500,
             strict: 16,
             write_timeout: Duration::from_secs(15),
+            primary_timeout: Duration::from_secs(30),
             backoff_max: Duration::from_secs(5),
             grace: Duration::from_secs(2),
             fence_keep: Duration::from_secs(600),
@@ -93,7 +96,8 @@ impl LimitsConfig {
                 })*
             };
         }
-        keep!(workers batch_rows strict write_timeout backoff_max grace fence_keep poll shutdown);
+        keep!(workers batch_rows strict write_timeout primary_timeout backoff_max grace);
+        keep!(fence_keep poll shutdown);
         if self.lease <= self.poll {
             // Right for the new `poll`, and not for the one that stays.
             keep!(lease);
@@ -102,7 +106,7 @@ impl LimitsConfig {
     }
 
     /// Each by its key: counts, bytes, seconds.
-    fn numbers(&self) -> [(&'static str, f64); 20] {
+    fn numbers(&self) -> [(&'static str, f64); 21] {
         let Self { max_connections, login_bytes, statement_bytes, plans, statements, .. } = self;
         let Self { transaction_bytes, queue_bytes, workers, batch_rows, strict, .. } = self;
         let count = |count: &usize| *count as f64;
@@ -121,6 +125,7 @@ impl LimitsConfig {
             ("batch_rows", count(batch_rows)),
             ("strict", count(strict)),
             ("write_timeout", seconds(&self.write_timeout)),
+            ("primary_timeout", seconds(&self.primary_timeout)),
             ("backoff_max", seconds(&self.backoff_max)),
             ("grace", seconds(&self.grace)),
             ("fence_keep", seconds(&self.fence_keep)),
@@ -172,6 +177,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> LimitsConfig {
         batch_rows: s.read("batch_rows", default.batch_rows, unit::between(1, 10_000)),
         strict: s.read("strict", default.strict, unit::between(1, 256)),
         write_timeout: s.read("write_timeout", default.write_timeout, unit::duration),
+        primary_timeout: s.read("primary_timeout", default.primary_timeout, unit::duration),
         backoff_max: s.read("backoff_max", default.backoff_max, unit::duration),
         grace: s.read("grace", default.grace, unit::duration),
         fence_keep: s.read("fence_keep", default.fence_keep, unit::duration),

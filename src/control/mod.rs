@@ -9,6 +9,7 @@
 //! of sidecars agree, and one that restarts knows what it knew.
 
 pub mod preflight;
+pub mod repair;
 pub mod setup;
 pub mod store;
 

@@ -14,11 +14,12 @@
 
 mod certificate;
 mod place;
+mod port;
 mod product;
 mod template;
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,6 +30,7 @@ use std::{fs, thread};
 use crate::backend::url::{DatabaseUrl, Host};
 
 pub use place::cache;
+pub use port::free_port;
 pub use product::Product;
 
 /// The password of every throwaway server's administrator. They listen on loopback only.
@@ -46,6 +48,8 @@ const PORT_ATTEMPTS: u32 = 3;
 pub struct Options {
     /// Commits reach the disk, so kill -9 loses nothing. Off by default: the tests are faster so.
     pub durable: bool,
+    /// Set up by itself instead of copied: only so has a PostgreSQL a system identifier of its own.
+    pub anew: bool,
     /// TLS with a certificate for `localhost` and 127.0.0.1, signed by [`Server::ca`].
     pub tls: bool,
     /// Settings as `name=value`, passed as `-c name=value` or `--name=value`.
@@ -109,7 +113,10 @@ impl Server {
         let directory = place::fresh(product, options.durable, &serial())?;
         let guard = guard(&directory, product.quit_signal())?;
         let mut server = Self { product, options, port: 0, directory, child: None, guard };
-        template::copy(product, &server.options, &server.data())?;
+        match server.options.anew {
+            true => template::set_up(product, &server.options, &server.data())?,
+            false => template::copy(product, &server.options, &server.data())?,
+        }
         if server.options.tls {
             certificate::issue(product, &server.directory)?;
         }
@@ -118,12 +125,35 @@ impl Server {
         }
         let mut attempt = 1;
         loop {
-            server.port = free_port()?;
+            server.port = free_port().during("find a free port")?;
             match server.start_again() {
                 Err(ServerError::Failed { .. }) if attempt < PORT_ATTEMPTS => attempt += 1,
                 other => return other.map(|()| server),
             }
         }
+    }
+
+    /// A standby of this PostgreSQL, which follows it until it is promoted (`pg_promote()`).
+    pub fn standby(&self) -> Result<Self, ServerError> {
+        let directory = place::fresh(self.product, self.options.durable, &serial())?;
+        let guard = guard(&directory, self.product.quit_signal())?;
+        let mut server = Self {
+            product: self.product,
+            options: self.options.clone(),
+            port: free_port().during("find a free port")?,
+            directory,
+            child: None,
+            guard,
+        };
+        let mut backup = product::backup(self.product, &self.options, self.port, &server.data())?;
+        place::as_owner(&mut backup, self.product);
+        let output = backup.current_dir("/").output().during("copy a server")?;
+        if !output.status.success() {
+            let log = String::from_utf8_lossy(&output.stderr).into();
+            return Err(ServerError::Failed { product: self.product, log });
+        }
+        server.start_again()?;
+        Ok(server)
     }
 
     /// Starts it where it was stopped or killed: same port, same data.
@@ -248,7 +278,8 @@ impl Server {
             let mut lines = file.lines();
             // A killed server leaves the file behind, and the file says "ready".
             let own = self.child.as_ref().map(|child| child.id().to_string());
-            return lines.next() == own.as_deref() && lines.nth(6).map(str::trim) == Some("ready");
+            return lines.next() == own.as_deref()
+                && matches!(lines.nth(6).map(str::trim), Some("ready" | "standby"));
         }
         let Ok(mut stream) = TcpStream::connect(self.address()) else { return false };
         let patience = stream.set_read_timeout(Some(Duration::from_secs(5)));
@@ -310,11 +341,6 @@ fn guard(directory: &Path, quit: &str) -> Result<Child, ServerError> {
 fn serial() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn free_port() -> Result<u16, ServerError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("find a free port")?;
-    Ok(listener.local_addr().during("find a free port")?.port())
 }
 
 /// The process and its children; the process itself comes first.

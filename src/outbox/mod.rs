@@ -12,22 +12,28 @@
 //!
 //! Invariant: an entry is deleted only once the secondary has its change, or a newer one.
 //!
+//! Entries are claimed and deleted only on the server, and in the epoch, that they are known of: a
+//! standby that was promoted gives numbers out again that the primary before it had given out.
+//!
 //! A claim is a lease: the entry is left alone until `next_try`, so any number of sidecars can drain
 //! at once; one that dies gives its claims back by doing nothing.
 //!
 //! Not here: who drains, how often, and what the secondary is told (`apply`).
 
+pub mod lost;
 pub mod reader;
+pub mod stuck;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::change::{Operation, Version};
 use crate::names::{EntryId, TableId};
 
-pub use reader::{Reader, Reading};
+pub use reader::{Peek, Reader, Reading};
 
 /// A claimed entry is another sidecar's again after this long.
 const LEASE: Duration = Duration::from_secs(30);
@@ -36,16 +42,25 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// An entry that failed this often is shown as stuck.
 pub const STUCK_ATTEMPTS: i32 = 3;
 
+/// A plan that was kept from the time when the outbox was empty would read the whole of it for each entry.
+const SETTINGS: &str = "SET plan_cache_mode = force_custom_plan";
+/// Whether this is the server that the epoch was set for, and still that epoch.
+const AT_HOME: &str = "(SELECT e.last_value = $EPOCH::int8 * 2 AND NOT EXISTS ( \
+       SELECT FROM crossfade.settings s JOIN (SELECT 'timeline', \
+         pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) \
+         UNION ALL SELECT 'system_identifier', c.system_identifier::text \
+         FROM pg_catalog.pg_control_system() c) i(key, value) USING (key) WHERE s.value <> i.value) \
+     FROM crossfade.epoch e)";
 const CLAIM: &str = "UPDATE crossfade.outbox o \
      SET next_try = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2) \
      FROM (SELECT id FROM crossfade.outbox \
            WHERE (CASE WHEN next_try IS NULL \
                   THEN at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3) \
-                  ELSE next_try <= pg_catalog.clock_timestamp() END) AND NOT (SELECT $4::text::int8multirange) @> id \
+                  ELSE next_try <= pg_catalog.clock_timestamp() END) AND NOT (SELECT $4::text::int8multirange) @> id AND $HOME \
            ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) c \
      WHERE o.id = c.id \
      RETURNING o.id, o.table_id, o.op::text, o.key, o.epoch, o.counter, o.n";
-const SETTLE: &str = "DELETE FROM crossfade.outbox WHERE id = ANY ($1)";
+const SETTLE: &str = "DELETE FROM crossfade.outbox WHERE id = ANY ($1) AND $HOME";
 const FAIL: &str = "UPDATE crossfade.outbox SET attempts = attempts + 1, last_error = $2, \
      next_try = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => \
      LEAST($3, pg_catalog.power(2, LEAST(attempts, 20)))) WHERE id = ANY ($1)";
@@ -54,8 +69,10 @@ const RELEASE: &str = "UPDATE crossfade.outbox \
      WHERE id = ANY ($1)";
 /// A record that is flushed takes all the log before it along.
 const FLUSH: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'crossfade', '')";
-const NOTE: &str = "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), \
-     '0/0')::bigint, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint";
+const LSN: &str =
+    "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint";
+const NEXT_TRANSACTION: &str =
+    "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint";
 const ENDED: &str =
     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint >= $1";
 const BACKLOG: &str = "SELECT pg_catalog.count(*) FILTER (WHERE attempts < $1), \
@@ -90,7 +107,23 @@ pub struct Backlog {
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub lsn: u64,
-    next_transaction: i64,
+    /// Of the transaction that had none yet: whoever runs has a smaller number.
+    pub next_transaction: i64,
+}
+
+impl Moment {
+    /// The position is read first, in a statement of its own: whoever wrote below it has a number by
+    /// then, and the snapshot of the second statement counts it.
+    pub async fn note(client: &Client) -> Result<Self, Error> {
+        let lsn: i64 = client.query_one(LSN, &[]).await?.try_get(0)?;
+        let next_transaction = client.query_one(NEXT_TRANSACTION, &[]).await?.try_get(0)?;
+        Ok(Self { lsn: lsn.unsigned_abs(), next_transaction })
+    }
+
+    /// Whether every transaction that ran then has ended. Ask over the connection that noted it.
+    pub async fn ended(self, client: &Client) -> Result<bool, Error> {
+        client.query_one(ENDED, &[&self.next_transaction]).await?.try_get(0)
+    }
 }
 
 /// The outbox, over one connection of Crossfade's own, which commits synchronously.
@@ -111,8 +144,9 @@ impl std::fmt::Debug for Outbox {
 impl Outbox {
     /// Fails where the outbox is not there, or Crossfade's role may not use it.
     pub async fn open(client: Client) -> Result<Self, Error> {
-        let claim = client.prepare(CLAIM).await?;
-        let settle = client.prepare(SETTLE).await?;
+        client.batch_execute(SETTINGS).await?;
+        let claim = client.prepare(&at_home(CLAIM, 5)).await?;
+        let settle = client.prepare(&at_home(SETTLE, 2)).await?;
         let fail = client.prepare(FAIL).await?;
         let release = client.prepare(RELEASE).await?;
         Ok(Self { client, claim, settle, fail, release })
@@ -125,22 +159,26 @@ impl Outbox {
 
     /// Leases up to `limit` entries that are older than `grace` or whose next try has come, the
     /// oldest first; `except`, an `int8multirange`, are those whose images are still under way here.
+    /// None where the server is at another epoch.
     pub async fn claim(
         &self,
         limit: i64,
         grace: Duration,
         except: &str,
+        epoch: u64,
     ) -> Result<Vec<Entry>, Error> {
         let (lease, grace) = (LEASE.as_secs_f64(), grace.as_secs_f64());
-        let rows = self.client.query(&self.claim, &[&limit, &lease, &grace, &except]).await?;
+        let epoch = signed(epoch);
+        let params: [&(dyn ToSql + Sync); 5] = [&limit, &lease, &grace, &except, &epoch];
+        let rows = self.client.query(&self.claim, &params).await?;
         let mut entries: Vec<Entry> = rows.iter().filter_map(entry).collect();
         entries.sort_unstable_by_key(|entry| entry.id);
         Ok(entries)
     }
 
-    /// Deletes entries whose changes the secondary has.
-    pub async fn settle(&self, ids: &[i64]) -> Result<u64, Error> {
-        self.client.execute(&self.settle, &[&ids]).await
+    /// Deletes entries whose changes the secondary has, and which were made or claimed in `epoch`.
+    pub async fn settle(&self, ids: &[i64], epoch: u64) -> Result<u64, Error> {
+        self.client.execute(&self.settle, &[&ids, &signed(epoch)]).await
     }
 
     /// Notes a failure: `error` is a code and a column's name, never a value.
@@ -161,14 +199,12 @@ impl Outbox {
     }
 
     pub async fn note(&self) -> Result<Moment, Error> {
-        let row = self.client.query_one(NOTE, &[]).await?;
-        let lsn: i64 = row.try_get(0)?;
-        Ok(Moment { lsn: lsn.unsigned_abs(), next_transaction: row.try_get(1)? })
+        Moment::note(&self.client).await
     }
 
     /// Whether every transaction that ran at `moment` has ended.
     pub async fn ended(&self, moment: Moment) -> Result<bool, Error> {
-        self.client.query_one(ENDED, &[&moment.next_transaction]).await?.try_get(0)
+        moment.ended(&self.client).await
     }
 
     pub async fn backlog(&self) -> Result<Backlog, Error> {
@@ -186,6 +222,15 @@ impl Outbox {
             lowest,
         })
     }
+}
+
+fn at_home(statement: &str, epoch: usize) -> String {
+    statement.replace("$HOME", &AT_HOME.replace("$EPOCH", &format!("${epoch}")))
+}
+
+/// PostgreSQL's numbers have a sign; an epoch never gets that far.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// An entry that is none of ours (forged: any application role may insert) is not looked at.

@@ -24,8 +24,10 @@ use crate::change::{Key, RowImage};
 use crate::names::{Oid, quote_pg};
 use crate::value::{DecodeError, PgType, decode_record};
 
-/// A row lock that takes longer is left for later; so is a deadlock.
-const SETTINGS: &str = "SET lock_timeout = '1s'; SET synchronous_commit = off";
+/// A row lock that takes longer is left for later; so is a deadlock. A row is read by its key, whatever
+/// the table's size was when the plan was made.
+const SETTINGS: &str =
+    "SET lock_timeout = '1s'; SET synchronous_commit = off; SET enable_seqscan = off";
 /// `lock_not_available`, `serialization_failure`, `deadlock_detected`.
 const LATER: [&str; 3] = ["55P03", "40001", "40P01"];
 /// The schema of a type's equality; `search_path` is empty, and an extension's operators are elsewhere.
@@ -46,11 +48,26 @@ pub enum Reading {
     Stale,
 }
 
+/// What looking at one key without a lock brought.
+#[derive(Debug)]
+pub enum Peek {
+    /// The row; `identity` is another one after every write to it.
+    Present {
+        image: RowImage,
+        identity: String,
+    },
+    Absent,
+    /// The table is not as the catalogue has it.
+    Stale,
+}
+
 /// Reads keys over one connection of Crossfade's own; many at once, pipelined.
 pub struct Reader {
     client: Client,
     /// By table; valid for the catalogue they were prepared under.
     statements: HashMap<Oid, Statement>,
+    /// The same, without the lock.
+    peeks: HashMap<Oid, Statement>,
     version: u64,
 }
 
@@ -63,7 +80,7 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     pub async fn open(client: Client) -> Result<Self, Error> {
         client.batch_execute(SETTINGS).await?;
-        Ok(Self { client, statements: HashMap::new(), version: 0 })
+        Ok(Self { client, statements: HashMap::new(), peeks: HashMap::new(), version: 0 })
     }
 
     #[must_use]
@@ -77,10 +94,7 @@ impl Reader {
         keys: &[(Arc<Table>, Key)],
         version: u64,
     ) -> Result<Vec<Reading>, Error> {
-        if self.version != version {
-            self.statements.clear();
-            self.version = version;
-        }
+        self.forget_all_but(version);
         for (table, _) in keys {
             if !self.statements.contains_key(&table.oid) {
                 match self.prepare(table).await {
@@ -95,13 +109,58 @@ impl Reader {
         readings.into_iter().collect()
     }
 
+    /// Looks at each key of one table, locking nothing. `version` is the catalogue's.
+    pub async fn peek(
+        &mut self,
+        table: &Table,
+        keys: &[Key],
+        version: u64,
+    ) -> Result<Vec<Peek>, Error> {
+        self.forget_all_but(version);
+        if !self.peeks.contains_key(&table.oid) {
+            let sql = format!(
+                "SELECT t.tableoid::text || ' ' || t.ctid::text || ' ' || t.xmin::text, \
+                 pg_catalog.record_send(ROW(t.*)) FROM {} t WHERE {}",
+                table.name.quoted(),
+                self.by_key(table).await?
+            );
+            let statement = self.client.prepare(&sql).await?;
+            self.peeks.insert(table.oid, statement);
+        }
+        let Some(statement) = self.peeks.get(&table.oid) else { return Ok(Vec::new()) };
+        let peeks = join_all(keys.iter().map(|key| self.peek_one(statement, table, key))).await;
+        peeks.into_iter().collect()
+    }
+
+    async fn peek_one(
+        &self,
+        statement: &Statement,
+        table: &Table,
+        key: &Key,
+    ) -> Result<Peek, Error> {
+        let Some(parts) = parts(table, key) else { return Ok(Peek::Stale) };
+        let params: Vec<&(dyn ToSql + Sync)> = parts.iter().map(|part| part as _).collect();
+        let Some(row) = self.client.query_opt(statement, &params).await? else {
+            return Ok(Peek::Absent);
+        };
+        let (identity, record): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(match RowImage::decode(&Bytes::from(record), table) {
+            Ok(image) => Peek::Present { image, identity },
+            Err(DecodeError::Stale | DecodeError::Malformed(_)) => Peek::Stale,
+        })
+    }
+
+    fn forget_all_but(&mut self, version: u64) {
+        if self.version != version {
+            self.statements.clear();
+            self.peeks.clear();
+            self.version = version;
+        }
+    }
+
     async fn read_one(&self, table: &Table, key: &Key) -> Result<Reading, Error> {
         let Some(statement) = self.statements.get(&table.oid) else { return Ok(Reading::Stale) };
-        let Ok(fields) = decode_record(&key.raw) else { return Ok(Reading::Stale) };
-        let parts: Vec<Raw> = fields.into_iter().filter_map(|(_, bytes)| bytes.map(Raw)).collect();
-        if parts.len() != table.key.len() {
-            return Ok(Reading::Stale);
-        }
+        let Some(parts) = parts(table, key) else { return Ok(Reading::Stale) };
         let params: Vec<&(dyn ToSql + Sync)> = parts.iter().map(|part| part as _).collect();
         let row = match self.client.query_opt(statement, &params).await {
             Ok(row) => row,
@@ -116,19 +175,24 @@ impl Reader {
     }
 
     async fn prepare(&self, table: &Table) -> Result<Statement, Error> {
-        let mut conditions = Vec::new();
-        for (at, column) in (1..).zip(table.key_columns()) {
-            let equals = self.equality(column).await?;
-            conditions.push(format!("t.{} {equals} ${at}", quote_pg(&column.name)));
-        }
         let sql = format!(
             "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), \
              '0/0')::bigint, pg_catalog.record_send(ROW(s.*)) \
              FROM (SELECT t.* FROM {} t WHERE {} FOR SHARE) s",
             table.name.quoted(),
-            conditions.join(" AND ")
+            self.by_key(table).await?
         );
         self.client.prepare(&sql).await
+    }
+
+    /// `t."a" = $1 AND t."b" = $2` over the key.
+    async fn by_key(&self, table: &Table) -> Result<String, Error> {
+        let mut conditions = Vec::new();
+        for (at, column) in (1..).zip(table.key_columns()) {
+            let equals = self.equality(column).await?;
+            conditions.push(format!("t.{} {equals} ${at}", quote_pg(&column.name)));
+        }
+        Ok(conditions.join(" AND "))
     }
 
     /// `=`, or the operator of an extension's type with its schema.
@@ -156,9 +220,16 @@ fn later(error: Error) -> Result<Reading, Error> {
     }
 }
 
+/// The key's fields; `None` where they are not those of the table's key.
+fn parts(table: &Table, key: &Key) -> Option<Vec<Raw>> {
+    let fields = decode_record(&key.raw).ok()?;
+    let parts: Vec<Raw> = fields.into_iter().filter_map(|(_, bytes)| bytes.map(Raw)).collect();
+    (parts.len() == table.key.len()).then_some(parts)
+}
+
 /// A field as `record_send` wrote it: what the type's `recv` reads.
 #[derive(Debug)]
-struct Raw(Bytes);
+pub struct Raw(pub Bytes);
 
 impl ToSql for Raw {
     fn to_sql(

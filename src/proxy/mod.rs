@@ -15,6 +15,7 @@ pub mod ledger;
 mod login;
 mod modes;
 mod reload;
+mod repair;
 mod watch;
 mod workers;
 
@@ -45,6 +46,7 @@ use crate::session::{
 };
 use crate::telemetry::Telemetry;
 
+use repair::Repairs;
 use watch::Databases;
 use workers::Workers;
 
@@ -92,7 +94,15 @@ impl Proxy {
         let (parts, jobs) = Parts::new(&config, &metrics)?;
         let workers = Workers::start(&config, &parts, &metrics, jobs)?;
         let (published, stop) = (parts.published(&metrics), parts.stop.clone());
-        let running = Running { config, file, telemetry, seats: listener.seats(), parts, workers };
+        let running = Running {
+            config,
+            file,
+            telemetry,
+            seats: listener.seats(),
+            parts,
+            workers,
+            repairs: Repairs::default(),
+        };
         let task = tokio::spawn(running.run(listener, admin, published.clone()));
         Ok(Self { port, admin: admin_address, published, stop, task })
     }
@@ -225,6 +235,7 @@ struct Running {
     seats: Arc<Seats>,
     parts: Parts,
     workers: Workers,
+    repairs: Repairs,
 }
 
 impl Running {
@@ -257,6 +268,10 @@ impl Running {
                 }
                 // Whoever asked may have given up waiting.
                 drop(reply.send(taken));
+            }
+            Request::Repair { wanted, reply } => {
+                let catalog = Arc::clone(&self.parts.situation.borrow().catalog);
+                self.repairs.start(&self.config.from, catalog, wanted, reply);
             }
             Request::SetMode { table, mode, reply } => {
                 drop(reply.send(self.set_mode(&table, mode)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch as channel;
+use tokio::sync::{oneshot, watch as channel};
 use tokio::task::JoinSet;
 
 use crate::apply::{self, Applier, ApplyLimits, ApplyMetrics};
@@ -13,7 +13,7 @@ use crate::catalog::naming::Naming;
 use crate::config::{Config, LimitsConfig};
 use crate::control::Ends;
 use crate::control::store::{Sidecar, Store, StoreMetrics};
-use crate::handoff::Jobs;
+use crate::handoff::{Jobs, LOST, Notices};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
 
@@ -27,6 +27,7 @@ pub(super) struct Workers {
     others: JoinSet<()>,
     store: tokio::task::JoinHandle<()>,
     stop_store: channel::Sender<bool>,
+    notices: Arc<Notices>,
 }
 
 impl Workers {
@@ -60,18 +61,19 @@ impl Workers {
         );
         let (stop_store, store_stopped) = channel::channel(false);
         let mut others = JoinSet::new();
-        others.spawn(heard::run(primary, notices, nudge));
+        others.spawn(heard::run(primary, Arc::clone(&notices), nudge, limits.primary_timeout));
         others.spawn(parts.flow.lease.clone().watch());
         others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
         look(&mut others, config, parts);
         let store = tokio::spawn(store.run(store_stopped));
-        Ok(Self { applier, others, store, stop_store })
+        Ok(Self { applier, others, store, stop_store, notices })
     }
 
     /// Applies what the sessions handed over, for `patience` at most, and ends everything.
     pub(super) async fn finish(mut self, patience: Duration) {
         // One that gave images up leaves its line, as one that died does: others say what is lost.
-        let in_good_order = self.applier.finish(patience).await;
+        let applied = self.applier.finish(patience).await;
+        let in_good_order = marked(&self.notices, patience).await && applied;
         if in_good_order {
             self.stop_store.send_replace(true);
         } else {
@@ -82,6 +84,13 @@ impl Workers {
         }
         self.others.shutdown().await;
     }
+}
+
+/// Waits until what was to be marked dirty so far is; false where the primary does not take it.
+async fn marked(notices: &Notices, patience: Duration) -> bool {
+    let (done, marked) = oneshot::channel();
+    notices.dirty(Vec::new(), LOST, Some(done));
+    matches!(tokio::time::timeout(patience, marked).await, Ok(Ok(())))
 }
 
 /// Every captured table's series are there before the first failure, which is then a rise.
@@ -124,6 +133,7 @@ fn apply_limits(limits: &LimitsConfig) -> ApplyLimits {
         strict: limits.strict,
         grace: limits.grace,
         write_timeout: limits.write_timeout,
+        primary_timeout: limits.primary_timeout,
         backoff_max: limits.backoff_max,
         poll: limits.poll,
         fence_keep: limits.fence_keep,

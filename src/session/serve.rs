@@ -360,6 +360,9 @@ impl Session {
                 self.state.flow.metrics.waited(mode, before + started.elapsed());
                 if in_time.is_err() {
                     self.state.flow.metrics.timed_out();
+                    if mode == Mode::Blocking {
+                        self.state.flow.handoff.waited_in_vain(bound);
+                    }
                 }
             }
             Work::Renew(planner) => {

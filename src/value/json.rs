@@ -81,6 +81,55 @@ fn parts(number: &str) -> Option<(bool, String, i64)> {
     Some((negative, trimmed.trim_start_matches('0').to_owned(), power))
 }
 
+/// One form for all spellings of a document: fields in order, numbers by their value. What is not
+/// JSON stays as it is.
+pub(super) fn normal(document: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(document.len());
+    match serde_json::from_slice(document) {
+        Ok(document) => push_document(&document, &mut out),
+        Err(_) => out.extend_from_slice(document),
+    }
+    out
+}
+
+fn push_document(document: &serde_json::Value, out: &mut Vec<u8>) {
+    match document {
+        serde_json::Value::Number(number) => {
+            let text = number.to_string();
+            match parts(&text) {
+                Some((negative, digits, power)) => {
+                    let sign = if negative { "-" } else { "" };
+                    out.extend_from_slice(format!("{sign}{digits}e{power}").as_bytes());
+                }
+                None => out.extend_from_slice(text.as_bytes()),
+            }
+        }
+        serde_json::Value::Array(items) => {
+            out.push(b'[');
+            for item in items {
+                push_document(item, out);
+                out.push(b',');
+            }
+            out.push(b']');
+        }
+        serde_json::Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(name, _)| *name);
+            out.push(b'{');
+            for (name, value) in fields {
+                out.extend_from_slice(
+                    serde_json::Value::from(name.as_str()).to_string().as_bytes(),
+                );
+                out.push(b':');
+                push_document(value, out);
+                out.push(b',');
+            }
+            out.push(b'}');
+        }
+        other => out.extend_from_slice(other.to_string().as_bytes()),
+    }
+}
+
 /// Nested JSON arrays. Numbers of numeric, and JSON inside, become strings: they keep their scale and
 /// spelling, and a JSON `null` stays apart from NULL.
 pub(super) fn from_array(array: &Array) -> Result<String, Unrepresentable> {

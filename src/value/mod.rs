@@ -18,7 +18,9 @@ mod encode;
 mod json;
 mod mysql;
 mod network;
+mod normal;
 mod record;
+mod show;
 mod size;
 mod target;
 mod text;
@@ -27,6 +29,7 @@ use bytes::Bytes;
 
 use crate::names::Oid;
 
+pub use normal::push_normal;
 pub use record::{Field, decode_record};
 pub use target::{Flavor, TargetType};
 

@@ -23,6 +23,9 @@ export CROSSFADE_WITHOUT=$left_out CROSSFADE_NOT_TESTED=$PWD/target/not-tested
 mkdir -p target
 : >"$CROSSFADE_NOT_TESTED"
 status=0
+# The protocol's model, a package of its own: exhaustive within small bounds, in a minute.
+CARGO_TARGET_DIR=target/model cargo test --locked --manifest-path tests/model/Cargo.toml --lib "$@" ||
+    status=$?
 # Named, so that the suite with the tests is the last to report; there are no doc tests.
 cargo test --lib --bins --test main "$@" || status=$?
 

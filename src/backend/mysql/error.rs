@@ -34,6 +34,9 @@ pub enum WriteError {
     /// Another writer made the same fence entry first.
     #[error("another writer was faster")]
     Race,
+    /// The row may not go: one that references it, and would go with it, is newer.
+    #[error("a row that references it is newer")]
+    NewerChild,
     /// Crossfade's own tables are not there, or a table was never registered.
     #[error("secondary is not set up")]
     NotSetUp,
@@ -70,6 +73,7 @@ impl WriteError {
             }
             Self::Server { code, .. } => reaction(*code),
             Self::Race => Reaction::Now,
+            Self::NewerChild => Reaction::Soon,
             Self::Epoch { .. } => Reaction::ReadAgain,
             Self::Warning { .. }
             | Self::Unrepresentable { .. }
@@ -89,6 +93,7 @@ impl WriteError {
             Self::Unrepresentable { .. } => "unrepresentable".to_owned(),
             Self::Epoch { .. } => "epoch".to_owned(),
             Self::Race => "race".to_owned(),
+            Self::NewerChild => "newer_child".to_owned(),
             Self::NotSetUp => "not_set_up".to_owned(),
             Self::Settings => "settings".to_owned(),
             Self::NoKey(_) => "no_key".to_owned(),
@@ -104,7 +109,7 @@ impl WriteError {
             Self::TimedOut => "57014",
             Self::Server { code, .. } => sqlstate(*code),
             Self::Warning { .. } | Self::Unrepresentable { .. } => "22000",
-            Self::Epoch { .. } | Self::Race => "40001",
+            Self::Epoch { .. } | Self::Race | Self::NewerChild => "40001",
             Self::NotSetUp | Self::Settings | Self::NoKey(_) => "55000",
         }
     }

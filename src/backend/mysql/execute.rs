@@ -6,39 +6,94 @@
 //!        clash in a transaction of its own ─▶ put aside, tried after the others ─▶ as a set
 //! ```
 //!
-//! Invariant: a statement that the server answered with a warning has failed. Foreign keys are
-//! checked, by the server or (for a set that clashes with itself) by us.
+//! Steps on one row keep their order, also where the first of them is put aside: done late, it would
+//! undo the others.
+//!
+//! Invariant: foreign keys are checked, by the server or (for a set that clashes with itself) by us.
 
-use mysql_async::prelude::Queryable as _;
-use mysql_async::{Params, Value as Param};
+use std::collections::{HashMap, HashSet};
 
-use super::error::{Reaction, WriteError, named_column};
+use super::cascade::Cause;
+use super::connection::Connection;
+use super::error::{Reaction, WriteError};
 use super::fence::Step;
-use super::write::{PLACEHOLDERS_MAX, ROWS_AT_ONCE, Refused, Writer, at_once};
-use super::{foreign, rows, truncate};
+use super::foreign;
+use super::write::{PLACEHOLDERS_MAX, ROWS_AT_ONCE, Refused, at_once};
 use crate::catalog::{Catalog, Table};
-use crate::change::{Key, RowImage};
-use crate::value::Flavor;
+use crate::change::{Change, Key, KeyHash, RowImage};
+use crate::names::Oid;
 
 /// Image bytes of one multi-row statement; far below any `max_allowed_packet`.
 const BYTES_AT_ONCE: usize = 256 << 10;
 
 /// Runs the steps of a batch inside the open transaction.
-pub(super) struct Run<'w> {
-    writer: &'w mut Writer,
-    flavor: Flavor,
+pub(super) struct Run<'w, C> {
+    link: &'w mut C,
     catalog: &'w Catalog,
     /// One transaction only: then steps that clash may wait for the others, or go as a set.
     alone: bool,
 }
 
-/// A row of a set: its change's position, where it is now, and what it becomes.
-type Member<'a> = (usize, &'a Table, &'a Key, &'a RowImage);
+/// A row of a set: its change's position, where it is now, and what it becomes; nothing where a later
+/// member says that.
+type Member<'a> = (usize, &'a Table, &'a Key, Option<&'a RowImage>);
+
+/// Steps that have to wait for the others. A row's changes keep their order: an older image after a
+/// newer one would stay, and the fence would not know.
+#[derive(Default)]
+struct Aside<'s> {
+    steps: Vec<Step<'s>>,
+    /// Why the first of them is here.
+    first: Option<Refused>,
+    /// Their rows, and their tables.
+    rows: HashSet<(Oid, KeyHash)>,
+    tables: HashSet<Oid>,
+}
+
+impl<'s> Aside<'s> {
+    /// Whether a step on one of the same rows waits here.
+    fn is_before(&self, step: &Step<'_>) -> bool {
+        let waits = |(table, hash): &(Oid, KeyHash)| {
+            let whole = self.rows.contains(&(*table, KeyHash::TABLE));
+            let any = *hash == KeyHash::TABLE && self.tables.contains(table);
+            whole || any || self.rows.contains(&(*table, *hash))
+        };
+        !self.steps.is_empty() && rows_of(step).iter().any(waits)
+    }
+
+    fn put(&mut self, step: Step<'s>) {
+        for (table, hash) in rows_of(&step) {
+            self.rows.insert((table, hash));
+            self.tables.insert(table);
+        }
+        self.steps.push(step);
+    }
+}
+
+/// The rows that a step is about; [`KeyHash::TABLE`] is all of a table's.
+fn rows_of(step: &Step<'_>) -> Vec<(Oid, KeyHash)> {
+    match step {
+        Step::Put { change, key, .. } | Step::Delete { change, key, .. } => {
+            vec![(change.table.oid, key.hash)]
+        }
+        Step::Move { change, old, new, .. } => {
+            vec![(change.table.oid, old.hash), (change.table.oid, new.hash)]
+        }
+        Step::Rotate { moves } => moves
+            .iter()
+            .flat_map(|(_, change, old, new, _)| [(change, old), (change, new)])
+            .map(|(change, key)| (change.table.oid, key.hash))
+            .collect(),
+        Step::Empty { change, .. } => vec![(change.table.oid, KeyHash::TABLE)],
+    }
+}
 
 /// A statement on rows failed; the transaction is still open unless the error says otherwise.
-struct Failed {
-    error: WriteError,
-    column: Option<String>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    pub error: WriteError,
+    /// The column, where the server named it.
+    pub column: Option<String>,
 }
 
 impl Failed {
@@ -54,18 +109,18 @@ impl Failed {
     }
 }
 
-impl<'w> Run<'w> {
-    pub(super) fn new(writer: &'w mut Writer, catalog: &'w Catalog, alone: bool) -> Self {
-        Self { flavor: writer.link.flavor(), writer, catalog, alone }
+impl<'w, C: Connection> Run<'w, C> {
+    pub(super) fn new(link: &'w mut C, catalog: &'w Catalog, alone: bool) -> Self {
+        Self { link, catalog, alone }
     }
 
     pub(super) async fn all(&mut self, steps: Vec<Step<'_>>) -> Result<(), Refused> {
         let mut left = steps;
         loop {
             let before = left.len();
-            let (aside, first) = self.round(left).await?;
-            left = aside;
-            let Some(refused) = first else { return Ok(()) };
+            let aside = self.round(left).await?;
+            left = aside.steps;
+            let Some(refused) = aside.first else { return Ok(()) };
             if left.len() == before {
                 // Nobody moved: what is left stands in its own way.
                 return self.as_set(left, refused).await;
@@ -73,12 +128,9 @@ impl<'w> Run<'w> {
         }
     }
 
-    /// Runs each step; those that clash are put aside, with the first one's error.
-    async fn round<'s>(
-        &mut self,
-        steps: Vec<Step<'s>>,
-    ) -> Result<(Vec<Step<'s>>, Option<Refused>), Refused> {
-        let (mut aside, mut first) = (Vec::new(), None);
+    /// Runs each step; those that clash are put aside, and those behind them on the same row too.
+    async fn round<'s>(&mut self, steps: Vec<Step<'s>>) -> Result<Aside<'s>, Refused> {
+        let mut aside = Aside::default();
         let mut steps = steps.into_iter().peekable();
         while let Some(step) = steps.next() {
             if let Step::Put { .. } = step {
@@ -87,31 +139,28 @@ impl<'w> Run<'w> {
                     puts.push(next);
                 }
                 for run in put_runs(puts) {
-                    self.put_run(run, &mut aside, &mut first).await?;
+                    self.put_run(run, &mut aside).await?;
                 }
                 continue;
             }
-            if let Err(failed) = self.step(&step).await {
-                self.put_aside(step, failed, &mut aside, &mut first)?;
-            }
+            self.one(step, &mut aside).await?;
         }
-        Ok((aside, first))
+        Ok(aside)
     }
 
-    fn put_aside<'s>(
-        &self,
-        step: Step<'s>,
-        failed: Failed,
-        aside: &mut Vec<Step<'s>>,
-        first: &mut Option<Refused>,
-    ) -> Result<(), Refused> {
+    async fn one<'s>(&mut self, step: Step<'s>, aside: &mut Aside<'s>) -> Result<(), Refused> {
+        if aside.is_before(&step) {
+            aside.put(step);
+            return Ok(());
+        }
+        let Err(failed) = self.step(&step).await else { return Ok(()) };
         let clash = failed.error.reaction() == Reaction::Soon;
         let refused = failed.at(step.at());
         if !(clash && self.alone) {
             return Err(refused);
         }
-        first.get_or_insert(refused);
-        aside.push(step);
+        aside.first.get_or_insert(refused);
+        aside.put(step);
         Ok(())
     }
 
@@ -119,38 +168,33 @@ impl<'w> Run<'w> {
     async fn put_run<'s>(
         &mut self,
         run: Vec<Step<'s>>,
-        aside: &mut Vec<Step<'s>>,
-        first: &mut Option<Refused>,
+        aside: &mut Aside<'s>,
     ) -> Result<(), Refused> {
-        if run.len() > 1 && self.put_many(&run).await? {
+        let free = !run.iter().any(|step| aside.is_before(step));
+        if run.len() > 1 && free && self.put_many(&run).await? {
             return Ok(());
         }
         for step in run {
-            if let Err(failed) = self.step(&step).await {
-                self.put_aside(step, failed, aside, first)?;
-            }
+            self.one(step, aside).await?;
         }
         Ok(())
     }
 
     /// False if the statement failed as a whole and its rows have to go one by one.
     async fn put_many(&mut self, run: &[Step<'_>]) -> Result<bool, Refused> {
-        let (mut params, mut table, mut fresh) = (Vec::new(), None, true);
+        let (mut images, mut table, mut fresh) = (Vec::with_capacity(run.len()), None, true);
         for step in run {
             let Step::Put { change, image, expected, .. } = step else { return Ok(false) };
             fresh &= !expected;
-            match rows::insert_params(&change.table, image, self.flavor) {
-                Ok(mut row) => params.append(&mut row),
-                Err(_) => return Ok(false),
-            }
+            images.push(*image);
             table = Some(&change.table);
         }
         let Some(table) = table else { return Ok(true) };
-        let sql = match fresh {
-            true => rows::insert(table, run.len()),
-            false => rows::upsert(table, run.len(), self.flavor),
+        let written = match fresh {
+            true => self.link.insert(table, &images).await,
+            false => self.link.upsert(table, &images).await,
         };
-        match self.execute(sql, params, table).await {
+        match written {
             Ok(_) => Ok(true),
             Err(failed) => match failed.error.reaction() {
                 Reaction::Soon | Reaction::Stuck => Ok(false),
@@ -166,22 +210,38 @@ impl<'w> Run<'w> {
             Step::Put { change, key, image, expected, .. } => {
                 self.put(&change.table, key, image, *expected).await
             }
-            Step::Delete { change, key, .. } => self.delete(&change.table, key).await.map(drop),
+            Step::Delete { change, key, .. } => {
+                self.spare_newer(change, key, Cause::Delete).await?;
+                self.delete(&change.table, key).await.map(drop)
+            }
             Step::Move { change, old, new, image, leave, .. } => {
+                self.spare_newer(change, old, Cause::Move).await?;
                 self.relocate(&change.table, old, new, image, *leave).await
             }
             Step::Rotate { moves } => {
                 let set: Vec<Member<'_>> = moves
                     .iter()
-                    .map(|(at, change, old, _, image)| (*at, &*change.table, *old, *image))
+                    .map(|(at, change, old, _, image)| (*at, &*change.table, *old, Some(*image)))
                     .collect();
                 self.replace(&set).await.map_err(|(_, failed)| failed)
             }
             Step::Empty { change, .. } => {
-                truncate::empty(self.writer, &change.table, change.version)
-                    .await
-                    .map_err(Failed::from)
+                self.link.empty(&change.table, change.version).await.map_err(Failed::from)
             }
+        }
+    }
+
+    /// Refuses a change whose cascade would reach a row that is newer than it.
+    async fn spare_newer(
+        &mut self,
+        change: &Change,
+        key: &Key,
+        cause: Cause,
+    ) -> Result<(), Failed> {
+        let row = (&*change.table, key);
+        match self.link.has_newer_child(self.catalog, row, change.version, cause).await? {
+            true => Err(WriteError::NewerChild.into()),
+            false => Ok(()),
         }
     }
 
@@ -218,8 +278,7 @@ impl<'w> Run<'w> {
         image: &RowImage,
         leave: bool,
     ) -> Result<(), Failed> {
-        let params = rows::relocate_params(table, old, image, self.flavor)?;
-        match self.execute(rows::relocate(table), params, table).await {
+        match self.link.relocate(table, old, image).await {
             Ok(0) => self.put(table, new, image, false).await,
             Ok(_) => Ok(()),
             // The new key is there already (or another row has one of the values).
@@ -239,20 +298,25 @@ impl<'w> Run<'w> {
     /// What still clashes goes out and in again as one set, with the foreign keys looked at
     /// afterwards by us. No cascade can fire meanwhile.
     async fn as_set(&mut self, steps: Vec<Step<'_>>, refused: Refused) -> Result<(), Refused> {
-        let mut set = Vec::new();
+        let mut set: Vec<Member<'_>> = Vec::with_capacity(steps.len());
+        // Where each row is once the members so far have had their turn.
+        let mut at_key = HashMap::new();
         for step in &steps {
-            let at = step.at();
-            match step {
-                Step::Put { change, key, image, .. } => {
-                    set.push((at, &*change.table, *key, *image));
-                }
-                Step::Move { change, old, image, .. } => {
-                    set.push((at, &*change.table, *old, *image));
-                }
+            let (change, old, new, image) = match step {
+                Step::Put { change, key, image, .. } => (change, key, key, image),
+                Step::Move { change, old, new, image, .. } => (change, old, new, image),
                 Step::Delete { .. } | Step::Rotate { .. } | Step::Empty { .. } => {
                     return Err(refused);
                 }
+            };
+            for key in [old, new] {
+                if let Some(earlier) = at_key.remove(&(change.table.oid, key.hash)) {
+                    let earlier: &mut Member<'_> = &mut set[earlier];
+                    earlier.3 = None;
+                }
             }
+            at_key.insert((change.table.oid, new.hash), set.len());
+            set.push((step.at(), &*change.table, *old, Some(*image)));
         }
         self.replace(&set).await.map_err(|(at, failed)| failed.at(at))
     }
@@ -262,15 +326,15 @@ impl<'w> Run<'w> {
     async fn replace(&mut self, set: &[Member<'_>]) -> Result<(), (usize, Failed)> {
         let first = set.first().map_or(0, |(at, ..)| *at);
         let named = |failed| (first, failed);
-        self.plain("SET SESSION foreign_key_checks = 0").await.map_err(named)?;
+        self.link.check_keys(false).await.map_err(named)?;
         let result = self.replace_unchecked(set).await;
         // Without its checks the connection must not live on.
-        if let Err(failed) = self.plain("SET SESSION foreign_key_checks = 1").await {
+        if let Err(failed) = self.link.check_keys(true).await {
             return Err((first, Failed { error: WriteError::Disconnected, ..failed }));
         }
         result?;
-        for (at, table, _, image) in set {
-            self.require_parents(table, image).await.map_err(|failed| (*at, failed))?;
+        for (at, table, image) in becoming(set) {
+            self.require_parents(table, image).await.map_err(|failed| (at, failed))?;
         }
         Ok(())
     }
@@ -279,22 +343,15 @@ impl<'w> Run<'w> {
         for (at, table, key, _) in set {
             self.delete(table, key).await.map_err(|failed| (*at, failed))?;
         }
-        for (at, table, _, image) in set {
-            self.insert(table, image).await.map_err(|failed| (*at, failed))?;
+        for (at, table, image) in becoming(set) {
+            self.insert(table, image).await.map_err(|failed| (at, failed))?;
         }
         Ok(())
     }
 
     async fn require_parents(&mut self, table: &Table, image: &RowImage) -> Result<(), Failed> {
         for key in &table.foreign_keys {
-            let Some((sql, params)) =
-                foreign::parent_query(self.catalog, table, key, image, self.flavor)?
-            else {
-                continue;
-            };
-            let conn = self.writer.link.conn();
-            let found: Option<u8> = conn.exec_first(sql, Params::Positional(params)).await?;
-            if found.is_none() {
+            if !self.link.has_parent(self.catalog, table, key, image).await? {
                 let error = WriteError::Server { code: 1452, state: "23000".to_owned() };
                 return Err(Failed { error, column: None });
             }
@@ -303,47 +360,21 @@ impl<'w> Run<'w> {
     }
 
     async fn insert(&mut self, table: &Table, image: &RowImage) -> Result<(), Failed> {
-        let params = rows::insert_params(table, image, self.flavor)?;
-        self.execute(rows::insert(table, 1), params, table).await.map(drop)
+        self.link.insert(table, &[image]).await.map(drop)
     }
 
     async fn update(&mut self, table: &Table, key: &Key, image: &RowImage) -> Result<bool, Failed> {
-        let params = rows::update_params(table, key, image, self.flavor)?;
-        Ok(self.execute(rows::update(table), params, table).await? > 0)
+        Ok(self.link.update(table, key, image).await? > 0)
     }
 
     async fn delete(&mut self, table: &Table, key: &Key) -> Result<bool, Failed> {
-        let params = rows::key_params(table, key, self.flavor)?;
-        Ok(self.execute(rows::delete(table), params, table).await? > 0)
+        Ok(self.link.delete(table, key).await? > 0)
     }
+}
 
-    /// Answers with the rows found. A warning is an error: the server changed something.
-    async fn execute(
-        &mut self,
-        sql: String,
-        params: Vec<Param>,
-        table: &Table,
-    ) -> Result<u64, Failed> {
-        let conn = self.writer.link.conn();
-        if let Err(error) = conn.exec_drop(sql, Params::Positional(params)).await {
-            let column = named_column(&error, table);
-            return Err(Failed { error: error.into(), column });
-        }
-        let found = conn.affected_rows();
-        if conn.get_warnings() > 0 {
-            let warning: Option<(String, u16)> = conn
-                .query_first("SHOW WARNINGS")
-                .await?
-                .map(|(level, code, _): (_, _, String)| (level, code));
-            let code = warning.map_or(0, |(_, code)| code);
-            return Err(Failed { error: WriteError::Warning { code }, column: None });
-        }
-        Ok(found)
-    }
-
-    async fn plain(&mut self, sql: &str) -> Result<(), Failed> {
-        Ok(self.writer.link.conn().query_drop(sql).await?)
-    }
+/// The members that say what a row becomes.
+fn becoming<'a>(set: &[Member<'a>]) -> impl Iterator<Item = (usize, &'a Table, &'a RowImage)> {
+    set.iter().filter_map(|(at, table, _, image)| Some((*at, *table, (*image)?)))
 }
 
 impl From<WriteError> for Failed {

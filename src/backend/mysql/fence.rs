@@ -29,31 +29,31 @@ pub enum Outcome {
 }
 
 /// Names a row in the fence.
-pub(super) type Place = (TableId, KeyHash);
+pub type Place = (TableId, KeyHash);
 
 /// The fence rows of a batch, as locked, and then as they will be.
 #[derive(Debug, Default)]
-pub(super) struct Fence {
-    pub(super) entries: HashMap<Place, Entry>,
-    pub(super) tables: HashMap<TableId, TableFence>,
+pub struct Fence {
+    pub entries: HashMap<Place, Entry>,
+    pub tables: HashMap<TableId, TableFence>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) version: Version,
-    pub(super) deleted: bool,
+pub struct Entry {
+    pub version: Version,
+    pub deleted: bool,
     /// It was there when the fence was locked.
-    pub(super) stored: bool,
+    pub stored: bool,
     /// It has to be written.
-    pub(super) moved: bool,
+    pub moved: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TableFence {
+pub struct TableFence {
     /// The newest TRUNCATE.
-    pub(super) emptied: Version,
+    pub emptied: Version,
     /// The highest version that was pruned.
-    pub(super) floor: Version,
+    pub floor: Version,
 }
 
 /// What to do to the rows, in order; `at` is the change's position in the batch.

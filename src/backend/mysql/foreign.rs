@@ -5,9 +5,12 @@
 
 use std::collections::HashMap;
 
-use mysql_async::Value as Param;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Params, Value as Param};
 
+use super::connect::Link;
 use super::error::WriteError;
+use super::execute::Failed;
 use super::rows;
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::change::RowImage;
@@ -63,9 +66,24 @@ pub(super) fn cascades<'a>(tables: impl Iterator<Item = &'a Table> + Clone) -> b
     by_oid.values().any(|table| table.foreign_keys.iter().any(is_set))
 }
 
+/// Whether the parent that `image` names through `key` is there; it is locked then.
+pub(super) async fn has_parent(
+    link: &mut Link,
+    catalog: &Catalog,
+    table: &Table,
+    key: &ForeignKey,
+    image: &RowImage,
+) -> Result<bool, Failed> {
+    let Some((sql, params)) = parent_query(catalog, table, key, image, link.flavor())? else {
+        return Ok(true);
+    };
+    let found: Option<u8> = link.conn().exec_first(sql, Params::Positional(params)).await?;
+    Ok(found.is_some())
+}
+
 /// A query that finds the parent that `image` names through `key`, locked; nothing to ask for where
 /// the reference is NULL or the parent is not carried over.
-pub(super) fn parent_query(
+fn parent_query(
     catalog: &Catalog,
     table: &Table,
     key: &ForeignKey,

@@ -10,7 +10,9 @@
 //!
 //! Not here: which transactions run side by side (`apply`), what is read again (`outbox`).
 
+pub mod cascade;
 pub mod connect;
+pub mod connection;
 pub mod control;
 pub mod error;
 mod execute;
@@ -18,14 +20,21 @@ pub mod facts;
 mod fence;
 mod foreign;
 mod lock;
+pub mod look;
 mod owners;
+pub mod past;
 pub mod prune;
 mod rows;
 mod session;
+mod statements;
 mod truncate;
 pub mod write;
 
 pub use connect::{Link, ToUrl};
+pub use connection::Connection;
 pub use error::{Reaction, WriteError};
+pub use execute::Failed;
+pub use fence::{Entry as FenceEntry, Fence, Place, TableFence};
 pub use foreign::ranks;
+pub use look::{Columns, Sight};
 pub use write::{Outcome, Refused, Writer};

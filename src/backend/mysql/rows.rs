@@ -166,7 +166,7 @@ pub(super) fn param(
 }
 
 /// The columns that MySQL has, with their positions in an image.
-fn carried(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
+pub(super) fn carried(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
     let columns = table.columns.iter().enumerate();
     columns.filter(|(_, column)| column.target != TargetType::None)
 }

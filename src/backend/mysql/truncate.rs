@@ -15,55 +15,56 @@ use std::collections::HashSet;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Params, Row, Value as Param};
 
+use super::connect::Link;
 use super::error::WriteError;
 use super::rows;
-use super::write::{Writer, at_once};
+use super::write::at_once;
 use crate::catalog::{Column, Table, TargetType};
 use crate::change::{KeyHash, Version};
 use crate::names::quote_mysql;
 use crate::value::Value;
 
 /// Keys read, and rows deleted, at a time.
-const CHUNK_ROWS: usize = 500;
+pub(super) const CHUNK_ROWS: usize = 500;
 
 pub(super) async fn empty(
-    writer: &mut Writer,
+    link: &mut Link,
     table: &Table,
     version: Version,
 ) -> Result<(), WriteError> {
-    raise(writer, table, version).await?;
-    let newer = is_any_newer(writer, table, version).await?;
-    writer.link.conn().query_drop("SET SESSION foreign_key_checks = 0").await?;
+    raise(link, table, version).await?;
+    let newer = is_any_newer(link, table, version).await?;
+    link.conn().query_drop("SET SESSION foreign_key_checks = 0").await?;
     let result = match newer {
-        false => delete_all(writer, table).await,
-        true => delete_older(writer, table, version).await,
+        false => delete_all(link, table).await,
+        true => delete_older(link, table, version).await,
     };
     // Without its checks the connection must not live on.
-    let restored = writer.link.conn().query_drop("SET SESSION foreign_key_checks = 1").await;
+    let restored = link.conn().query_drop("SET SESSION foreign_key_checks = 1").await;
     restored.map_err(|_| WriteError::Disconnected)?;
     result
 }
 
-async fn raise(writer: &mut Writer, table: &Table, version: Version) -> Result<(), WriteError> {
+async fn raise(link: &mut Link, table: &Table, version: Version) -> Result<(), WriteError> {
     let id = table.id.ok_or_else(|| WriteError::NoKey(table.name.clone()))?;
     let sql = "UPDATE `crossfade_fence` SET `epoch` = ?, `counter` = ?, `n` = ?, \
                `at` = CURRENT_TIMESTAMP(6) WHERE `table_id` = ? AND `key_hash` = ?";
     let params = (version.epoch, version.counter, version.n, id.0, &KeyHash::TABLE.0[..]);
-    writer.link.conn().exec_drop(sql, params).await?;
+    link.conn().exec_drop(sql, params).await?;
     Ok(())
 }
 
 /// Entries of rows that were written after a version.
-const NEWER: &str = "`deleted` = 0 AND (`epoch` > ? OR (`epoch` = ? AND (`counter` > ? OR \
+pub(super) const NEWER: &str = "`deleted` = 0 AND (`epoch` > ? OR (`epoch` = ? AND (`counter` > ? OR \
                      (`counter` = ? AND `n` > ?))))";
 
-fn newer_params(Version { epoch, counter, n }: Version) -> [Param; 5] {
+pub(super) fn newer_params(Version { epoch, counter, n }: Version) -> [Param; 5] {
     [epoch.into(), epoch.into(), counter.into(), counter.into(), n.into()]
 }
 
 /// Whether some row was written after the TRUNCATE: usually none.
 async fn is_any_newer(
-    writer: &mut Writer,
+    link: &mut Link,
     table: &Table,
     version: Version,
 ) -> Result<bool, WriteError> {
@@ -72,7 +73,7 @@ async fn is_any_newer(
     );
     let mut params: Vec<Param> = vec![id(table), KeyHash::TABLE.0.to_vec().into()];
     params.extend(newer_params(version));
-    let found: Option<u8> = writer.link.conn().exec_first(sql, Params::Positional(params)).await?;
+    let found: Option<u8> = link.conn().exec_first(sql, Params::Positional(params)).await?;
     Ok(found.is_some())
 }
 
@@ -80,33 +81,29 @@ fn id(table: &Table) -> Param {
     table.id.map_or(0, |id| id.0).into()
 }
 
-async fn delete_all(writer: &mut Writer, table: &Table) -> Result<(), WriteError> {
+async fn delete_all(link: &mut Link, table: &Table) -> Result<(), WriteError> {
     let sql = format!("DELETE FROM {} LIMIT {CHUNK_ROWS}", quote_mysql(&table.target));
     loop {
-        writer.link.conn().query_drop(&sql).await?;
-        if writer.link.conn().affected_rows() == 0 {
+        link.conn().query_drop(&sql).await?;
+        if link.conn().affected_rows() == 0 {
             return Ok(());
         }
     }
 }
 
-async fn delete_older(
-    writer: &mut Writer,
-    table: &Table,
-    version: Version,
-) -> Result<(), WriteError> {
+async fn delete_older(link: &mut Link, table: &Table, version: Version) -> Result<(), WriteError> {
     let key: Vec<&Column> = table.key_columns().collect();
     let (first, next) = (chunk(table, &key, false), chunk(table, &key, true));
-    let mut found: Vec<Row> = writer.link.conn().exec(first, ()).await?;
+    let mut found: Vec<Row> = link.conn().exec(first, ()).await?;
     while !found.is_empty() {
         let last = found.len() < CHUNK_ROWS;
         let mut rows: Vec<Vec<Param>> = found.into_iter().map(Row::unwrap).collect();
         // The first half of each row is the key as a value, the second as a place in the order.
         let places: Vec<Vec<Param>> = rows.iter_mut().map(|row| row.split_off(key.len())).collect();
-        delete_chunk(writer, table, &rows, version).await?;
+        delete_chunk(link, table, &rows, version).await?;
         let (Some(place), false) = (places.last(), last) else { break };
         let params = Params::Positional(after_params(place));
-        found = writer.link.conn().exec(&next, params).await?;
+        found = link.conn().exec(&next, params).await?;
     }
     Ok(())
 }
@@ -126,7 +123,7 @@ fn chunk(table: &Table, key: &[&Column], continued: bool) -> String {
 }
 
 /// What a column is ordered by. An enum is by its label's number, but compares with text as text.
-fn place(column: &Column) -> String {
+pub(super) fn place(column: &Column) -> String {
     let name = quote_mysql(&column.name);
     match column.target {
         TargetType::Enum(_) => format!("{name} + 0"),
@@ -136,7 +133,7 @@ fn place(column: &Column) -> String {
 
 /// ``a >= ? AND (a > ? OR (a = ? AND b > ?))``: MariaDB reads the whole table to compare rows as
 /// such, and the first term alone bounds what is read where the optimizer makes nothing of the rest.
-fn after(key: &[&Column]) -> String {
+pub(super) fn after(key: &[&Column]) -> String {
     let compare = |column: &&Column, sign: &str| {
         let operand = match column.target {
             TargetType::Enum(_) => "?".to_owned(),
@@ -154,14 +151,14 @@ fn after(key: &[&Column]) -> String {
 }
 
 /// The parameters of [`after`], in its order.
-fn after_params(place: &[Param]) -> Vec<Param> {
+pub(super) fn after_params(place: &[Param]) -> Vec<Param> {
     let prefixes = (1..=place.len()).flat_map(|length| place[..length].iter().cloned());
     place.first().cloned().into_iter().chain(prefixes).collect()
 }
 
 /// Deletes the rows of these keys but for those that are newer than the TRUNCATE.
 async fn delete_chunk(
-    writer: &mut Writer,
+    link: &mut Link,
     table: &Table,
     keys: &[Vec<Param>],
     version: Version,
@@ -174,7 +171,7 @@ async fn delete_chunk(
     let mut params = vec![id(table)];
     params.extend(hashes.iter().map(|hash| Param::Bytes(hash.0.to_vec())));
     params.extend(newer_params(version));
-    let newer: Vec<Vec<u8>> = writer.link.conn().exec(sql, Params::Positional(params)).await?;
+    let newer: Vec<Vec<u8>> = link.conn().exec(sql, Params::Positional(params)).await?;
     let newer: HashSet<Vec<u8>> = newer.into_iter().collect();
     let pairs = keys.iter().zip(&hashes);
     let gone = pairs.filter(|(_, hash)| !newer.contains(&hash.0[..])).map(|(key, _)| key);
@@ -185,13 +182,13 @@ async fn delete_chunk(
         rest = tail;
         let params = part.iter().flat_map(|key| key.iter().cloned()).collect();
         let sql = rows::delete_many(table, part.len());
-        writer.link.conn().exec_drop(sql, Params::Positional(params)).await?;
+        link.conn().exec_drop(sql, Params::Positional(params)).await?;
     }
     Ok(())
 }
 
 /// The hash of a key as MySQL returned it.
-fn hash(table: &Table, params: &[Param]) -> Result<KeyHash, WriteError> {
+pub(super) fn hash(table: &Table, params: &[Param]) -> Result<KeyHash, WriteError> {
     let values: Option<Vec<Value>> = table
         .key_columns()
         .zip(params)

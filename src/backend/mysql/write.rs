@@ -14,13 +14,11 @@
 //! Not here: how often to try again (`apply`, `outbox`); a future that was dropped half-way leaves
 //! the connection in the middle of a transaction, so its writer must be dropped too.
 
-use mysql_async::prelude::Queryable as _;
-
 use super::connect::Link;
-use super::control;
+use super::connection::Connection;
 use super::error::{Reaction, WriteError};
 use super::execute::Run;
-use super::fence::{self, Fence};
+use super::fence;
 use super::lock;
 use crate::catalog::Catalog;
 use crate::change::Change;
@@ -36,8 +34,8 @@ pub(super) const PLACEHOLDERS_MAX: usize = 60_000;
 
 /// Writes to the secondary over one connection.
 #[derive(Debug)]
-pub struct Writer {
-    pub(super) link: Link,
+pub struct Writer<C = Link> {
+    pub(super) link: C,
 }
 
 /// Nothing of the batch was written; this change is why.
@@ -51,14 +49,14 @@ pub struct Refused {
     pub error: WriteError,
 }
 
-impl Writer {
+impl<C: Connection> Writer<C> {
     #[must_use]
-    pub fn new(link: Link) -> Self {
+    pub fn new(link: C) -> Self {
         Self { link }
     }
 
     /// The connection, for reading and for Crossfade's own tables.
-    pub fn link(&mut self) -> &mut Link {
+    pub fn link(&mut self) -> &mut C {
         &mut self.link
     }
 
@@ -107,9 +105,10 @@ impl Writer {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(refused) => refused,
             };
-            // Where even this fails the connection is gone, and the server rolls back.
-            if !refused.error.breaks_connection() {
-                let _ = self.rollback().await;
+            // A connection that did not roll back must not live on: the next BEGIN would commit what
+            // is half done.
+            if !refused.error.breaks_connection() && self.rollback().await.is_err() {
+                return Err(Refused { error: WriteError::Disconnected, ..refused });
             }
             // Once the tables are registered, a second "not set up" is one.
             if refused.error != WriteError::NotSetUp || std::mem::replace(&mut registered, true) {
@@ -120,16 +119,16 @@ impl Writer {
     }
 
     pub async fn commit(&mut self) -> Result<(), WriteError> {
-        Ok(self.link.conn().query_drop("COMMIT").await?)
+        self.link.commit().await
     }
 
     pub async fn rollback(&mut self) -> Result<(), WriteError> {
-        Ok(self.link.conn().query_drop("ROLLBACK").await?)
+        self.link.rollback().await
     }
 
     async fn register(&mut self, batch: &[&[Change]]) -> Result<(), WriteError> {
         for table in lock::tables(batch).keys() {
-            control::register(self.link.conn(), *table).await?;
+            self.link.register(*table).await?;
         }
         Ok(())
     }
@@ -143,11 +142,11 @@ impl Writer {
     ) -> Result<Vec<Outcome>, Refused> {
         let first = |error| Refused { at: 0, column: None, error };
         check_keys(batch)?;
-        let mut fence: Fence = lock::begin(&mut self.link, batch, epoch).await.map_err(first)?;
+        let mut fence = self.link.begin(batch, epoch).await.map_err(first)?;
         let (steps, outcomes) = fence::plan(batch, &mut fence);
-        let mut run = Run::new(self, catalog, batch.len() == 1);
+        let mut run = Run::new(&mut self.link, catalog, batch.len() == 1);
         run.all(steps).await?;
-        lock::write(&mut self.link, &fence, commit).await.map_err(first)?;
+        self.link.end(&fence, commit).await.map_err(first)?;
         Ok(outcomes)
     }
 }

@@ -155,6 +155,15 @@ ALTER TABLE crossfade.sidecars ADD COLUMN IF NOT EXISTS beat bigint NOT NULL DEF
     ADD COLUMN IF NOT EXISTS lease_ms bigint NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS buried boolean NOT NULL DEFAULT false;
 
+CREATE TABLE IF NOT EXISTS crossfade.dirty_keys (
+    table_id integer NOT NULL,
+    key_hash bytea NOT NULL,
+    key      bytea NOT NULL,
+    kind     text NOT NULL,
+    found_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (table_id, key_hash)
+);
+
 CREATE TABLE IF NOT EXISTS crossfade.settings (
     key   text PRIMARY KEY,
     value text NOT NULL

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! new timeline or system ──[`raise`]──▶ crossfade.epoch, every table dirty ──[`follow`]──▶ MySQL
+//!                                              └─▶ 'lost_after' (see `outbox::lost`)
 //! ```
 //!
 //! Invariant: it only grows. It is raised under the lock that every captured write shares, so no write
-//! of the old epoch commits after it; and it is done if either side has it: whoever finds the two
-//! apart brings the lower one up.
+//! of the old epoch commits after it. A secondary that is behind is brought up. One that is ahead has
+//! images of another past of this primary, which was restored: so the primary goes past it.
 
 use std::time::Duration;
 
@@ -22,12 +23,12 @@ const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// Attempts in one go; then the clients' writes, which fail with CF002, have to be over first.
 const ATTEMPTS_MAX: u32 = 40;
 
-/// Raises the epoch to `at_least`, or by one; true if it is done, by us or by another sidecar.
-pub(super) async fn raise(client: &Client, at_least: Option<u64>) -> Result<bool, Error> {
+/// Raises the epoch past `past`, or by one; true if it is done, by us or by another sidecar.
+pub(super) async fn raise(client: &Client, past: Option<u64>) -> Result<bool, Error> {
     let lock = format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {LOCK_KEY})");
     for _ in 0..ATTEMPTS_MAX {
         if client.query_one(&lock, &[]).await?.get(0) {
-            let raised = raise_locked(client, at_least).await;
+            let raised = raise_locked(client, past).await;
             let unlock = format!("SELECT pg_catalog.pg_advisory_unlock({LOCK_CLASS}, {LOCK_KEY})");
             client.batch_execute(&unlock).await?;
             return raised.map(|()| true);
@@ -38,16 +39,16 @@ pub(super) async fn raise(client: &Client, at_least: Option<u64>) -> Result<bool
 }
 
 /// Under the lock, looks again whether there is still anything to do.
-async fn raise_locked(client: &Client, at_least: Option<u64>) -> Result<(), Error> {
-    let condition = match at_least {
-        Some(epoch) => format!("e.last_value < {}", epoch.saturating_mul(2)),
+async fn raise_locked(client: &Client, past: Option<u64>) -> Result<(), Error> {
+    let condition = match past {
+        Some(epoch) => format!("e.last_value / 2 <= {epoch}"),
         None => format!(
             "NOT EXISTS (SELECT FROM ({IDENTITY}) i(key, value) \
              JOIN crossfade.settings s USING (key) WHERE s.value = i.value HAVING pg_catalog.count(*) = 2)"
         ),
     };
-    let next = at_least.map_or("(e.last_value / 2 + 1) * 2".to_owned(), |epoch| {
-        epoch.saturating_mul(2).to_string()
+    let next = past.map_or("(e.last_value / 2 + 1) * 2".to_owned(), |epoch| {
+        epoch.saturating_add(1).saturating_mul(2).to_string()
     });
     let raise = format!(
         "SELECT pg_catalog.setval('crossfade.epoch', {next}) FROM crossfade.epoch e WHERE {condition}"
@@ -58,7 +59,7 @@ async fn raise_locked(client: &Client, at_least: Option<u64>) -> Result<(), Erro
     client
         .batch_execute(&format!(
             "BEGIN; INSERT INTO crossfade.settings (key, value) {IDENTITY} \
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value; \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value; {LOST} \
              UPDATE crossfade.tables SET dirty_reason = coalesce(dirty_reason, 'failover'), \
              dirty_since = coalesce(dirty_since, pg_catalog.now()) WHERE capture IN ('returning', 'trigger'); \
              COMMIT"
@@ -66,6 +67,10 @@ async fn raise_locked(client: &Client, at_least: Option<u64>) -> Result<(), Erro
         .await
 }
 
+/// From where on something may be missing here; an earlier failover that is not dealt with yet comes first.
+const LOST: &str = "INSERT INTO crossfade.settings (key, value) \
+     SELECT 'lost_after', coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'settled'), '0:0') \
+     ON CONFLICT (key) DO NOTHING;";
 /// Which server this is.
 const IDENTITY: &str = "SELECT 'timeline', \
      pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) \

@@ -16,8 +16,10 @@
 
 mod drift;
 mod epoch;
+mod follow;
 mod look;
 mod metrics;
+mod settling;
 mod sidecar;
 mod unseen;
 
@@ -41,8 +43,10 @@ use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
 use crate::session::Flow;
 
+use follow::{Followed, Follower};
 use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
+use settling::Settling;
 pub use sidecar::Sidecar;
 use unseen::Judge;
 
@@ -52,8 +56,6 @@ const READINGS_MAX: u32 = 5;
 const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest time for the last statement of all.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
-/// Between two attempts to tell the secondary the epoch.
-const SECONDARY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Asks the store to look now instead of at its next turn.
 #[derive(Clone, Debug)]
@@ -86,10 +88,10 @@ pub struct Store {
     /// Policies have changed since.
     reread: bool,
     version: u64,
-    /// The epoch that the secondary is known to have.
-    secondary_epoch: Option<u64>,
-    asked_secondary: Option<Instant>,
+    follower: Follower,
+    nudge: Nudge,
     lease_renewed: Option<Instant>,
+    settling: Option<Settling>,
 }
 
 impl std::fmt::Debug for Looker {
@@ -144,6 +146,7 @@ impl Store {
         flow: Arc<Flow>,
     ) -> (Self, Nudge) {
         let (sender, nudges) = mpsc::channel(1);
+        let nudge = Nudge(sender);
         let link = Link::new(ends.from.clone());
         let store = Self {
             ends,
@@ -160,11 +163,12 @@ impl Store {
             known: None,
             reread: false,
             version: 0,
-            secondary_epoch: None,
-            asked_secondary: None,
+            follower: Follower::default(),
+            nudge: nudge.clone(),
             lease_renewed: None,
+            settling: None,
         };
-        (store, Nudge(sender))
+        (store, nudge)
     }
 
     /// Looks until `stop` says so.
@@ -356,8 +360,8 @@ impl Store {
         self.known = Some(seen);
     }
 
-    async fn raise(&mut self, at_least: Option<u64>) -> Result<(), LookError> {
-        match epoch::raise(self.link.get().await?, at_least).await? {
+    async fn raise(&mut self, past: Option<u64>) -> Result<(), LookError> {
+        match epoch::raise(self.link.get().await?, past).await? {
             true => Ok(()),
             false => Err(LookError::Held),
         }
@@ -365,34 +369,17 @@ impl Store {
 
     /// Both sides get the higher epoch. A secondary that is down is asked again later.
     async fn agree(&mut self, epoch: u64) -> Result<(), LookError> {
-        let rested = self.asked_secondary.is_none_or(|at| SECONDARY_AGAIN <= at.elapsed());
-        if self.secondary_epoch == Some(epoch) || !rested {
-            return Ok(());
-        }
-        let first = self.asked_secondary.replace(Instant::now()).is_none();
-        match epoch::follow(&self.ends, epoch).await {
-            Ok(found) if epoch < found => self.raise(Some(found)).await,
-            Ok(found) => {
-                self.secondary_epoch = Some(found);
-                self.asked_secondary = None;
-                Ok(())
+        match self.follower.agree(&self.ends, &self.nudge, epoch) {
+            None => {}
+            Some(Followed::Higher(found)) => self.raise(Some(found)).await?,
+            Some(Followed::Failed(WriteError::NotSetUp)) => {
+                error!("the secondary has no tables of Crossfade's, run `crossfade setup`");
             }
-            Err(WriteError::NotSetUp) => {
-                if first {
-                    error!("the secondary has no tables of Crossfade's, run `crossfade setup`");
-                }
-                Ok(())
-            }
-            Err(error) => {
-                if first {
-                    warn!(
-                        error = chain(&error),
-                        "secondary does not know the epoch yet, will retry"
-                    );
-                }
-                Ok(())
+            Some(Followed::Failed(error)) => {
+                warn!(error = chain(&error), "secondary does not know the epoch yet, will retry")
             }
         }
+        Ok(())
     }
 
     async fn renew_lease(&mut self, epoch: u64) -> Result<(), LookError> {
@@ -407,6 +394,10 @@ impl Store {
         self.sidecar.renew(client, epoch, &written).await?;
         let loose = self.situation.borrow().catalog.loose();
         self.sidecar.bury_others(client, &loose).await?;
+        let generation = self.link.generation();
+        let client = self.link.get().await?;
+        self.settling =
+            Some(Settling::go_on(self.settling.take(), client, generation, epoch).await?);
         self.lease_renewed = Some(Instant::now());
         Ok(())
     }

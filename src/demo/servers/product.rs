@@ -207,6 +207,21 @@ fn postgres(program: &Path, options: &Options, directory: &Path, port: u16) -> C
     command
 }
 
+/// The command that fills `data` with a standby's copy of the server at `port`.
+pub(super) fn backup(
+    product: Product,
+    options: &Options,
+    port: u16,
+    data: &Path,
+) -> Result<Command, ServerError> {
+    let program = program(product, options)?;
+    let mut command = Command::new(program.with_file_name("pg_basebackup"));
+    let from = format!("host=127.0.0.1 port={port} user=postgres password={PASSWORD}");
+    command.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname", &from]);
+    command.arg("-D").arg(data);
+    Ok(command)
+}
+
 fn no_defaults(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg("--no-defaults");

@@ -50,12 +50,18 @@ fn build(product: Product, options: &Options, finished: &Path) -> Result<(), Ser
     }
     fs::create_dir(&unfinished).during("make a template")?;
     place::give(&unfinished, product)?;
-    let mut command = initialize(product, options, &unfinished.join("data"))?;
+    set_up(product, options, &unfinished.join("data"))?;
+    fs::rename(&unfinished, finished).during("keep a template")
+}
+
+/// Fills `data` without a template.
+pub(super) fn set_up(product: Product, options: &Options, data: &Path) -> Result<(), ServerError> {
+    let mut command = initialize(product, options, data)?;
     place::as_owner(&mut command, product);
-    let output = command.current_dir("/").output().during("set up a template")?;
+    let output = command.current_dir("/").output().during("set a server's data up")?;
     if !output.status.success() {
         let log = [output.stdout, output.stderr].concat();
         return Err(ServerError::Failed { product, log: String::from_utf8_lossy(&log).into() });
     }
-    fs::rename(&unfinished, finished).during("keep a template")
+    Ok(())
 }

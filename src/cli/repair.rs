@@ -1,0 +1,73 @@
+//! `crossfade repair`: what is stuck in the outbox is tried again at once.
+
+use std::io::Write;
+
+use anyhow::anyhow;
+
+use crate::catalog::naming::Naming;
+use crate::config::Config;
+use crate::control::repair::{RepairError, Wanted, repair};
+use crate::control::store;
+use crate::names::TableName;
+
+use super::setup::ends;
+use super::{Failure, Format, Outcome};
+
+/// What a whole table would take is not done here.
+const NO_COMPARISON: &str = "this tries again what is stuck in the outbox, and the row of a --key; \
+     it does not look for rows that differ without an entry";
+
+/// Try again at once what could not be carried over.
+#[derive(Debug, clap::Args)]
+pub(super) struct Repair {
+    /// Only what is stuck of this table.
+    #[arg(long, value_name = "T")]
+    table: Option<String>,
+    /// Only this row, whether or not it is stuck: the key's value, or a JSON array of several columns'.
+    #[arg(long, value_name = "K", requires = "table", allow_hyphen_values = true)]
+    key: Option<String>,
+    /// List what is stuck, and why.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Repair {
+    /// Exits 0 when nothing is stuck (any more), 1 when something is, 2 where there is no such table or
+    /// key, 3 when the primary could not be reached. The work is the running sidecars'.
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        format: Format,
+        out: &mut impl Write,
+    ) -> Result<Outcome, Failure> {
+        let client = ends(config)?.from.connect().await;
+        let client = client.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
+        let situation = store::observe(&client, &config.tables, &Naming::default()).await;
+        let situation = situation.map_err(|error| refused(RepairError::Postgres(error)))?;
+        if format == Format::Text && self.table.is_some() && self.key.is_none() {
+            writeln!(std::io::stderr(), "{NO_COMPARISON}")?;
+        }
+        let table = self.table.as_deref().map(TableName::parse);
+        let wanted = Wanted { table, key: self.key, dry_run: self.dry_run };
+        let repaired = repair(&client, &situation.catalog, &wanted).await.map_err(refused)?;
+        match format {
+            Format::Text => write!(out, "{repaired}")?,
+            Format::Json => {
+                let text = serde_json::to_string(&repaired).map_err(std::io::Error::from)?;
+                writeln!(out, "{text}")?;
+            }
+        }
+        Ok(if repaired.is_well() { Outcome::Well } else { Outcome::Found })
+    }
+}
+
+/// The server's own words may quote a value: its code is shown.
+fn refused(error: RepairError) -> Failure {
+    match &error {
+        RepairError::Postgres(source) => {
+            let code = source.code().map_or("no connection", |code| code.code());
+            Failure::Refused(anyhow!("{error} ({code})"))
+        }
+        _ => Failure::Usage(error.to_string()),
+    }
+}

@@ -1,0 +1,277 @@
+//! `crossfade repair` and `POST /repair`: what is stuck in the outbox is tried again at once.
+//!
+//! ```text
+//! all | a table | a key ──▶ entries that failed ──retry──▶ a sidecar's drain ──▶ carried | failed again
+//!                  └─ none for this key: one is entered, and the row read again
+//! ```
+//!
+//! Invariant: rows are carried by the sidecars alone; this asks, and watches for a while. Keys are shown
+//! to whoever asks for them, no other values are.
+//!
+//! Not here: finding rows that differ without an entry (`verify`).
+
+mod key;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, Error};
+
+use crate::catalog::{Catalog, Table};
+use crate::change::Key;
+use crate::names::TableName;
+use crate::outbox::stuck::{self, Stuck};
+
+/// How long the sidecars' answer is waited for.
+const WATCH_TIME: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Entries that are listed, and watched, at once; what is more is tried again all the same.
+const LISTED_MAX: usize = 1000;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub table: Option<TableName>,
+    /// As [`key`] has it; goes with a table.
+    pub key: Option<String>,
+    /// Only list.
+    pub dry_run: bool,
+}
+
+/// One entry, as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    pub table: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    pub operation: String,
+    pub attempts: i32,
+    /// How long it has been waiting.
+    pub seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repaired {
+    pub dry_run: bool,
+    /// Entries that were found.
+    pub found: u64,
+    /// Gone since: the secondary has what the primary has.
+    pub carried: u64,
+    /// Failed again; in a dry run, those that were found.
+    pub stuck: Vec<Line>,
+    /// Not tried in the time that was watched, or not watched at all.
+    pub waiting: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    #[error("there is no table \"{0}\" that is carried over")]
+    Table(TableName),
+    #[error("--key goes with --table")]
+    NoTable,
+    #[error("that is no key of table \"{table}\": {why}")]
+    Key { table: TableName, why: String },
+    #[error("PostgreSQL refused to repair")]
+    Postgres(#[from] Error),
+}
+
+impl RepairError {
+    /// True where whoever asked has to ask otherwise.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        !matches!(self, Self::Postgres(_))
+    }
+}
+
+impl Repaired {
+    /// Nothing is left that failed.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.stuck.is_empty() && self.waiting == 0
+    }
+}
+
+/// Does what is wanted, over a connection of Crossfade's own.
+pub async fn repair(
+    client: &Client,
+    catalog: &Catalog,
+    wanted: &Wanted,
+) -> Result<Repaired, RepairError> {
+    let table = match &wanted.table {
+        Some(name) => Some(captured(catalog, name)?),
+        None if wanted.key.is_some() => return Err(RepairError::NoTable),
+        None => None,
+    };
+    let key = match (&table, &wanted.key) {
+        (Some(table), Some(text)) => Some(key::read(client, table, text).await?),
+        _ => None,
+    };
+    let mut found = find(client, table, key.as_ref(), !wanted.dry_run).await?;
+    let mut repaired =
+        Repaired { dry_run: wanted.dry_run, found: found.count, ..Repaired::default() };
+    if wanted.dry_run {
+        repaired.waiting = found.count - found.first.len() as u64;
+        repaired.stuck = lines(client, catalog, found.first).await?;
+        return Ok(repaired);
+    }
+    if let (Some(table), Some(key), 0) = (&table, &key, found.count) {
+        found.first.push(entered(client, table, key).await?);
+        (found.count, repaired.found) = (1, 1);
+    }
+    watch(client, catalog, found, &mut repaired).await?;
+    Ok(repaired)
+}
+
+fn captured<'a>(catalog: &'a Catalog, name: &TableName) -> Result<&'a Arc<Table>, RepairError> {
+    let mut tables = catalog.captured().filter(|table| table.id.is_some());
+    tables.find(|table| table.name == *name).ok_or_else(|| RepairError::Table(name.clone()))
+}
+
+#[derive(Default)]
+struct Found {
+    count: u64,
+    /// At most [`LISTED_MAX`] of them.
+    first: Vec<Stuck>,
+}
+
+/// Goes through all that failed, a page at a time.
+async fn find(
+    client: &Client,
+    table: Option<&Arc<Table>>,
+    key: Option<&Key>,
+    retry: bool,
+) -> Result<Found, Error> {
+    let (mut found, mut after) = (Found::default(), i64::MIN);
+    loop {
+        let mut page = stuck::list(client, table.and_then(|table| table.id), after).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = last.id;
+        if let (Some(table), Some(key)) = (table, key) {
+            page.retain(|entry| {
+                let raw = entry.key.clone();
+                raw.and_then(|raw| Key::decode(raw, table).ok()).is_some_and(|k| k.hash == key.hash)
+            });
+        }
+        if retry {
+            let ids: Vec<i64> = page.iter().map(|entry| entry.id).collect();
+            stuck::retry(client, &ids).await?;
+        }
+        found.count += page.len() as u64;
+        page.truncate(LISTED_MAX.saturating_sub(found.first.len()));
+        found.first.append(&mut page);
+    }
+}
+
+async fn entered(client: &Client, table: &Table, key: &Key) -> Result<Stuck, RepairError> {
+    let id = table.id.ok_or_else(|| RepairError::Table(table.name.clone()))?;
+    Ok(Stuck {
+        id: stuck::enter(client, id, &key.raw).await?,
+        table: id,
+        name: Some(table.name.clone()),
+        operation: None,
+        key: Some(key.raw.clone()),
+        attempts: 0,
+        reason: None,
+        seconds: 0.0,
+    })
+}
+
+/// Waits until each entry is gone or has failed once more.
+async fn watch(
+    client: &Client,
+    catalog: &Catalog,
+    found: Found,
+    repaired: &mut Repaired,
+) -> Result<(), Error> {
+    let unwatched = found.count - found.first.len() as u64;
+    let mut open: BTreeMap<i64, Stuck> =
+        found.first.into_iter().map(|entry| (entry.id, entry)).collect();
+    let (mut failed, deadline) = (Vec::new(), Instant::now() + WATCH_TIME);
+    loop {
+        let ids: Vec<i64> = open.keys().copied().collect();
+        let mut now: HashMap<_, _> = stuck::look(client, &ids)
+            .await?
+            .into_iter()
+            .map(|(id, attempts, reason)| (id, (attempts, reason)))
+            .collect();
+        for id in ids {
+            let before = open.get(&id).map_or(0, |entry| entry.attempts);
+            match now.remove(&id) {
+                None => {
+                    open.remove(&id);
+                    repaired.carried += 1;
+                }
+                Some((attempts, reason)) if before < attempts => {
+                    let entry = open.remove(&id);
+                    failed.extend(entry.map(|entry| Stuck { attempts, reason, ..entry }));
+                }
+                Some(_) => {}
+            }
+        }
+        if open.is_empty() || deadline <= Instant::now() {
+            break;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    repaired.waiting = unwatched + open.len() as u64;
+    repaired.stuck = lines(client, catalog, failed).await?;
+    Ok(())
+}
+
+async fn lines(
+    client: &Client,
+    catalog: &Catalog,
+    entries: Vec<Stuck>,
+) -> Result<Vec<Line>, Error> {
+    let (mut printer, mut lines) = (key::Printer::default(), Vec::with_capacity(entries.len()));
+    for entry in entries {
+        let key = match (catalog.by_id(entry.table), &entry.key) {
+            (Some(table), Some(raw)) => printer.print(client, table, raw).await?,
+            _ => None,
+        };
+        let operation = entry.operation.map_or("read again", |operation| operation.as_str());
+        lines.push(Line {
+            table: entry.name.map_or_else(|| entry.table.to_string(), |name| name.to_string()),
+            key,
+            operation: operation.to_owned(),
+            attempts: entry.attempts,
+            seconds: entry.seconds.max(0.0),
+            reason: entry.reason,
+        });
+    }
+    Ok(lines)
+}
+
+/// As `crossfade repair` prints it.
+impl fmt::Display for Repaired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.stuck {
+            let (table, key) = (&line.table, line.key.as_deref().unwrap_or("-"));
+            let reason = line.reason.as_deref().unwrap_or("-");
+            let (operation, attempts, seconds) = (&line.operation, line.attempts, line.seconds);
+            writeln!(
+                f,
+                "{table}  key {key}  {operation}  attempts {attempts}  for {seconds:.0} s  {reason}"
+            )?;
+        }
+        let Self { found, carried, waiting, .. } = self;
+        match (self.dry_run, found) {
+            (_, 0) => writeln!(f, "nothing is stuck"),
+            (true, found) => writeln!(f, "stuck {found}"),
+            (false, found) => writeln!(
+                f,
+                "tried again {found}   carried {carried}   failed {}   waiting {waiting}",
+                self.stuck.len()
+            ),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Entries that have failed at least once: listed, tried again now, and one entered by hand.
+//!
+//! ```text
+//! failed, next_try in a minute ──[`retry`]──▶ next_try now ──drain──▶ gone, or one attempt more
+//! ```
+//!
+//! Invariant: an entry's state is the drain's own: whoever asks for a retry only moves its time.
+
+use bytes::Bytes;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row};
+
+use crate::change::Operation;
+use crate::names::{TableId, TableName};
+
+/// Entries read by one statement.
+const PAGE: i64 = 1000;
+
+const LIST: &str = "SELECT o.id, o.table_id, t.schema, t.name, o.op::text, o.key, o.attempts, o.last_error, \
+     extract(epoch FROM pg_catalog.clock_timestamp() - o.at)::float8 \
+     FROM crossfade.outbox o LEFT JOIN crossfade.tables t ON t.id = o.table_id \
+     WHERE o.attempts > 0 AND o.id > $1 AND ($2::int4 IS NULL OR o.table_id = $2) ORDER BY o.id LIMIT $3";
+const RETRY: &str = "UPDATE crossfade.outbox SET next_try = pg_catalog.clock_timestamp() \
+     WHERE id = ANY ($1)";
+const ENTER: &str = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
+     SELECT $1, 'U', $2, e.last_value / 2, \
+       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, \
+       pg_catalog.clock_timestamp() \
+     FROM crossfade.epoch e RETURNING id";
+const LOOK: &str = "SELECT id, attempts, last_error FROM crossfade.outbox WHERE id = ANY ($1)";
+
+/// An entry that has failed.
+#[derive(Clone, Debug)]
+pub struct Stuck {
+    pub id: i64,
+    pub table: TableId,
+    /// `None` where the table is registered no more.
+    pub name: Option<TableName>,
+    pub operation: Option<Operation>,
+    pub key: Option<Bytes>,
+    pub attempts: i32,
+    /// A code and a column's name, never a value.
+    pub reason: Option<String>,
+    pub seconds: f64,
+}
+
+/// The next page of entries after this number.
+pub async fn list(
+    client: &Client,
+    table: Option<TableId>,
+    after: i64,
+) -> Result<Vec<Stuck>, Error> {
+    let table = table.map(|table| table.0);
+    let params: [&(dyn ToSql + Sync); 3] = [&after, &table, &PAGE];
+    client.query(LIST, &params).await?.iter().map(stuck).collect()
+}
+
+/// Has the drain try these as soon as it looks.
+pub async fn retry(client: &Client, ids: &[i64]) -> Result<u64, Error> {
+    client.execute(RETRY, &[&ids]).await
+}
+
+/// Has a key read again that has no entry.
+pub async fn enter(client: &Client, table: TableId, key: &[u8]) -> Result<i64, Error> {
+    client.query_one(ENTER, &[&table.0, &key]).await?.try_get(0)
+}
+
+/// Attempts and reason of those entries that are still there.
+pub async fn look(client: &Client, ids: &[i64]) -> Result<Vec<(i64, i32, Option<String>)>, Error> {
+    let rows = client.query(LOOK, &[&ids]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+}
+
+fn stuck(row: &Row) -> Result<Stuck, Error> {
+    let (schema, name): (Option<String>, Option<String>) = (row.try_get(2)?, row.try_get(3)?);
+    let letter: String = row.try_get(4)?;
+    Ok(Stuck {
+        id: row.try_get(0)?,
+        table: TableId(row.try_get(1)?),
+        name: schema.zip(name).map(|(schema, name)| TableName::new(&schema, &name)),
+        operation: letter.chars().next().and_then(Operation::from_letter),
+        key: row.try_get::<_, Option<Vec<u8>>>(5)?.map(Bytes::from),
+        attempts: row.try_get(6)?,
+        reason: row.try_get(7)?,
+        seconds: row.try_get(8)?,
+    })
+}

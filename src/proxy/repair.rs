@@ -1,0 +1,54 @@
+//! `POST /repair`: asks and watches beside everything else, a few at once.
+//!
+//! Invariant: whoever asks is answered, and one that ends with the sidecar is told so.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::admin::Denial;
+use crate::backend::from_url::FromUrl;
+use crate::backend::postgres::connect::Connector;
+use crate::catalog::Catalog;
+use crate::control::repair::{self, RepairError, Repaired, Wanted};
+
+/// Repairs under way at once, each with a connection.
+const REPAIRS_MAX: usize = 2;
+
+#[derive(Debug, Default)]
+pub(super) struct Repairs(JoinSet<()>);
+
+impl Repairs {
+    pub(super) fn start(
+        &mut self,
+        primary: &FromUrl,
+        catalog: Arc<Catalog>,
+        wanted: Wanted,
+        reply: oneshot::Sender<Result<Repaired, Denial>>,
+    ) {
+        while self.0.try_join_next().is_some() {}
+        if REPAIRS_MAX <= self.0.len() {
+            // Whoever asked may have given up waiting; so below.
+            drop(reply.send(Err(Denial::Later("busy with other repairs".to_owned()))));
+            return;
+        }
+        let primary = primary.clone();
+        self.0.spawn(async move {
+            let repaired = run(primary, &catalog, &wanted).await;
+            drop(reply.send(repaired));
+        });
+    }
+}
+
+async fn run(primary: FromUrl, catalog: &Catalog, wanted: &Wanted) -> Result<Repaired, Denial> {
+    let connector = Connector::new(primary).map_err(|error| Denial::Later(error.to_string()))?;
+    let client = connector.connect().await.map_err(|error| Denial::Later(error.to_string()))?;
+    repair::repair(&client, catalog, wanted).await.map_err(|error| match &error {
+        RepairError::Postgres(source) => {
+            let code = source.code().map_or("no connection", |code| code.code());
+            Denial::Later(format!("{error} ({code})"))
+        }
+        _ => Denial::Unknown(error.to_string()),
+    })
+}

@@ -1,0 +1,321 @@
+//! Compares every row and column of a table on both sides, while both are written to.
+//!
+//! ```text
+//! both sides whole ──[`scan`]──▶ sums by bucket ──[`digest`]──▶ buckets that differ
+//!                                                                  │ keys of these, on both sides
+//!        report ◀── differences ◀──[`settle`, `judge`]◀────────────┘
+//!          └──▶ [`marks`]: dirty keys, the table's mark
+//! ```
+//!
+//! Values are read in binary on both sides and compared as MySQL would hold them
+//! ([`crate::value::push_normal`]); nothing is sampled, and no order of rows has to be the same.
+//!
+//! Invariant: what is reported as a difference was found twice, with nothing on its way to it; what is
+//! reported as equal was equal at a moment of this pass. Memory is bounded by the number of buckets and
+//! of candidates, not by the table. Nothing is locked.
+//!
+//! Not here: repairing (`repair`), when to verify and what to print (`cli`).
+
+mod digest;
+mod judge;
+mod marks;
+mod scan;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::mysql::look::carried;
+use crate::backend::mysql::{Link, ToUrl, WriteError};
+use crate::backend::postgres::connect::{ConnectError, Connector};
+use crate::catalog::{Catalog, Table};
+use crate::change::Key;
+use crate::outbox::{Outbox, Reader};
+
+use digest::Scheme;
+use judge::Finding;
+pub use scan::Progress;
+use settle::Looker;
+
+/// Candidates looked at one by one in one pass; where more rows differ, the report says so.
+const CANDIDATES_MAX: u64 = 200_000;
+const ENDED_LOOK: Duration = Duration::from_millis(50);
+/// A scan may take long between two statements of one connection.
+const IDLE: Duration = Duration::from_secs(8 * 3600);
+/// Our role must see every row or be told that it does not.
+const SETTINGS: &str =
+    "SET row_security = off; SET statement_timeout = 0; SET idle_session_timeout = 0";
+const SETTINGS_13: &str = "SET row_security = off; SET statement_timeout = 0";
+const ESTIMATE: &str = "SELECT COALESCE(pg_catalog.sum(GREATEST(0, c.reltuples)), 0)::bigint \
+     FROM pg_catalog.pg_class c WHERE c.oid = $1 OR c.oid IN \
+     (SELECT p.relid FROM pg_catalog.pg_partition_tree($1::oid::regclass) p)";
+
+/// Why a table could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("could not reach PostgreSQL")]
+    From(#[from] ConnectError),
+    /// The server's own words could quote a value; its code cannot.
+    #[error("PostgreSQL could not be read: {}", .0.code().map_or("lost the connection", |code| code.code()))]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("MySQL could not be read: {}", .0.code())]
+    MySql(#[from] WriteError),
+    #[error("the table is not as it was when the catalogue was read")]
+    Stale,
+    #[error("the key has a type that is not read back from MySQL")]
+    Key,
+}
+
+impl VerifyError {
+    /// True where a database was not reached, or went away.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::From(_) => true,
+            Self::Postgres(error) => error.is_closed() || error.as_db_error().is_none(),
+            Self::MySql(error) => error.breaks_connection(),
+            Self::Stale | Self::Key => false,
+        }
+    }
+}
+
+/// What a pass over one table found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Rows on the primary and on the secondary, as the scans met them.
+    pub rows: u64,
+    pub rows_secondary: u64,
+    pub missing: u64,
+    pub extra: u64,
+    pub different: u64,
+    /// Rows in which each column differs.
+    pub columns: BTreeMap<String, u64>,
+    /// Rows that were still on their way, or moving, when patience ran out.
+    pub unsettled: u64,
+    /// Rows only the secondary has whose keys cannot be written in PostgreSQL's form.
+    pub unjudged: u64,
+    /// False where more rows differ than one pass looks at.
+    pub complete: bool,
+    /// It was dirty before, and is not any more.
+    pub cleared: bool,
+    /// It is dirty after this pass.
+    pub dirty: bool,
+    pub elapsed: Duration,
+    /// The keys that differ, for repair and for `--show-values`.
+    pub differences: Vec<(Key, Kind)>,
+}
+
+/// How a row differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Missing,
+    Extra,
+    Different,
+}
+
+impl Kind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Different => "different",
+        }
+    }
+}
+
+impl Report {
+    /// Every row is equal on both sides.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.complete
+            && self.missing + self.extra + self.different + self.unsettled + self.unjudged == 0
+    }
+
+    /// Rows of the primary that are the same on the secondary.
+    #[must_use]
+    pub fn equal(&self) -> u64 {
+        self.rows.saturating_sub(self.missing + self.different + self.unsettled)
+    }
+}
+
+/// Both databases, connected to for comparing.
+pub struct Verifier {
+    /// For the scan; the others are for single rows.
+    client: Client,
+    reader: Reader,
+    outbox: Outbox,
+    scan: Link,
+    look: Link,
+    /// How long rows that are on their way are waited for.
+    patience: Duration,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifier")
+    }
+}
+
+impl Verifier {
+    pub async fn connect(
+        from: &Connector,
+        to: &ToUrl,
+        limits: &LinkLimits,
+        patience: Duration,
+    ) -> Result<Self, VerifyError> {
+        let client = from.connect().await?;
+        if client.batch_execute(SETTINGS).await.is_err() {
+            client.batch_execute(SETTINGS_13).await?;
+        }
+        let limits = LinkLimits { idle: IDLE, ..*limits };
+        Ok(Self {
+            client,
+            reader: Reader::open(from.connect().await?).await?,
+            outbox: Outbox::open(from.connect().await?).await?,
+            scan: Link::connect(to, &limits).await?,
+            look: Link::connect(to, &limits).await?,
+            patience,
+        })
+    }
+
+    /// Compares one table and notes what it found.
+    pub async fn table(
+        &mut self,
+        table: &Arc<Table>,
+        catalog: &Catalog,
+        progress: &Progress,
+    ) -> Result<Report, VerifyError> {
+        let start = Instant::now();
+        let before = marks::before(&self.client, table).await?;
+        let ended = self.older_ended().await?;
+        let estimate = self.estimate(table).await?;
+        let scheme = Scheme::new(estimate);
+        let flavor = self.scan.flavor();
+        let (left, right) = tokio::join!(
+            scan::primary_digest(&self.client, table, scheme.clone(), flavor, progress),
+            scan::secondary_digest(&mut self.scan, table, scheme.clone(), progress),
+        );
+        let (left, right) = (left?, right?);
+        let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
+        let mut report =
+            Report { rows: left.rows, rows_secondary: right.rows, complete, ..Report::default() };
+        drop((left, right));
+        if !buckets.is_empty() {
+            let (keys, others) = tokio::join!(
+                scan::primary_keys(&self.client, table, &scheme, &buckets),
+                scan::secondary_keys(&mut self.scan, table, &scheme, &buckets),
+            );
+            let (mut keys, (others, unwritten)) = (keys?, others?);
+            report.unjudged =
+                unwritten.iter().filter(|hash| !keys.contains_key(*hash)).count() as u64;
+            for (hash, key) in others {
+                keys.entry(hash).or_insert(key);
+            }
+            self.candidates(table, catalog, keys.into_values().collect(), &mut report).await?;
+        }
+        self.note(table, &before, ended, &mut report).await?;
+        report.elapsed = start.elapsed();
+        Ok(report)
+    }
+
+    /// Looks at some keys of a table only.
+    pub async fn keys(
+        &mut self,
+        table: &Arc<Table>,
+        catalog: &Catalog,
+        keys: Vec<Key>,
+    ) -> Result<Report, VerifyError> {
+        let start = Instant::now();
+        let mut report = Report { rows: keys.len() as u64, complete: true, ..Report::default() };
+        self.candidates(table, catalog, keys, &mut report).await?;
+        report.elapsed = start.elapsed();
+        Ok(report)
+    }
+
+    async fn candidates(
+        &mut self,
+        table: &Arc<Table>,
+        catalog: &Catalog,
+        keys: Vec<Key>,
+        report: &mut Report,
+    ) -> Result<(), VerifyError> {
+        let mut looker = Looker {
+            table,
+            version: catalog.version,
+            client: &self.client,
+            reader: &mut self.reader,
+            link: &mut self.look,
+        };
+        let settled = looker.settle(keys, self.patience).await?;
+        report.unsettled = settled.unsettled;
+        for (key, finding) in settled.differences {
+            let kind = match finding {
+                Finding::Equal => continue,
+                Finding::Missing => Kind::Missing,
+                Finding::Extra => Kind::Extra,
+                Finding::Different(columns) => {
+                    count_columns(table, columns, &mut report.columns);
+                    Kind::Different
+                }
+            };
+            match kind {
+                Kind::Missing => report.missing += 1,
+                Kind::Extra => report.extra += 1,
+                Kind::Different => report.different += 1,
+            }
+            report.differences.push((key, kind));
+        }
+        Ok(())
+    }
+
+    async fn note(
+        &mut self,
+        table: &Table,
+        before: &marks::Before,
+        ended: bool,
+        report: &mut Report,
+    ) -> Result<(), VerifyError> {
+        let found = report.missing + report.extra + report.different + report.unjudged > 0;
+        marks::found(&mut self.client, table, &report.differences, found || !report.complete)
+            .await?;
+        if before.dirty && ended && report.is_equal() {
+            report.cleared = marks::clear(&self.client, table, before).await?;
+        }
+        report.dirty = marks::before(&self.client, table).await?.dirty;
+        Ok(())
+    }
+
+    /// Waits for what runs now: a write that is not captured is marked before it runs, and may come
+    /// to light after a pass that began before it had ended. False if it did not end in time.
+    async fn older_ended(&self) -> Result<bool, VerifyError> {
+        let moment = self.outbox.note().await?;
+        let deadline = Instant::now() + self.patience;
+        while !self.outbox.ended(moment).await? {
+            if deadline <= Instant::now() {
+                return Ok(false);
+            }
+            tokio::time::sleep(ENDED_LOOK).await;
+        }
+        Ok(true)
+    }
+
+    /// Rows, as the statistics have it.
+    pub async fn estimate(&self, table: &Table) -> Result<u64, VerifyError> {
+        let rows: i64 = self.client.query_one(ESTIMATE, &[&table.oid]).await?.try_get(0)?;
+        Ok(rows.max(0).unsigned_abs())
+    }
+}
+
+fn count_columns(table: &Table, columns: u128, counts: &mut BTreeMap<String, u64>) {
+    for (n, (_, column)) in carried(table).enumerate() {
+        if columns & (1 << n.min(127)) != 0 {
+            *counts.entry(column.name.clone()).or_insert(0) += 1;
+        }
+    }
+}

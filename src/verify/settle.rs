@@ -1,0 +1,140 @@
+//! Looks at candidates again and again, until each is equal, is a difference, or time is up.
+//!
+//! ```text
+//! candidates ──batches──▶ primary's rows ─▶ outbox ─▶ secondary's rows, fence ─▶ outbox ─▶ primary's
+//!      ▲                                                                                       │
+//!      └──────────── a growing pause ◀──────── Again ◀────────────[`judge`]◀───────────────────┘
+//! ```
+//!
+//! Invariant: nothing is locked, and no more than one batch of rows is held.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use super::VerifyError;
+use super::judge::{self, Finding, Look, Mark, Memory, Verdict};
+use crate::backend::mysql::{Link, Sight};
+use crate::catalog::{Capture, Table};
+use crate::change::{Key, RowImage};
+use crate::outbox::{Peek, Reader};
+
+/// Keys looked at together.
+const BATCH: usize = 200;
+/// Looks that have to find the same, in a row. A table with `outbox: false` has no entries that say
+/// what is on its way: there only time can tell.
+const TIMES: u32 = 2;
+const TIMES_LOOSE: u32 = 5;
+/// Between two rounds; doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(4);
+
+const PENDING: &str = "SELECT DISTINCT key FROM crossfade.outbox \
+     WHERE table_id = $1 AND (key IS NULL OR key = ANY ($2))";
+
+/// How candidates ended.
+#[derive(Default)]
+pub(super) struct Settled {
+    pub(super) differences: Vec<(Key, Finding)>,
+    /// Still on their way, or moving, when time was up.
+    pub(super) unsettled: u64,
+}
+
+/// Both databases, for looking at single rows.
+pub(super) struct Looker<'a> {
+    pub(super) table: &'a Arc<Table>,
+    pub(super) version: u64,
+    pub(super) client: &'a Client,
+    pub(super) reader: &'a mut Reader,
+    pub(super) link: &'a mut Link,
+}
+
+impl Looker<'_> {
+    /// `patience` bounds the whole of it.
+    pub(super) async fn settle(
+        &mut self,
+        candidates: Vec<Key>,
+        patience: Duration,
+    ) -> Result<Settled, VerifyError> {
+        let loose = !self.table.policy.outbox && self.table.capture == Capture::Returning;
+        let times = if loose { TIMES_LOOSE } else { TIMES };
+        let deadline = Instant::now() + patience;
+        let mut settled = Settled::default();
+        let mut left: Vec<(Key, Memory)> =
+            candidates.into_iter().map(|key| (key, Memory::default())).collect();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let mut again = Vec::new();
+            while !left.is_empty() {
+                let batch: Vec<_> = left.drain(..BATCH.min(left.len())).collect();
+                let keys: Vec<Key> = batch.iter().map(|(key, _)| key.clone()).collect();
+                let looks = self.look(&keys).await?;
+                for ((key, mut memory), look) in batch.into_iter().zip(looks) {
+                    match judge::judge(&mut memory, look, times) {
+                        Verdict::Equal => {}
+                        Verdict::Real(finding) => settled.differences.push((key, finding)),
+                        Verdict::Again => again.push((key, memory)),
+                    }
+                }
+            }
+            if again.is_empty() || deadline <= Instant::now() {
+                settled.unsettled = again.len() as u64;
+                return Ok(settled);
+            }
+            left = again;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn look(&mut self, keys: &[Key]) -> Result<Vec<Look>, VerifyError> {
+        let before = self.reader.peek(self.table, keys, self.version).await?;
+        let mut pending = self.pending(keys).await?;
+        let sights = self.link.look(self.table, keys).await?;
+        pending.extend(self.pending(keys).await?);
+        let after = self.reader.peek(self.table, keys, self.version).await?;
+        let flavor = self.link.flavor();
+        let rows = keys.iter().zip(before).zip(after).zip(sights);
+        rows.map(|(((key, before), after), sight)| {
+            let (image, identity) = present(before)?;
+            let (_, later) = present(after)?;
+            let moving =
+                pending.contains(&None) || pending.contains(&Some(&*key.raw)) || identity != later;
+            let finding = judge::compare(self.table, image.as_ref(), &sight, flavor);
+            Ok(Look { finding, mark: self.mark(identity, &sight), moving })
+        })
+        .collect()
+    }
+
+    fn mark(&self, identity: Option<String>, sight: &Sight) -> Mark {
+        let secondary = judge::fingerprint(self.table, sight, self.link.flavor());
+        Mark { identity, fence: sight.fence, secondary }
+    }
+
+    /// The keys among these that the outbox has an entry for; one without a key is a TRUNCATE.
+    async fn pending<'k>(&self, keys: &'k [Key]) -> Result<HashSet<Option<&'k [u8]>>, VerifyError> {
+        let id = self.table.id.map_or(0, |id| id.0);
+        let raw: Vec<&[u8]> = keys.iter().map(|key| &*key.raw).collect();
+        let by_raw: HashMap<&[u8], &'k Bytes> =
+            keys.iter().map(|key| (&*key.raw, &key.raw)).collect();
+        let rows = self.client.query(PENDING, &[&id, &raw]).await?;
+        rows.iter()
+            .map(|row| {
+                let found: Option<&[u8]> = row.try_get(0)?;
+                Ok(found.and_then(|raw| by_raw.get(raw)).map(|raw| &***raw))
+            })
+            .collect()
+    }
+}
+
+fn present(peek: Peek) -> Result<(Option<RowImage>, Option<String>), VerifyError> {
+    match peek {
+        Peek::Present { image, identity } => Ok((Some(image), Some(identity))),
+        Peek::Absent => Ok((None, None)),
+        Peek::Stale => Err(VerifyError::Stale),
+    }
+}

@@ -1,0 +1,307 @@
+//! The program, tormented: real servers, many clients, and everything that can go wrong.
+//!
+//! ```text
+//! clients × 16 ──relay──▶ sidecars × 2 or 3 ──relays──▶ PostgreSQL, MariaDB or MySQL
+//!     │                      ▲      ▲                        ▲
+//!  journal                   └──────┴──── faults, two at a time, in stretches
+//!     └──▶ afterwards: what was told ⇔ what is there, on both sides; every row equal; outbox empty
+//! ```
+//!
+//! Stretches in which anything goes wrong alternate with stretches in which only the secondary does:
+//! in those no client may notice, except in `strict`. `make torment` runs it for long, `make test` for
+//! a minute on each secondary.
+//!
+//! The seed is printed. It fixes which faults come in which order, how long they last, and which
+//! statements each client draws; when they meet is up to real processes and cannot be repeated.
+
+mod clients;
+mod faults;
+mod forms;
+mod hour;
+mod journal;
+mod relay;
+mod report;
+mod secondary;
+mod stage;
+
+use std::env;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossfade::demo::compare;
+use mysql_async::prelude::Queryable as _;
+use rand::rngs::StdRng;
+use rand::seq::IteratorRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::support::{PATIENCE, ROLE_PASSWORD, Target};
+use clients::Worker;
+use faults::Fault;
+use hour::Hour;
+use journal::Journal;
+use report::Report;
+use stage::Stage;
+
+const CLIENTS: u32 = 16;
+/// Without `CROSSFADE_TORMENT_SECONDS`.
+const SECONDS: u64 = 45;
+/// From here on a third sidecar takes part.
+const LONG: u64 = 120;
+/// What every numbered row holds, and no log may.
+const BODY: &str = "the secret of a row";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn torment_leaves_nothing_lost_and_nothing_different_on_mariadb() {
+    torment(Target::MariaDb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn torment_leaves_nothing_lost_and_nothing_different_on_mysql() {
+    if Target::all().contains(&Target::MySql) {
+        torment(Target::MySql).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn torment_would_notice_a_lost_write_and_a_different_row() {
+    let stage = Stage::new(Target::MariaDb, 1).await;
+    let hour = hour(&stage);
+    let journal = work(&hour, 7, Duration::from_secs(2), async {}).await;
+    let mut report = Report::default();
+    judge(&stage, &hour, &journal, &mut report).await;
+    assert_eq!(report.failures(), Vec::<String>::new());
+
+    let kept = journal.last_committed("async_journal").expect("something was committed");
+    let mut secondary = stage.world.secondary().await;
+    let change = format!("UPDATE async_journal SET body = 'x' WHERE number = {kept} AND half = 2");
+    secondary.query_drop(change).await.unwrap();
+    let found = judge_again(&stage, &hour, &journal).await;
+    // One row of each side has no equal on the other.
+    assert_eq!((found.verdict.lost.len(), found.different.len()), (0, 2));
+
+    let delete = format!("DELETE FROM async_journal WHERE number = {kept}");
+    secondary.query_drop(&delete).await.unwrap();
+    let found = judge_again(&stage, &hour, &journal).await;
+    assert_eq!((found.verdict.lost.len(), found.different.len()), (1, 2));
+
+    // Gone from both sides, which no comparison of the two would notice.
+    let mut admin = stage.world.admin().await;
+    let transaction = admin.transaction().await.unwrap();
+    transaction.batch_execute("SET LOCAL session_replication_role = replica").await.unwrap();
+    transaction.batch_execute(&delete).await.unwrap();
+    transaction.commit().await.unwrap();
+    let found = judge_again(&stage, &hour, &journal).await;
+    assert_eq!((found.verdict.lost.len(), found.different.len()), (2, 0));
+    assert!(!found.failures().is_empty());
+}
+
+async fn judge_again(stage: &Stage, hour: &Hour, journal: &Journal) -> Report {
+    let mut report = Report::default();
+    judge(stage, hour, journal, &mut report).await;
+    report
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(format!("CROSSFADE_{name}")).ok()?.parse().ok()
+}
+
+async fn torment(target: Target) {
+    let seed = number("SEED").unwrap_or_else(|| rand::rng().random());
+    let seconds = number("TORMENT_SECONDS").unwrap_or(SECONDS);
+    eprintln!("CROSSFADE_SEED={seed}");
+    let mut stage = Stage::new(target, if LONG <= seconds { 3 } else { 2 }).await;
+    let (faults, left_out) = chosen(&stage);
+    let hour = hour(&stage);
+    let mut report = Report { left_out, ..Report::default() };
+    report.title = format!("torment on {target:?}, seed {seed}, {} sidecars", stage.sidecars.len());
+    let began = Instant::now();
+    let random = StdRng::seed_from_u64(seed);
+    let duration = Duration::from_secs(seconds);
+    let tormentor = schedule(&mut stage, &hour, &faults, random, duration, &mut report);
+    let journal = work(&hour, seed, duration, tormentor).await;
+    report.tormented = began.elapsed();
+    heal(&stage, &mut report).await;
+    judge(&stage, &hour, &journal, &mut report).await;
+    stage.note_memory();
+    report.memory = stage.memory;
+    report.starts = stage.starts;
+    eprintln!("{report}");
+    if !report.failures().is_empty() {
+        let kept = env::temp_dir().join(format!("crossfade-torment-{seed}.log"));
+        fs::write(&kept, format!("{report}\n{}{}", report.story, stage.logs())).unwrap();
+        panic!("failed; what happened is in {}", kept.display());
+    }
+}
+
+fn hour(stage: &Stage) -> Arc<Hour> {
+    let fronts = stage.sidecars.iter().map(|sidecar| sidecar.front.port).collect();
+    Arc::new(Hour::new(fronts, stage.world.database.clone(), ROLE_PASSWORD))
+}
+
+/// The faults that `CROSSFADE_FAULTS` names, or all that can be had here; and what cannot.
+fn chosen(stage: &Stage) -> (Vec<Fault>, Vec<&'static str>) {
+    let named = env::var("CROSSFADE_FAULTS").unwrap_or_default();
+    let named: Vec<_> = named.split([',', ' ']).filter(|name| !name.is_empty()).collect();
+    let mut faults: Vec<_> = match named.is_empty() {
+        true => Fault::ALL.to_vec(),
+        false => named
+            .iter()
+            .map(|name| Fault::named(name).unwrap_or_else(|| panic!("no fault is called {name}")))
+            .collect(),
+    };
+    let mut left_out = Vec::new();
+    if stage.disk.is_none() && faults.contains(&Fault::FullDisk) {
+        faults.retain(|fault| *fault != Fault::FullDisk);
+        left_out.push(Fault::FullDisk.name());
+        crate::support::not_tested("torment with a full disk: only root may mount one");
+    }
+    (faults, left_out)
+}
+
+/// Has all clients work while `tormentor` runs, and at least for `least`.
+async fn work(
+    hour: &Arc<Hour>,
+    seed: u64,
+    least: Duration,
+    tormentor: impl Future<Output = ()>,
+) -> Journal {
+    let workers: Vec<_> = (1..=CLIENTS)
+        .map(|client| tokio::spawn(Worker::new(client, seed, Arc::clone(hour)).run()))
+        .collect();
+    tokio::join!(tormentor, tokio::time::sleep(least));
+    hour.end();
+    let mut journal = Journal::default();
+    for worker in workers {
+        journal.take_in(worker.await.unwrap());
+    }
+    journal
+}
+
+/// Two faults at a time, of two subjects, until the time is over; then everything is whole again.
+async fn schedule(
+    stage: &mut Stage,
+    hour: &Hour,
+    faults: &[Fault],
+    mut random: StdRng,
+    duration: Duration,
+    report: &mut Report,
+) {
+    let end = Instant::now() + duration;
+    let half = |most: u64| (duration / 2).min(Duration::from_secs(most));
+    let of_secondary = |fault: &Fault| fault.is_of_secondary();
+    let (only, others): (Vec<_>, Vec<_>) = faults.iter().copied().partition(of_secondary);
+    while Instant::now() < end {
+        // First what only the secondary feels; then what all do, with the secondary's beside it; then
+        // what was felt has to fade.
+        for (first, second, length) in [(&only, &only[..], half(40)), (&others, faults, half(60))] {
+            let until = end.min(Instant::now() + length);
+            while Instant::now() < until && !first.is_empty() {
+                two(stage, hour, (first, second), &mut random, report).await;
+            }
+        }
+        tokio::time::sleep(hour::FELT.min(end.saturating_duration_since(Instant::now()))).await;
+    }
+    for sidecar in &stage.sidecars {
+        report.broken_connections += sidecar.front.broken();
+    }
+    report.broken_connections += stage.primary_leg.broken() + stage.secondary_leg.broken();
+}
+
+async fn two(
+    stage: &mut Stage,
+    hour: &Hour,
+    (first, second): (&[Fault], &[Fault]),
+    random: &mut StdRng,
+    report: &mut Report,
+) {
+    let first = *first.iter().choose(random).expect("there is one");
+    let others = second.iter().filter(|fault| fault.subject() != first.subject());
+    let second = others.choose(random).copied().filter(|_| random.random_bool(0.6));
+    let mut under = Vec::new();
+    for fault in [Some(first), second].into_iter().flatten() {
+        report.tell(format!("{} begins", fault.name()));
+        *report.faults.entry(fault).or_default() += 1;
+        under.push(fault.begin(stage, hour, random).await);
+        stage.note_memory();
+        let pause = Duration::from_millis(random.random_range(0..1_000));
+        tokio::time::sleep(pause).await;
+    }
+    let longest = if random.random_bool(0.2) { 6_000 } else { 2_000 };
+    tokio::time::sleep(Duration::from_millis(random.random_range(100..longest))).await;
+    for under in under {
+        let name = under.fault.name();
+        under.end(stage, hour).await;
+        report.tell(format!("{name} has ended"));
+    }
+    let pause = Duration::from_millis(random.random_range(0..1_500));
+    tokio::time::sleep(pause).await;
+}
+
+/// Ends what clients left prepared, and waits until the outbox is empty.
+async fn heal(stage: &Stage, report: &mut Report) {
+    let began = Instant::now();
+    let admin = stage.world.admin().await;
+    let prepared = admin.query("SELECT gid FROM pg_prepared_xacts", &[]).await.unwrap();
+    for row in prepared {
+        let gid: String = row.get(0);
+        admin.batch_execute(&format!("ROLLBACK PREPARED '{gid}'")).await.unwrap();
+    }
+    const LEFT: &str = "SELECT concat_ws(' ', t.name, o.op, 'attempts', o.attempts, o.last_error), \
+         count(*) OVER () FROM crossfade.outbox o LEFT JOIN crossfade.tables t ON t.id = o.table_id \
+         ORDER BY o.id LIMIT 20";
+    // As long as it becomes shorter, on however busy a machine.
+    let (mut shortest, mut since) = (i64::MAX, Instant::now());
+    loop {
+        let rows = admin.query(LEFT, &[]).await.unwrap();
+        let left = rows.first().map_or(0, |row| row.get::<_, i64>(1));
+        if left < shortest {
+            (shortest, since) = (left, Instant::now());
+        }
+        if left == 0 || PATIENCE < since.elapsed() {
+            report.outbox = rows.iter().map(|row| row.get(0)).collect();
+            report.healed = began.elapsed();
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Compares what was told with what is there, and the two sides with each other.
+async fn judge(stage: &Stage, hour: &Hour, journal: &Journal, report: &mut Report) {
+    if report.healed.is_zero() {
+        heal(stage, report).await;
+    }
+    report.count(journal);
+    report.heard = hour.summary();
+    report.refused_logins = hour.counts.refused_logins.load(Ordering::Relaxed);
+    report.stuck = hour.counts.stuck.load(Ordering::Relaxed);
+    let (admin, mut secondary) = (stage.world.admin().await, stage.world.secondary().await);
+    let journals = clients::journals();
+    let halves = journal::on_postgres(&admin, &journals).await;
+    report.verdict = journal.verdict("PostgreSQL", &halves);
+    let halves = journal::on_secondary(&mut secondary, &journals).await;
+    report.verdict.take_in(journal.verdict("secondary", &halves));
+    for table in compare::tables(&admin).await.unwrap() {
+        let found = compare::compare(&admin, &mut secondary, &table).await.unwrap();
+        report.tables += 1;
+        report.rows += found.rows;
+        let line = |side: &'static str| {
+            let table = table.clone();
+            move |row: &compare::Row| {
+                let row: Vec<_> = row
+                    .iter()
+                    .flatten()
+                    .map(|value| value.chars().take(24).collect::<String>())
+                    .collect();
+                format!("{table}: only on {side}: {row:?}")
+            }
+        };
+        report.different.extend(found.only_postgres.iter().map(line("PostgreSQL")));
+        report.different.extend(found.only_secondary.iter().map(line("the secondary")));
+    }
+    let logs = stage.logs();
+    report.panics = logs.matches("panicked at").count();
+    report.leaks = logs.matches(BODY).count();
+}

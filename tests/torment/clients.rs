@@ -1,0 +1,263 @@
+//! One client of the application: random transactions with a number each, and an ear for the answers.
+//!
+//! ```text
+//! log in by any sidecar ──▶ transaction after transaction ──▶ journal
+//!        ▲                            │ connection lost
+//!        └────────────────────────────┘
+//! ```
+//!
+//! Invariant: what a client hears is noted as it was said. Only an error that PostgreSQL gives of
+//! itself, or that a fault of the hour excuses, is no failure of the run.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::{Rng as _, SeedableRng as _};
+use tokio_postgres::{Client, Config, Error, NoTls};
+
+use super::forms::{Broken, FORMS, Form, While as _, Write};
+use super::hour::Hour;
+use super::journal::{Journal, Told};
+use crate::random;
+use crate::support::ROLE;
+
+/// A transaction that takes longer than this hangs. No fault lasts a tenth of it.
+const STUCK: Duration = Duration::from_secs(120);
+const LOGIN: Duration = Duration::from_secs(20);
+/// Numbers of one client; its own number says where they begin.
+const NUMBERS: i64 = 1_000_000_000;
+/// What PostgreSQL says when it, the way to it, or the sidecar itself goes away.
+const GONE: [&str; 8] = ["57P01", "57P02", "57P03", "08006", "08001", "08003", "53300", "28P01"];
+
+/// What a sidecar says that has not heard from PostgreSQL in time. On a busy machine that happens with
+/// no fault at all, so it is counted and is no failure of the run.
+const UNCONFIRMED: [&str; 2] =
+    ["Crossfade cannot confirm on PostgreSQL", "Crossfade does not know the migration's state yet"];
+
+/// The tables with numbers; `triggered` is captured by trigger, so COPY into it is seen.
+pub const KINDS: [&str; 4] = ["async", "blocking", "strict", "triggered"];
+
+pub fn schema() -> String {
+    let journals = KINDS.map(|kind| {
+        format!(
+            "CREATE TABLE {kind}_journal (number bigint, half int, client int NOT NULL, body text, \
+             PRIMARY KEY (number, half));"
+        )
+    });
+    random::schema() + &journals.concat()
+}
+
+pub fn journals() -> Vec<String> {
+    KINDS.iter().map(|kind| format!("{kind}_journal")).collect()
+}
+
+pub struct Worker {
+    client: i64,
+    next: i64,
+    random: StdRng,
+    hour: Arc<Hour>,
+    journal: Journal,
+    /// Committed numbers that may still be removed, with their kind.
+    old: Vec<(i64, &'static str)>,
+    /// A prepared transaction whose end was not heard.
+    prepared: Option<i64>,
+}
+
+impl Worker {
+    pub fn new(number: u32, seed: u64, hour: Arc<Hour>) -> Self {
+        Self {
+            client: i64::from(number),
+            next: i64::from(number) * NUMBERS,
+            random: StdRng::seed_from_u64(seed.wrapping_add(u64::from(number))),
+            hour,
+            journal: Journal::default(),
+            old: Vec::new(),
+            prepared: None,
+        }
+    }
+
+    /// Works until the hour is over.
+    pub async fn run(mut self) -> Journal {
+        let mut open: Option<Client> = None;
+        while !self.hour.is_over() {
+            let client = match open.take().filter(|client| !client.is_closed()) {
+                Some(client) => client,
+                None => match self.log_in().await {
+                    Some(client) => client,
+                    None => {
+                        let pause = self.random.random_range(20..300);
+                        tokio::time::sleep(Duration::from_millis(pause)).await;
+                        continue;
+                    }
+                },
+            };
+            let began = Instant::now();
+            match tokio::time::timeout(STUCK, self.one(&client)).await {
+                Ok(true) => open = Some(client),
+                Ok(false) => {}
+                Err(_) => self.hour.stuck(),
+            }
+            self.hour.waited(began);
+            // Now and then it goes, and comes back by another sidecar.
+            if self.random.random_bool(0.01) {
+                open = None;
+            }
+        }
+        self.journal
+    }
+
+    async fn log_in(&mut self) -> Option<Client> {
+        let began = Instant::now();
+        let port = *self.hour.fronts.choose(&mut self.random)?;
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(port).user(ROLE).dbname(&self.hour.database);
+        config.password(self.hour.password()).connect_timeout(LOGIN);
+        let connected = tokio::time::timeout(LOGIN, config.connect(NoTls)).await;
+        let Ok(Ok((client, connection))) = connected else {
+            self.hour.counts.refused_logins.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        tokio::spawn(connection);
+        if self.random.random_bool(0.3)
+            && client.batch_execute("SET synchronous_commit = off").await.is_err()
+        {
+            return None;
+        }
+        if let Some(number) = self.prepared {
+            let sql = format!("ROLLBACK PREPARED 'n{number}'");
+            match client.batch_execute(&sql).await {
+                Ok(()) => self.journal.told(number, Told::Failed),
+                // Never prepared, or committed after all: that stays unknown.
+                Err(error) if error.code().is_some_and(|code| code.code() == "42704") => {}
+                Err(error) => {
+                    self.hear("async", began, &error);
+                    return None;
+                }
+            }
+            self.prepared = None;
+        }
+        Some(client)
+    }
+
+    /// One transaction; whether the connection can go on.
+    async fn one(&mut self, client: &Client) -> bool {
+        let began = Instant::now();
+        let kind = *KINDS.choose(&mut self.random).unwrap();
+        let (form, _) = FORMS.choose_weighted(&mut self.random, |(_, weight)| *weight).unwrap();
+        let form = match form {
+            Form::Copy if kind != "triggered" => Form::Text,
+            // What is prepared commits through anyone, so `strict` could not wait for it.
+            Form::TwoPhase if kind == "strict" => Form::Block,
+            form => *form,
+        };
+        if form == Form::Unnumbered {
+            let outcome = self.unnumbered(client, kind).await;
+            return self.go_on(client, kind, began, outcome.working()).await;
+        }
+        let number = self.next;
+        self.next += 1;
+        let removes = if form.removes() && self.random.random_bool(0.8) {
+            self.candidate(kind)
+        } else {
+            None
+        };
+        self.journal.begin(number, &format!("{kind}_journal"), removes);
+        let mut write = Write {
+            client,
+            random: &mut self.random,
+            kind,
+            number,
+            owner: self.client,
+            removes,
+            prepared: false,
+        };
+        let outcome = write.run(form).await;
+        if write.prepared {
+            self.prepared = Some(number);
+        }
+        let told = outcome.as_ref().map_or_else(told, |told| *told);
+        if self.prepared.is_none() || told == Told::Committed {
+            self.journal.told(number, told);
+        }
+        if told == Told::Committed {
+            self.old.push((number, kind));
+            self.prepared = None;
+        }
+        form != Form::Vanish && self.go_on(client, kind, began, outcome.map(drop)).await
+    }
+
+    /// A number of ours that nobody has removed; it is not tried twice.
+    fn candidate(&mut self, kind: &str) -> Option<i64> {
+        self.old.shuffle(&mut self.random);
+        let at = self.old.iter().position(|(_, its)| *its == kind)?;
+        Some(self.old.swap_remove(at).0)
+    }
+
+    /// Hears an error, and makes the connection usable again if it can be.
+    async fn go_on(
+        &self,
+        client: &Client,
+        kind: &str,
+        began: Instant,
+        outcome: Result<(), Broken>,
+    ) -> bool {
+        let Err(broken) = outcome else { return true };
+        self.hear(kind, began, &broken.error);
+        // What may be prepared is looked for at the next login.
+        self.prepared.is_none()
+            && !client.is_closed()
+            && client.batch_execute("ROLLBACK").await.is_ok()
+    }
+
+    /// Whether the error is one that this client may get now.
+    fn hear(&self, kind: &str, began: Instant, error: &Error) {
+        let Some(db) = error.as_db_error() else {
+            return self.hour.lost(kind, began, &format!("{error:?}"));
+        };
+        let (code, message) = (db.code().code(), db.message());
+        let told = format!("{} {code} {message}", db.severity());
+        if message.starts_with("secondary") {
+            return self.hour.secondary_error(kind, &told);
+        }
+        let asked = message == "canceling statement due to user request";
+        if asked || random::EXPECTED.contains(&code) {
+            return self.hour.conflict(code);
+        }
+        if UNCONFIRMED.iter().any(|words| message.starts_with(words)) {
+            return self.hour.unconfirmed();
+        }
+        if GONE.contains(&code) {
+            return self.hour.lost(kind, began, &told);
+        }
+        self.hour.wrong(kind, &told);
+    }
+
+    async fn unnumbered(&mut self, client: &Client, kind: &str) -> Result<(), Error> {
+        let mode = mode(kind);
+        match self.random.random_range(0..10) {
+            0..5 => random::statement(client, mode, &mut self.random).await,
+            5..9 => random::transaction(client, mode, &mut self.random).await,
+            _ => random::batch(client, mode, &mut self.random).await,
+        }
+    }
+}
+
+/// Tables captured by trigger are in mode `blocking`; the random ones have no such kind.
+pub fn mode(kind: &str) -> &str {
+    if kind == "triggered" { "blocking" } else { kind }
+}
+
+/// What the client knows of its transaction after an error.
+fn told(broken: &Broken) -> Told {
+    if !broken.committing {
+        return Told::Failed;
+    }
+    let Some(db) = broken.error.as_db_error() else { return Told::Unknown };
+    let ended = matches!(db.severity(), "FATAL" | "PANIC");
+    // PostgreSQL's own words for "it may have been committed".
+    let unsure = matches!(db.code().code(), "08007" | "40003");
+    if ended || unsure { Told::Unknown } else { Told::Failed }
+}

@@ -1,0 +1,176 @@
+//! `crossfade verify`: every planted difference is found, nothing that is on its way is called one, and
+//! dirty marks go only when they may.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::support::process::verb;
+use crate::support::{Target, World};
+
+/// How long clients write beside the rounds.
+const LOAD: Duration = Duration::from_secs(15);
+const SCHEMA: &str = "
+    CREATE TYPE mood AS ENUM ('sad', 'happy');
+    CREATE TABLE users (tenant varchar(20), id varchar(20), email text UNIQUE, n int, data jsonb,
+        score numeric(12, 3), born date, made timestamptz DEFAULT now(), at time, mood mood,
+        ok boolean, raw bytea, tags text[], f float8, c char(5), PRIMARY KEY (tenant, id));
+    CREATE TABLE items (id uuid PRIMARY KEY, note text);
+    CREATE TABLE words (word text PRIMARY KEY, n int);
+    CREATE TABLE amounts (amount numeric(10, 2) PRIMARY KEY, day timestamptz);
+    CREATE TABLE nothing (id int PRIMARY KEY)";
+
+const FILL: &str = "
+    INSERT INTO users SELECT 't' || g % 7, 'u' || g, 'e' || g, g,
+        jsonb_build_object('k', g, 'x', 1.50, 'list', '[1, 2.0, null, \"\u{e9}\u{1f600}\"]'::jsonb),
+        g * 1.5, '2020-01-01'::date + g, now(), '24:00', 'happy', g % 2 = 0, '\\x00ff27'::bytea,
+        ARRAY['a', NULL, 'b\"'], g / 3.0, 'x' FROM generate_series(1, 2000) g;
+    INSERT INTO items SELECT gen_random_uuid(), repeat('n', g) FROM generate_series(1, 300) g;
+    INSERT INTO words VALUES ('a', 1), ('B', 2), ('\u{e4}', 3), ('Z', 4), ('a b', 5), ('A', 6), ('', 7);
+    INSERT INTO amounts VALUES (1.50, now()), (-0.01, NULL), (10, now())";
+
+async fn filled(target: Target, tables: &str) -> World {
+    let world = World::start(target, SCHEMA, tables).await;
+    world.client().await.batch_execute(FILL).await.unwrap();
+    world.drained().await;
+    world
+}
+
+/// One round: its exit code, and what it says of each table.
+fn verify(world: &World, more: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let arguments = [&["verify", "--format", "json"], more].concat();
+    let (code, output) = verb(&world.config, &arguments);
+    let lines = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{world:?}\n{output}")));
+    (code, lines.collect())
+}
+
+fn of<'a>(lines: &'a [Value], table: &str) -> &'a Value {
+    lines.iter().find(|line| line["table"] == table).unwrap_or_else(|| panic!("{lines:?}"))
+}
+
+async fn dirty(admin: &Client, table: &str) -> Option<String> {
+    let sql = "SELECT dirty_reason FROM crossfade.tables WHERE name = $1";
+    admin.query_one(sql, &[&table]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn equal_tables_are_equal_and_every_planted_difference_is_found() {
+    for target in Target::all() {
+        let world = filled(target, "").await;
+        let (code, lines) = verify(&world, &[]);
+        assert_eq!(code, Some(0), "{lines:?}");
+        for (table, rows) in
+            [("users", 2000), ("items", 300), ("words", 7), ("amounts", 3), ("nothing", 0)]
+        {
+            let line = of(&lines, table);
+            assert_eq!((&line["rows"], &line["equal"]), (&json!(rows), &json!(rows)), "{line}");
+            assert_eq!(line["dirty"], false, "{line}");
+        }
+
+        let mut secondary = world.secondary().await;
+        for sql in [
+            "DELETE FROM users WHERE id = 'u7'",
+            "UPDATE users SET n = n + 1, email = 'other' WHERE id = 'u8'",
+            "UPDATE users SET score = score + 0.001 WHERE id = 'u9'",
+            "UPDATE users SET raw = NULL WHERE id = 'u10'",
+            "INSERT INTO users (tenant, id) VALUES ('t1', 'more'), ('T1', 'u1')",
+            "UPDATE items SET note = CONCAT(note, ' ') LIMIT 1",
+            "UPDATE words SET word = 'b' WHERE word = 'B'",
+            "INSERT INTO nothing VALUES (0)",
+        ] {
+            secondary.query_drop(sql).await.unwrap();
+        }
+        let (code, lines) = verify(&world, &[]);
+        assert_eq!(code, Some(1), "{lines:?}");
+        for (table, missing, extra, different, columns) in [
+            ("users", 1, 2, 3, json!({ "email": 1, "n": 1, "raw": 1, "score": 1 })),
+            ("items", 0, 0, 1, json!({ "note": 1 })),
+            ("words", 1, 1, 0, json!({})),
+            ("amounts", 0, 0, 0, json!({})),
+            ("nothing", 0, 1, 0, json!({})),
+        ] {
+            let line = of(&lines, table);
+            let counts = [&line["missing"], &line["extra"], &line["different"]];
+            assert_eq!(counts, [&json!(missing), &json!(extra), &json!(different)], "{line}");
+            assert_eq!(line["columns"], columns, "{line}");
+            assert_eq!(line["dirty"], table != "amounts", "{line}");
+        }
+
+        // Keys are shown to whoever asks, and to nobody else.
+        let (_, plain) = verb(&world.config, &["verify", "--table", "words"]);
+        assert!(!plain.contains("missing B"), "{plain}");
+        let (_, shown) = verb(&world.config, &["verify", "--table", "words", "--show-values"]);
+        assert!(shown.contains("missing B") && shown.contains("extra b"), "{shown}");
+        let (code, lines) = verify(&world, &["--table", "users", "--show-values"]);
+        assert_eq!((code, lines.len()), (Some(1), 1));
+        let keys = lines[0]["differences"].as_array().unwrap();
+        assert!(keys.contains(&json!({ "kind": "missing", "key": "[\"t0\",\"u7\"]" })), "{keys:?}");
+        let (code, output) = verb(&world.config, &["verify", "--table", "nowhere"]);
+        assert!(code == Some(1) && output.contains("nowhere"), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn a_mark_goes_only_after_a_clean_pass_and_not_under_a_write_that_still_runs() {
+    let world = filled(Target::MariaDb, "").await;
+    let admin = world.admin().await;
+    // COPY is not captured: the table is marked before it runs.
+    let client = world.client().await;
+    client.batch_execute("COPY words FROM PROGRAM 'true'").await.unwrap_err();
+    let mark = "UPDATE crossfade.tables SET dirty_reason = 'copy', dirty_since = now() WHERE name = 'words'";
+    admin.batch_execute(mark).await.unwrap();
+    // Marked, and its transaction is still open: what it wrote cannot be seen yet.
+    let other = world.direct().await;
+    other.batch_execute("BEGIN; INSERT INTO words VALUES ('late', 1)").await.unwrap();
+    let (code, lines) = verify(&world, &["--table", "words", "--patience", "1"]);
+    assert_eq!((code, &lines[0]["dirty"]), (Some(0), &json!(true)), "{lines:?}");
+    assert_eq!(dirty(&admin, "words").await.as_deref(), Some("copy"));
+    other.batch_execute("COMMIT").await.unwrap();
+    let (code, lines) = verify(&world, &["--table", "words"]);
+    assert_eq!((code, &lines[0]["missing"]), (Some(1), &json!(1)), "{lines:?}");
+    world.direct().await.batch_execute("DELETE FROM words WHERE word = 'late'").await.unwrap();
+    let (code, lines) = verify(&world, &["--table", "words"]);
+    assert_eq!((code, &lines[0]["dirty"]), (Some(0), &json!(false)), "{lines:?}");
+    assert_eq!(dirty(&admin, "words").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_is_on_its_way_is_called_a_difference() {
+    for target in Target::all() {
+        let (schema, tables) = (crate::random::schema(), crate::random::POLICIES);
+        let world = World::start(target, &schema, tables).await;
+        let end = Instant::now() + LOAD;
+        let mut clients = Vec::new();
+        for number in 0..6 {
+            let client = world.client().await;
+            let random = StdRng::seed_from_u64(number);
+            clients.push(tokio::spawn(crate::random::work(client, random, end)));
+        }
+        let mut rounds = 0;
+        while Instant::now() < end {
+            let (config, arguments) = (world.config.clone(), ["verify", "--format", "json"]);
+            let round = tokio::task::spawn_blocking(move || verb(&config, &arguments));
+            let (_, output) = round.await.unwrap();
+            for line in output.lines() {
+                let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{output}"));
+                for what in ["missing", "extra", "different", "unjudged"] {
+                    assert_eq!(line[what], 0, "{world:?}: {line}\n{}", world.log());
+                }
+            }
+            rounds += 1;
+        }
+        for client in clients {
+            client.await.unwrap();
+        }
+        assert!(rounds > 0);
+        world.drained().await;
+        let (code, lines) = verify(&world, &[]);
+        assert_eq!(code, Some(0), "{lines:?}");
+    }
+}
