@@ -1,6 +1,7 @@
 # make setup   bring what demo, tests and benches need (root or sudo; instant when nothing is missing)
 # make demo    the whole story on throwaway servers
 # make test    every test;  WITHOUT="mysql postgres18" leaves out what cannot be had, and says so at the end
+# make simulate  the applier over servers in memory, with random faults  (SECONDS=600)
 # make lint    formatting, clippy, documentation, licences
 # make bench   criterion benches, then pgbench against the proxy  (ROUNDS=3 SECONDS=10)
 
@@ -9,7 +10,7 @@ comma = ,
 optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
 parts = tools servers $(optional) drivers
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test simulate lint bench
 
 setup:
 	tests/setup/install.sh
@@ -21,6 +22,9 @@ demo:
 test:
 	tests/setup/install.sh $(parts)
 	CROSSFADE_WITHOUT="$(WITHOUT)" tests/setup/test.sh
+
+simulate:
+	CROSSFADE_SIM_SECONDS=$(or $(SECONDS),600) cargo test --lib apply::sim::whatever -- --nocapture
 
 lint:
 	cargo fmt --check

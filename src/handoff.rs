@@ -218,6 +218,12 @@ impl Handoff {
         self.level.bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of strict transactions under way.
+    #[cfg(test)]
+    pub(crate) fn strict_bytes(&self) -> usize {
+        self.level.strict_bytes.load(Ordering::Relaxed)
+    }
+
     /// Takes a changed `limits.queue_bytes`.
     pub fn set_bytes_max(&self, bytes_max: usize) {
         self.level.bytes_max.store(bytes_max, Ordering::Release);

@@ -4,7 +4,6 @@
 //! that would be wrong with an answer is that nobody knows whether it may still be given.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crossfade::demo::servers::PASSWORD;
@@ -186,18 +185,14 @@ async fn a_sidecar_that_was_stopped_confirms_before_it_answers() {
     let world = start("100ms", true).await;
     let client = world.client().await;
     select(&client).await.unwrap();
-    let pid = world.proxy.as_ref().unwrap().pid().to_string();
-    let signal = |name: &str| {
-        let kill = ["-c", "kill \"$1\" \"$2\"", "kill", name, &pid];
-        assert!(Command::new("sh").args(kill).status().unwrap().success());
-    };
-    signal("-STOP");
+    let proxy = world.proxy.as_ref().unwrap();
+    proxy.freeze().await;
     let stopped = Instant::now();
     let read = tokio::spawn(async move { (select(&client).await, client) });
     shut_out(&world).await;
     // What is waited for is that the lease has run out, and there is nothing to ask it.
     tokio::time::sleep(LEASE.saturating_sub(stopped.elapsed())).await;
-    signal("-CONT");
+    proxy.thaw();
     let (answer, client) = read.await.unwrap();
     assert_eq!(code(answer), "57P03");
     let_in(&world).await;

@@ -270,6 +270,22 @@ async fn final_images_of_rows_that_swapped_a_unique_value_are_applied_as_one_set
     }
 }
 
+/// The first image clashes and has to wait for the third; the second must not overtake it.
+#[tokio::test]
+async fn an_image_that_waits_keeps_its_place_before_the_next_one_of_its_row() {
+    for target in Target::all() {
+        let (mut site, t) = users(target).await;
+        site.apply(&[insert(&t, (1, 1), &user(1, "a")), insert(&t, (2, 2), &user(2, "b"))]).await;
+        let changes = [
+            update(&t, (10, 1), &user(2, "a")),
+            update(&t, (11, 2), &user(2, "own")),
+            update(&t, (12, 3), &user(1, "free")),
+        ];
+        assert_eq!(site.apply(&changes).await, [Outcome::Applied; 3]);
+        assert_eq!(site.rows(ALL).await, ["1 free NULL", "2 own NULL"]);
+    }
+}
+
 #[tokio::test]
 async fn an_update_that_changes_nothing_is_found_and_not_inserted() {
     for target in Target::all() {

@@ -1,12 +1,12 @@
 //! The ways to PostgreSQL that are compared, each a process whose processor time is read.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crossfade::demo::servers::{PASSWORD, Server};
+use crossfade::demo::servers::{PASSWORD, Server, free_port};
 
 /// `sysconf(_SC_CLK_TCK)`, which is 100 on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -26,7 +26,7 @@ impl Way {
     }
 
     pub fn relay(postgres: &Server) -> Self {
-        let port = free_port();
+        let port = free_port().expect("a free port");
         let mut command = Command::new(std::env::current_exe().expect("a running program"));
         command.args(["relay", &format!("127.0.0.1:{port}"), &postgres.address().to_string()]);
         Self::start("relay", port, &mut command)
@@ -36,7 +36,7 @@ impl Way {
     pub fn pgbouncer(postgres: &Server, directory: &Path) -> Option<Self> {
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(Path::new);
         let program = program.into_iter().find(|path| path.exists())?;
-        let (port, users) = (free_port(), directory.join("users.txt"));
+        let (port, users) = (free_port().expect("a free port"), directory.join("users.txt"));
         write(&users, &format!("\"postgres\" \"{PASSWORD}\"\n"));
         let settings = directory.join("pgbouncer.ini");
         let text = format!(
@@ -64,7 +64,7 @@ impl Way {
         tables: &str,
         directory: &Path,
     ) -> Self {
-        let (port, admin) = (free_port(), free_port());
+        let (port, admin) = (free_port().expect("a free port"), free_port().expect("a free port"));
         let config = directory.join(format!("{name}.yaml"));
         let text = format!(
             "listen: {{ address: 127.0.0.1:{port} }}\nadmin: {{ address: 127.0.0.1:{admin} }}\n\
@@ -133,11 +133,6 @@ pub fn directory() -> PathBuf {
 
 fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("the bench's directory is writable");
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
 }
 
 fn is_root() -> bool {

@@ -30,6 +30,8 @@ mod gather;
 mod lost;
 mod metrics;
 mod settle;
+#[cfg(test)]
+mod sim;
 mod strict;
 mod under_way;
 mod upkeep;
@@ -116,21 +118,21 @@ pub fn start(
     jobs: Jobs,
     metrics: ApplyMetrics,
 ) -> Applier {
-    let answer = limits.primary_timeout;
-    start_over(Servers { primary, secondary, answer }, limits, situation, jobs, metrics)
+    let servers = Servers { primary, secondary, answer: limits.primary_timeout };
+    let (shared, settled) = share(servers, limits, situation, &jobs, metrics);
+    Applier::spawn(shared, jobs, settled)
 }
 
-fn start_over<D: Databases>(
+/// What the tasks will have in common, and the settler's queue.
+fn share<D: Databases>(
     databases: D,
     limits: ApplyLimits,
     situation: watch::Receiver<Arc<Situation>>,
-    jobs: Jobs,
+    jobs: &Jobs,
     metrics: ApplyMetrics,
-) -> Applier {
-    let (stop_dispatch, dispatch_stopped) = watch::channel(false);
-    let (stop_tasks, stopped) = watch::channel(false);
+) -> (Arc<Shared<D>>, settle::Queue) {
     let (settler, settled) = settle::channel();
-    let shared = Arc::new(Shared {
+    let shared = Shared {
         databases,
         breaker: Breaker::new(metrics.clone()),
         bell: Bell::default(),
@@ -141,18 +143,24 @@ fn start_over<D: Databases>(
         situation,
         notices: jobs.notices(),
         metrics,
-    });
-    let dispatch = tokio::spawn(dispatch::run(Arc::clone(&shared), jobs, dispatch_stopped));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(settle::run(Arc::clone(&shared), settled, stopped.clone()));
-    tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
-    tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
-    tasks.spawn(lost::run(Arc::clone(&shared), stopped.clone()));
-    tasks.spawn(upkeep::run(shared, stopped));
-    Applier { dispatch, tasks, stop_dispatch, stop_tasks }
+    };
+    (Arc::new(shared), settled)
 }
 
 impl Applier {
+    fn spawn<D: Databases>(shared: Arc<Shared<D>>, jobs: Jobs, settled: settle::Queue) -> Self {
+        let (stop_dispatch, dispatch_stopped) = watch::channel(false);
+        let (stop_tasks, stopped) = watch::channel(false);
+        let dispatch = tokio::spawn(dispatch::run(Arc::clone(&shared), jobs, dispatch_stopped));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(settle::run(Arc::clone(&shared), settled, stopped.clone()));
+        tasks.spawn(drain::run(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(breaker::probe(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(lost::run(Arc::clone(&shared), stopped.clone()));
+        tasks.spawn(upkeep::run(shared, stopped));
+        Self { dispatch, tasks, stop_dispatch, stop_tasks }
+    }
+
     /// Applies what was handed over so far, then ends; gives up after `patience`, since the outbox
     /// has everything. Call it after the last [`crate::handoff::Handoff`] is gone or quiet.
     ///

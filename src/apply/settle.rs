@@ -27,8 +27,9 @@ pub(super) struct Settler(mpsc::Sender<Applied>);
 
 /// Entries of one transaction, and the epoch in which they were made.
 pub(super) type Applied = (u64, Vec<i64>);
+pub(super) type Queue = mpsc::Receiver<Applied>;
 
-pub(super) fn channel() -> (Settler, mpsc::Receiver<Applied>) {
+pub(super) fn channel() -> (Settler, Queue) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     (Settler(sender), receiver)
 }
@@ -48,7 +49,7 @@ impl Settler {
 /// Runs until told to stop; then deletes what it still has.
 pub(super) async fn run<D: Databases>(
     shared: Arc<Shared<D>>,
-    mut queue: mpsc::Receiver<Applied>,
+    mut queue: Queue,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut outbox = None;

@@ -14,11 +14,12 @@
 
 mod certificate;
 mod place;
+mod port;
 mod product;
 mod template;
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,6 +30,7 @@ use std::{fs, thread};
 use crate::backend::url::{DatabaseUrl, Host};
 
 pub use place::cache;
+pub use port::free_port;
 pub use product::Product;
 
 /// The password of every throwaway server's administrator. They listen on loopback only.
@@ -123,7 +125,7 @@ impl Server {
         }
         let mut attempt = 1;
         loop {
-            server.port = free_port()?;
+            server.port = free_port().during("find a free port")?;
             match server.start_again() {
                 Err(ServerError::Failed { .. }) if attempt < PORT_ATTEMPTS => attempt += 1,
                 other => return other.map(|()| server),
@@ -138,7 +140,7 @@ impl Server {
         let mut server = Self {
             product: self.product,
             options: self.options.clone(),
-            port: free_port()?,
+            port: free_port().during("find a free port")?,
             directory,
             child: None,
             guard,
@@ -339,11 +341,6 @@ fn guard(directory: &Path, quit: &str) -> Result<Child, ServerError> {
 fn serial() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn free_port() -> Result<u16, ServerError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("find a free port")?;
-    Ok(listener.local_addr().during("find a free port")?.port())
 }
 
 /// The process and its children; the process itself comes first.

@@ -1,7 +1,7 @@
 //! Crossfade as its users run it: a process with a proxy.yaml.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -119,15 +119,35 @@ impl Proxy {
 
     /// Asks it to end (SIGTERM) and waits; returns its exit code.
     pub fn stop(mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        Command::new("sh").args(["-c", "kill -TERM \"$1\"", "kill", &pid]).status().unwrap();
+        self.signal("-TERM");
         self.child.wait().unwrap().code()
     }
 
     /// Makes it read proxy.yaml again.
     pub fn reload(&self) {
-        let pid = self.child.id().to_string();
-        Command::new("sh").args(["-c", "kill -HUP \"$1\"", "kill", &pid]).status().unwrap();
+        self.signal("-HUP");
+    }
+
+    /// Stops it in its tracks (SIGSTOP). The signal is only noted at first: on a busy machine its
+    /// threads go on until one of them has seen it, so all of them are waited for.
+    pub async fn freeze(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.pid());
+        let deadline = Instant::now() + PATIENCE;
+        while fs::read_dir(&tasks).unwrap().any(|task| !is_stopped(&task.unwrap().path())) {
+            assert!(Instant::now() < deadline, "never stopped");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = ["-c", "kill \"$1\" \"$2\"", "kill", name, &self.pid().to_string()];
+        assert!(Command::new("sh").args(kill).status().unwrap().success());
     }
 
     /// Everything it printed.
@@ -153,6 +173,12 @@ impl Drop for Proxy {
     }
 }
 
+/// Whether a thread is stopped; one that has just ended is.
+fn is_stopped(task: &Path) -> bool {
+    let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+    status.lines().all(|line| !line.starts_with("State:") || line.contains('T'))
+}
+
 /// Runs a verb to its end: exit code, and what it printed on both streams.
 pub fn verb(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let output =
@@ -162,7 +188,7 @@ pub fn verb(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    crossfade::demo::servers::free_port().unwrap()
 }
 
 /// The port in a section's line of a proxy.yaml that a test wrote.

@@ -8,13 +8,16 @@
 //!
 //! Invariant: foreign keys are checked, by the server or (for a set that clashes with itself) by us.
 
+use std::collections::{HashMap, HashSet};
+
 use super::connection::Connection;
 use super::error::{Reaction, WriteError};
 use super::fence::Step;
 use super::foreign;
 use super::write::{PLACEHOLDERS_MAX, ROWS_AT_ONCE, Refused, at_once};
 use crate::catalog::{Catalog, Table};
-use crate::change::{Key, RowImage};
+use crate::change::{Key, KeyHash, RowImage};
+use crate::names::Oid;
 
 /// Image bytes of one multi-row statement; far below any `max_allowed_packet`.
 const BYTES_AT_ONCE: usize = 256 << 10;
@@ -27,8 +30,59 @@ pub(super) struct Run<'w, C> {
     alone: bool,
 }
 
-/// A row of a set: its change's position, where it is now, and what it becomes.
-type Member<'a> = (usize, &'a Table, &'a Key, &'a RowImage);
+/// A row of a set: its change's position, where it is now, and what it becomes; nothing where a later
+/// member says that.
+type Member<'a> = (usize, &'a Table, &'a Key, Option<&'a RowImage>);
+
+/// Steps that have to wait for the others. A row's changes keep their order: an older image after a
+/// newer one would stay, and the fence would not know.
+#[derive(Default)]
+struct Aside<'s> {
+    steps: Vec<Step<'s>>,
+    /// Why the first of them is here.
+    first: Option<Refused>,
+    /// Their rows, and their tables.
+    rows: HashSet<(Oid, KeyHash)>,
+    tables: HashSet<Oid>,
+}
+
+impl<'s> Aside<'s> {
+    /// Whether a step on one of the same rows waits here.
+    fn is_before(&self, step: &Step<'_>) -> bool {
+        let waits = |(table, hash): &(Oid, KeyHash)| {
+            let whole = self.rows.contains(&(*table, KeyHash::TABLE));
+            let any = *hash == KeyHash::TABLE && self.tables.contains(table);
+            whole || any || self.rows.contains(&(*table, *hash))
+        };
+        !self.steps.is_empty() && rows_of(step).iter().any(waits)
+    }
+
+    fn put(&mut self, step: Step<'s>) {
+        for (table, hash) in rows_of(&step) {
+            self.rows.insert((table, hash));
+            self.tables.insert(table);
+        }
+        self.steps.push(step);
+    }
+}
+
+/// The rows that a step is about; [`KeyHash::TABLE`] is all of a table's.
+fn rows_of(step: &Step<'_>) -> Vec<(Oid, KeyHash)> {
+    match step {
+        Step::Put { change, key, .. } | Step::Delete { change, key, .. } => {
+            vec![(change.table.oid, key.hash)]
+        }
+        Step::Move { change, old, new, .. } => {
+            vec![(change.table.oid, old.hash), (change.table.oid, new.hash)]
+        }
+        Step::Rotate { moves } => moves
+            .iter()
+            .flat_map(|(_, change, old, new, _)| [(change, old), (change, new)])
+            .map(|(change, key)| (change.table.oid, key.hash))
+            .collect(),
+        Step::Empty { change, .. } => vec![(change.table.oid, KeyHash::TABLE)],
+    }
+}
 
 /// A statement on rows failed; the transaction is still open unless the error says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +114,9 @@ impl<'w, C: Connection> Run<'w, C> {
         let mut left = steps;
         loop {
             let before = left.len();
-            let (aside, first) = self.round(left).await?;
-            left = aside;
-            let Some(refused) = first else { return Ok(()) };
+            let aside = self.round(left).await?;
+            left = aside.steps;
+            let Some(refused) = aside.first else { return Ok(()) };
             if left.len() == before {
                 // Nobody moved: what is left stands in its own way.
                 return self.as_set(left, refused).await;
@@ -70,12 +124,9 @@ impl<'w, C: Connection> Run<'w, C> {
         }
     }
 
-    /// Runs each step; those that clash are put aside, with the first one's error.
-    async fn round<'s>(
-        &mut self,
-        steps: Vec<Step<'s>>,
-    ) -> Result<(Vec<Step<'s>>, Option<Refused>), Refused> {
-        let (mut aside, mut first) = (Vec::new(), None);
+    /// Runs each step; those that clash are put aside, and those behind them on the same row too.
+    async fn round<'s>(&mut self, steps: Vec<Step<'s>>) -> Result<Aside<'s>, Refused> {
+        let mut aside = Aside::default();
         let mut steps = steps.into_iter().peekable();
         while let Some(step) = steps.next() {
             if let Step::Put { .. } = step {
@@ -84,31 +135,28 @@ impl<'w, C: Connection> Run<'w, C> {
                     puts.push(next);
                 }
                 for run in put_runs(puts) {
-                    self.put_run(run, &mut aside, &mut first).await?;
+                    self.put_run(run, &mut aside).await?;
                 }
                 continue;
             }
-            if let Err(failed) = self.step(&step).await {
-                self.put_aside(step, failed, &mut aside, &mut first)?;
-            }
+            self.one(step, &mut aside).await?;
         }
-        Ok((aside, first))
+        Ok(aside)
     }
 
-    fn put_aside<'s>(
-        &self,
-        step: Step<'s>,
-        failed: Failed,
-        aside: &mut Vec<Step<'s>>,
-        first: &mut Option<Refused>,
-    ) -> Result<(), Refused> {
+    async fn one<'s>(&mut self, step: Step<'s>, aside: &mut Aside<'s>) -> Result<(), Refused> {
+        if aside.is_before(&step) {
+            aside.put(step);
+            return Ok(());
+        }
+        let Err(failed) = self.step(&step).await else { return Ok(()) };
         let clash = failed.error.reaction() == Reaction::Soon;
         let refused = failed.at(step.at());
         if !(clash && self.alone) {
             return Err(refused);
         }
-        first.get_or_insert(refused);
-        aside.push(step);
+        aside.first.get_or_insert(refused);
+        aside.put(step);
         Ok(())
     }
 
@@ -116,16 +164,14 @@ impl<'w, C: Connection> Run<'w, C> {
     async fn put_run<'s>(
         &mut self,
         run: Vec<Step<'s>>,
-        aside: &mut Vec<Step<'s>>,
-        first: &mut Option<Refused>,
+        aside: &mut Aside<'s>,
     ) -> Result<(), Refused> {
-        if run.len() > 1 && self.put_many(&run).await? {
+        let free = !run.iter().any(|step| aside.is_before(step));
+        if run.len() > 1 && free && self.put_many(&run).await? {
             return Ok(());
         }
         for step in run {
-            if let Err(failed) = self.step(&step).await {
-                self.put_aside(step, failed, aside, first)?;
-            }
+            self.one(step, aside).await?;
         }
         Ok(())
     }
@@ -167,7 +213,7 @@ impl<'w, C: Connection> Run<'w, C> {
             Step::Rotate { moves } => {
                 let set: Vec<Member<'_>> = moves
                     .iter()
-                    .map(|(at, change, old, _, image)| (*at, &*change.table, *old, *image))
+                    .map(|(at, change, old, _, image)| (*at, &*change.table, *old, Some(*image)))
                     .collect();
                 self.replace(&set).await.map_err(|(_, failed)| failed)
             }
@@ -230,20 +276,25 @@ impl<'w, C: Connection> Run<'w, C> {
     /// What still clashes goes out and in again as one set, with the foreign keys looked at
     /// afterwards by us. No cascade can fire meanwhile.
     async fn as_set(&mut self, steps: Vec<Step<'_>>, refused: Refused) -> Result<(), Refused> {
-        let mut set = Vec::new();
+        let mut set: Vec<Member<'_>> = Vec::with_capacity(steps.len());
+        // Where each row is once the members so far have had their turn.
+        let mut at_key = HashMap::new();
         for step in &steps {
-            let at = step.at();
-            match step {
-                Step::Put { change, key, image, .. } => {
-                    set.push((at, &*change.table, *key, *image));
-                }
-                Step::Move { change, old, image, .. } => {
-                    set.push((at, &*change.table, *old, *image));
-                }
+            let (change, old, new, image) = match step {
+                Step::Put { change, key, image, .. } => (change, key, key, image),
+                Step::Move { change, old, new, image, .. } => (change, old, new, image),
                 Step::Delete { .. } | Step::Rotate { .. } | Step::Empty { .. } => {
                     return Err(refused);
                 }
+            };
+            for key in [old, new] {
+                if let Some(earlier) = at_key.remove(&(change.table.oid, key.hash)) {
+                    let earlier: &mut Member<'_> = &mut set[earlier];
+                    earlier.3 = None;
+                }
             }
+            at_key.insert((change.table.oid, new.hash), set.len());
+            set.push((step.at(), &*change.table, *old, Some(*image)));
         }
         self.replace(&set).await.map_err(|(at, failed)| failed.at(at))
     }
@@ -260,8 +311,8 @@ impl<'w, C: Connection> Run<'w, C> {
             return Err((first, Failed { error: WriteError::Disconnected, ..failed }));
         }
         result?;
-        for (at, table, _, image) in set {
-            self.require_parents(table, image).await.map_err(|failed| (*at, failed))?;
+        for (at, table, image) in becoming(set) {
+            self.require_parents(table, image).await.map_err(|failed| (at, failed))?;
         }
         Ok(())
     }
@@ -270,8 +321,8 @@ impl<'w, C: Connection> Run<'w, C> {
         for (at, table, key, _) in set {
             self.delete(table, key).await.map_err(|failed| (*at, failed))?;
         }
-        for (at, table, _, image) in set {
-            self.insert(table, image).await.map_err(|failed| (*at, failed))?;
+        for (at, table, image) in becoming(set) {
+            self.insert(table, image).await.map_err(|failed| (at, failed))?;
         }
         Ok(())
     }
@@ -297,6 +348,11 @@ impl<'w, C: Connection> Run<'w, C> {
     async fn delete(&mut self, table: &Table, key: &Key) -> Result<bool, Failed> {
         Ok(self.link.delete(table, key).await? > 0)
     }
+}
+
+/// The members that say what a row becomes.
+fn becoming<'a>(set: &[Member<'a>]) -> impl Iterator<Item = (usize, &'a Table, &'a RowImage)> {
+    set.iter().filter_map(|(at, table, _, image)| Some((*at, *table, (*image)?)))
 }
 
 impl From<WriteError> for Failed {

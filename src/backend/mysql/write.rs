@@ -105,9 +105,10 @@ impl<C: Connection> Writer<C> {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(refused) => refused,
             };
-            // Where even this fails the connection is gone, and the server rolls back.
-            if !refused.error.breaks_connection() {
-                let _ = self.rollback().await;
+            // A connection that did not roll back must not live on: the next BEGIN would commit what
+            // is half done.
+            if !refused.error.breaks_connection() && self.rollback().await.is_err() {
+                return Err(Refused { error: WriteError::Disconnected, ..refused });
             }
             // Once the tables are registered, a second "not set up" is one.
             if refused.error != WriteError::NotSetUp || std::mem::replace(&mut registered, true) {
