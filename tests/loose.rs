@@ -89,3 +89,30 @@ async fn a_sidecar_that_died_leaves_it_dirty_and_nothing_else() {
     assert_eq!(dirty(&world, "users").await, None);
     assert_eq!(expired().await, 1);
 }
+
+/// What is told to the primary last is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_that_is_on_its_way_is_there_when_the_sidecar_has_ended() {
+    let mut world = world(Target::MariaDb).await;
+    world.secondary().await.query_drop("DROP TABLE logs").await.unwrap();
+    // The mark has to wait for the test.
+    let gate = world.admin().await;
+    gate.batch_execute("BEGIN; LOCK TABLE crossfade.tables IN SHARE MODE").await.unwrap();
+    let client = world.client().await;
+    client.batch_execute("INSERT INTO logs VALUES (1, 'a')").await.unwrap();
+    drop(client);
+    let proxy = world.proxy.take().unwrap();
+    let stopped = tokio::task::spawn_blocking(move || proxy.stop());
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = \
+         (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let admin = world.admin().await;
+    world
+        .until("the mark waits", async || {
+            admin.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0
+        })
+        .await;
+    assert!(!stopped.is_finished(), "it waits for the mark");
+    gate.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(stopped.await.unwrap(), Some(0));
+    assert_eq!(dirty(&world, "logs").await, Some("outbox_off".to_owned()));
+}

@@ -317,7 +317,7 @@ async fn a_secondary_that_is_down_under_load_is_caught_up_with_by_fewer_applies_
     let applies = proxy
         .metric("writes_total{mode=\"blocking\",operation=\"update\",outcome=\"applied\",table=\"account\"}")
         .await;
-    println!(
+    eprintln!(
         "{entries} entries written in {writing:?}, caught up in {catching_up:?}; \
          {updates} updates of 5 rows by {applies} applies; most memory {} MiB",
         most_memory(proxy)
@@ -368,7 +368,7 @@ async fn one_statement_over_a_whole_large_table_stays_within_memory_and_arrives(
         let (written, started) = (started.elapsed(), Instant::now());
         drained().await;
         let memory = most_memory(world.proxy.as_ref().unwrap());
-        println!(
+        eprintln!(
             "{rows} rows written in {written:?}, carried in {:?}, {memory} MiB",
             started.elapsed()
         );

@@ -75,6 +75,11 @@ pub(super) fn gather(entries: Vec<Entry>, catalog: &Catalog, epoch: u64, log_end
             gathered.unknown.push(entry.id.0);
             continue;
         };
+        if entry.key.is_none() && entry.operation != Operation::Truncate {
+            // Only a TRUNCATE has none, and only our own function writes one: this is forged.
+            gathered.unknown.push(entry.id.0);
+            continue;
+        }
         let Some(raw) = entry.key else {
             let need = Need::Empty { version: entry.version };
             let (operation, ids) = (Operation::Truncate, vec![entry.id.0]);

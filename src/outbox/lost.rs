@@ -62,7 +62,7 @@ pub enum Found {
     Nothing,
     /// Another sidecar is at it.
     Taken,
-    Lost(Lost),
+    Lost(Box<Lost>),
 }
 
 impl Lost {
@@ -73,7 +73,7 @@ impl Lost {
         }
         let text: String = row.try_get(0)?;
         let after = position(&text);
-        Ok(Found::Lost(Self { client, text, after }))
+        Ok(Found::Lost(Box::new(Self { client, text, after })))
     }
 
     /// Has keys of a table read again.

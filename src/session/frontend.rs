@@ -129,16 +129,6 @@ impl State {
         }
     }
 
-    /// False where the message has to wait: what is being executed may change how its text is read, and
-    /// the text is not the same either way (`standard_conforming_strings`, `client_encoding`).
-    fn is_plain(&mut self, body: &[u8]) -> bool {
-        let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
-        if self.copying || text.iter().all(|byte| byte.is_ascii() && *byte != b'\\') {
-            return true;
-        }
-        self.is_answered()
-    }
-
     /// The plan for the text at the start of `body`, and the text itself where it can be rewritten.
     fn plan_body(&mut self, body: &[u8], whole: bool) -> (Arc<Plan>, Option<Box<str>>) {
         let end = body.iter().position(|byte| *byte == 0).unwrap_or(body.len());
@@ -246,6 +236,12 @@ impl State {
         };
         if !whole && header.size <= self.limits.statement_bytes_max {
             return false;
+        }
+        if whole && !self.text.is_utf8() && !prepared.is_ascii() {
+            // Its text cannot be said again in this encoding, and captured keys not in any but UTF-8.
+            self.statements.bind(&portal, None);
+            self.deny_execute(pipe, header, &super::refuse::OTHER_ENCODING);
+            return true;
         }
         if !whole || !self.text.is_utf8() {
             // Too large to be held until its last bytes, where our formats belong, or to be returned in

@@ -133,6 +133,13 @@ impl State {
     }
 }
 
+/// A captured statement that was prepared in UTF-8 and is run in another encoding.
+pub(super) const OTHER_ENCODING: Denied = Denied {
+    code: "0A000",
+    message: "a statement beyond ASCII that was prepared in UTF8 cannot write in another client_encoding",
+    detail: None,
+};
+
 /// What clients read while the lease does not hold.
 pub(super) const UNCONFIRMED: &str =
     "Crossfade cannot confirm on PostgreSQL that it may still answer";

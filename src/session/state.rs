@@ -181,6 +181,16 @@ pub(super) struct State {
 }
 
 impl State {
+    /// False where the message has to wait: what is being executed may change how its text is read, and
+    /// the text is not the same either way (`standard_conforming_strings`, `client_encoding`).
+    pub(super) fn is_plain(&mut self, body: &[u8]) -> bool {
+        let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
+        if self.copying || text.iter().all(|byte| byte.is_ascii() && *byte != b'\\') {
+            return true;
+        }
+        self.is_answered()
+    }
+
     /// `parameters` are those of the startup message, `reported` the server's.
     pub(super) fn new(
         flow: Arc<Flow>,

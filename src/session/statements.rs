@@ -70,6 +70,11 @@ impl Prepared {
         self.plan.single()
     }
 
+    /// True where its text means the same in every encoding.
+    pub(super) fn is_ascii(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| source.sql.is_ascii())
+    }
+
     /// True where it was made before `setup`, so that what it writes is not captured.
     pub(super) fn is_early(&self, now: &Situation) -> bool {
         let then = self.planner.situation.phase;

@@ -121,12 +121,18 @@ async fn a_prepared_write_in_another_encoding_is_flagged() {
     twins.both("PREPARE p AS INSERT INTO names VALUES ('bär', 2) RETURNING n").await;
     for client in [&twins.ours, &twins.theirs] {
         let insert =
-            client.prepare("INSERT INTO names VALUES ('é', $1) RETURNING n").await.unwrap();
+            client.prepare("INSERT INTO names VALUES ('e', $1) RETURNING n").await.unwrap();
         client.batch_execute("SET client_encoding = 'LATIN1'").await.unwrap();
         assert_eq!(client.query_one(&insert, &[&1]).await.unwrap().get::<_, i32>(0), 1);
     }
     twins.both("EXECUTE p").await;
     twins.both("SET client_encoding = 'UTF8'").await;
+    // A text that would mean something else in the other encoding is refused, and harms nobody.
+    let beyond = twins.ours.prepare("INSERT INTO names VALUES ('é', $1)").await.unwrap();
+    twins.ours.batch_execute("SET client_encoding = 'LATIN1'").await.unwrap();
+    let error = twins.ours.execute(&beyond, &[&3]).await.unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("0A000"), "{error:?}");
+    twins.ours.batch_execute("SET client_encoding = 'UTF8'").await.unwrap();
     twins.both("SELECT * FROM names ORDER BY n").await;
     let sql =
         "SELECT name || ' ' || dirty_reason FROM crossfade.tables WHERE dirty_reason IS NOT NULL";

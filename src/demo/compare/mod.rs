@@ -44,7 +44,7 @@ pub enum CompareError {
 
 /// The application's tables, `schema.name` outside `public`.
 pub async fn tables(postgres: &Client) -> Result<Vec<String>, CompareError> {
-    const TABLES: &str = "SELECT CASE nspname WHEN 'public' THEN relname \
+    const TABLES: &str = "SELECT CASE WHEN nspname = 'public' AND relname NOT LIKE '%.%' THEN relname \
          ELSE nspname || '.' || relname END \
          FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace \
          WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname <> 'crossfade' \
