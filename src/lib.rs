@@ -74,6 +74,20 @@
 //!   the wanted shape ([`catalog::ddl::shape`]).
 //! - A table with triggers gets RETURNING too while its mode is `strict`, for images before the commit.
 //!
+//! - A delete or key change on the secondary is refused while a row that its cascade would reach is newer:
+//!   InnoDB asks no fence ([`backend::mysql`]).
+//! - Within a transaction a change that clashes may wait for the others, but what comes after it on the
+//!   same row waits behind it: the fence judges a batch before its rows are written.
+//! - A connection that did not roll back is given up: MySQL's BEGIN commits what is open.
+//! - A drain leaves entries of a later epoch alone, and never changes its connections within a pass.
+//! - No look at the primary waits for the secondary: the epoch is carried there by a task of its own.
+//! - Entries are claimed and deleted only on the server, and in the epoch, that they are known of.
+//! - `verify` reads each side in its own order and compares sums by bucket: no order of keys has to be the
+//!   same in both databases, and neither side sorts.
+//! - The model in `tests/model` says what backfill, repair and switchover will have to keep beyond the
+//!   design: a chunk is done only after its sweep; the old primary gets the new epoch first, and the
+//!   lease is waited out between the two; repair begins once both sides have the epoch.
+//!
 //! # Reading order
 //!
 //! A module uses modules of earlier lines only; `tests/tidy.rs` holds it to that. Up to [`capture`]

@@ -102,6 +102,23 @@ async fn equal_tables_are_equal_and_every_planted_difference_is_found() {
             assert_eq!(line["dirty"], table != "amounts", "{line}");
         }
 
+        // What was found is repaired, exactly that, and a pass says so.
+        let (_, listed) = verb(&world.config, &["repair", "--dry-run"]);
+        assert!(listed.contains("stuck 10"), "{listed}");
+        let (_, output) = verb(&world.config, &["repair"]);
+        assert!(output.contains("tried again 10"), "{output}\n{}", world.log());
+        world.drained().await;
+        let (code, lines) = verify(&world, &[]);
+        assert_eq!(code, Some(0), "{lines:?}");
+        assert!(lines.iter().all(|line| line["dirty"] == false), "{lines:?}");
+        world.assert_all_equal().await;
+        for sql in
+            ["DELETE FROM users WHERE id = 'u7'", "UPDATE words SET word = 'b' WHERE word = 'B'"]
+        {
+            secondary.query_drop(sql).await.unwrap();
+        }
+        verify(&world, &[]);
+
         // Keys are shown to whoever asks, and to nobody else.
         let (_, plain) = verb(&world.config, &["verify", "--table", "words"]);
         assert!(!plain.contains("missing B"), "{plain}");

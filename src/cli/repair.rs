@@ -1,4 +1,4 @@
-//! `crossfade repair`: what is stuck in the outbox is tried again at once.
+//! `crossfade repair`: what is stuck in the outbox, or was found different, is tried again at once.
 
 use std::io::Write;
 
@@ -14,8 +14,8 @@ use super::setup::ends;
 use super::{Failure, Format, Outcome};
 
 /// What a whole table would take is not done here.
-const NO_COMPARISON: &str = "this tries again what is stuck in the outbox, and the row of a --key; \
-     it does not look for rows that differ without an entry";
+const NO_COMPARISON: &str = "this carries what `crossfade verify` found different and tries again what is \
+     stuck; it does not look for rows that differ itself";
 
 /// Try again at once what could not be carried over.
 #[derive(Debug, clap::Args)]

@@ -27,6 +27,17 @@ const ENTER: &str = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, cou
        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, \
        pg_catalog.clock_timestamp() \
      FROM crossfade.epoch e RETURNING id";
+/// Keys that a verify pass found different become entries: they are read again like any other.
+const ENTER_DIRTY: &str = "WITH taken AS (DELETE FROM crossfade.dirty_keys k \
+     WHERE (k.table_id, k.key_hash) IN (SELECT d.table_id, d.key_hash FROM crossfade.dirty_keys d \
+       WHERE $1::int4 IS NULL OR d.table_id = $1 LIMIT $2) RETURNING k.table_id, k.key) \
+     INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
+     SELECT t.table_id, 'U', t.key, e.last_value / 2, \
+       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, \
+       pg_catalog.clock_timestamp() \
+     FROM taken t CROSS JOIN crossfade.epoch e RETURNING id, table_id, key";
+const COUNT_DIRTY: &str = "SELECT pg_catalog.count(*) FROM crossfade.dirty_keys d \
+     WHERE $1::int4 IS NULL OR d.table_id = $1";
 const LOOK: &str = "SELECT id, attempts, last_error FROM crossfade.outbox WHERE id = ANY ($1)";
 
 /// An entry that has failed.
@@ -63,6 +74,33 @@ pub async fn retry(client: &Client, ids: &[i64]) -> Result<u64, Error> {
 /// Has a key read again that has no entry.
 pub async fn enter(client: &Client, table: TableId, key: &[u8]) -> Result<i64, Error> {
     client.query_one(ENTER, &[&table.0, &key]).await?.try_get(0)
+}
+
+/// Has a page of the keys read again that `verify` found different.
+pub async fn enter_dirty(client: &Client, table: Option<TableId>) -> Result<Vec<Stuck>, Error> {
+    let table = table.map(|table| table.0);
+    let params: [&(dyn ToSql + Sync); 2] = [&table, &PAGE];
+    let entered = client.query(ENTER_DIRTY, &params).await?;
+    let entered = entered.iter().map(|row| {
+        Ok(Stuck {
+            id: row.try_get(0)?,
+            table: TableId(row.try_get(1)?),
+            name: None,
+            operation: None,
+            key: row.try_get::<_, Option<Vec<u8>>>(2)?.map(Bytes::from),
+            attempts: 0,
+            reason: None,
+            seconds: 0.0,
+        })
+    });
+    entered.collect()
+}
+
+/// How many keys `verify` has found different that are not repaired yet.
+pub async fn dirty(client: &Client, table: Option<TableId>) -> Result<u64, Error> {
+    let table = table.map(|table| table.0);
+    let count: i64 = client.query_one(COUNT_DIRTY, &[&table]).await?.try_get(0)?;
+    Ok(count.unsigned_abs())
 }
 
 /// Attempts and reason of those entries that are still there.

@@ -1,6 +1,7 @@
 //! `crossfade repair` and `POST /repair`: what is stuck in the outbox is tried again at once.
 //!
 //! ```text
+//! keys that `verify` found different ──entered──▶┐
 //! all | a table | a key ──▶ entries that failed ──retry──▶ a sidecar's drain ──▶ carried | failed again
 //!                  └─ none for this key: one is entered, and the row read again
 //! ```
@@ -116,6 +117,9 @@ pub async fn repair(
         _ => None,
     };
     let mut found = find(client, table, key.as_ref(), !wanted.dry_run).await?;
+    if key.is_none() {
+        different(client, catalog, table, wanted.dry_run, &mut found).await?;
+    }
     let mut repaired =
         Repaired { dry_run: wanted.dry_run, found: found.count, ..Repaired::default() };
     if wanted.dry_run {
@@ -164,6 +168,33 @@ async fn find(
         if retry {
             let ids: Vec<i64> = page.iter().map(|entry| entry.id).collect();
             stuck::retry(client, &ids).await?;
+        }
+        found.count += page.len() as u64;
+        page.truncate(LISTED_MAX.saturating_sub(found.first.len()));
+        found.first.append(&mut page);
+    }
+}
+
+/// What `verify` found different: counted, or entered to be read again.
+async fn different(
+    client: &Client,
+    catalog: &Catalog,
+    table: Option<&Arc<Table>>,
+    dry_run: bool,
+    found: &mut Found,
+) -> Result<(), Error> {
+    let id = table.and_then(|table| table.id);
+    if dry_run {
+        found.count += stuck::dirty(client, id).await?;
+        return Ok(());
+    }
+    loop {
+        let mut page = stuck::enter_dirty(client, id).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for entry in &mut page {
+            entry.name = catalog.by_id(entry.table).map(|table| table.name.clone());
         }
         found.count += page.len() as u64;
         page.truncate(LISTED_MAX.saturating_sub(found.first.len()));
