@@ -131,6 +131,12 @@ impl Link {
         Ok(self.client.insert(client))
     }
 
+    /// As [`Self::get`], with the number of that very connection.
+    pub async fn numbered(&mut self) -> Result<(u64, &Client), ConnectError> {
+        self.get().await?;
+        Ok((self.generation, self.client.as_ref().expect("`get` has just put it there")))
+    }
+
     /// Says that all is well: the next pause is the shortest again. A connection alone does not say
     /// so, since what is done with it can fail as often as it is made.
     pub fn settled(&mut self) {

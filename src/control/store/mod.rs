@@ -394,10 +394,7 @@ impl Store {
         self.sidecar.renew(client, epoch, &written).await?;
         let loose = self.situation.borrow().catalog.loose();
         self.sidecar.bury_others(client, &loose).await?;
-        let generation = self.link.generation();
-        let client = self.link.get().await?;
-        self.settling =
-            Some(Settling::go_on(self.settling.take(), client, generation, epoch).await?);
+        self.settling = Some(Settling::go_on(self.settling, &mut self.link, epoch).await?);
         self.lease_renewed = Some(Instant::now());
         Ok(())
     }

@@ -3,8 +3,8 @@
 //! Invariant: noted and written over one connection, to a server that was found to be the primary of
 //! this epoch: so a position of one server is never written on another.
 
-use tokio_postgres::{Client, Error};
-
+use super::LookError;
+use crate::backend::postgres::connect::Link;
 use crate::outbox::{Moment, lost};
 
 /// A moment whose transactions may be running still.
@@ -19,10 +19,10 @@ impl Settling {
     /// Writes the last moment's position once what ran then has ended, and notes the next moment.
     pub(super) async fn go_on(
         last: Option<Self>,
-        client: &Client,
-        generation: u64,
+        link: &mut Link,
         epoch: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, LookError> {
+        let (generation, client) = link.numbered().await?;
         if let Some(last) = last
             && (last.generation, last.epoch) == (generation, epoch)
         {
