@@ -2,6 +2,7 @@
 # make demo    the whole story on throwaway servers
 # make test    every test;  WITHOUT="mysql postgres18" leaves out what cannot be had, and says so at the end
 # make simulate  the applier over servers in memory, with random faults  (SECONDS=600)
+# make fuzz    each fuzz target for so long  (SECONDS=60)
 # make lint    formatting, clippy, documentation, licences
 # make model   the protocol's model, deeper than `make test` goes  (MORE=1 faults of each kind, SECONDS=120 a scene)
 # make torment kill, freeze, cut and starve everything under load, ten minutes on each secondary
@@ -14,7 +15,7 @@ optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
 model = tests/model/Cargo.toml
 parts = tools servers $(optional) drivers
 
-.PHONY: setup demo test simulate torment lint model bench
+.PHONY: setup demo test simulate torment fuzz lint model bench
 
 setup:
 	tests/setup/install.sh
@@ -36,6 +37,10 @@ torment:
 	CROSSFADE_SEED=$(SEED) CROSSFADE_FAULTS="$(FAULTS)" \
 	cargo test --test main torment_leaves_nothing_lost_and_nothing_different_on_$(TARGET) \
 		-- --nocapture --test-threads=1
+
+fuzz:
+	tests/setup/install.sh tools servers
+	CROSSFADE_SECONDS=$(or $(SECONDS),60) cargo test --test main fuzz:: -- --nocapture --test-threads=1
 
 lint:
 	cargo fmt --check

@@ -162,10 +162,16 @@ impl Pending {
 
     /// True where something is under way that may run functions, and so change settings.
     pub(super) fn executes(&self) -> bool {
-        self.queue.iter().any(|expect| match expect {
-            Expect::Execute { .. } | Expect::Query(_) | Expect::Function { .. } => true,
-            Expect::Entries(_) | Expect::OurQuery | Expect::OurEnd(_) => true,
-            _ => false,
+        self.queue.iter().any(|expect| {
+            matches!(
+                expect,
+                Expect::Execute { .. }
+                    | Expect::Query(_)
+                    | Expect::Function { .. }
+                    | Expect::Entries(_)
+                    | Expect::OurQuery
+                    | Expect::OurEnd(_)
+            )
         })
     }
 

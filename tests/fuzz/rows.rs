@@ -84,8 +84,11 @@ fn some(random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
+/// Where a field begins, and what it holds.
+type Place<'a> = (usize, Option<&'a [u8]>);
+
 /// The columns of a DataRow, read by another hand.
-fn fields(payload: &[u8]) -> Option<Vec<(usize, Option<&[u8]>)>> {
+fn fields(payload: &[u8]) -> Option<Vec<Place<'_>>> {
     let mut body = Body::new(payload);
     let count = body.u16()?;
     let field = |_| {

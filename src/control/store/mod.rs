@@ -376,7 +376,7 @@ impl Store {
                 error!("the secondary has no tables of Crossfade's, run `crossfade setup`");
             }
             Some(Followed::Failed(error)) => {
-                warn!(error = chain(&error), "secondary does not know the epoch yet, will retry")
+                warn!(error = chain(&error), "secondary does not know the epoch yet, will retry");
             }
         }
         Ok(())
