@@ -12,11 +12,11 @@ use tokio::time::sleep;
 use super::Flaw;
 use super::chance::Fault;
 use super::locks::NoLock;
-use super::schema::{self, Cells, USERS, cells, id, index, of_id};
+use super::schema::{self, Cells, SCHEMA, USERS, cells, id, index, of_id};
 use super::secondary::{LOCK_WAIT, LOWEST, Lock, Secondary};
 use crate::backend::mysql::connection::Connection;
 use crate::backend::mysql::prune::Pruned;
-use crate::backend::mysql::{Failed, Fence, FenceEntry, Place, TableFence, WriteError};
+use crate::backend::mysql::{Cause, Failed, Fence, FenceEntry, Place, TableFence, WriteError};
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::change::{Change, Effect, Key, KeyHash, RowImage, Version};
 use crate::names::TableId;
@@ -272,7 +272,7 @@ impl Session {
         self.moved.push(((id, KeyHash::TABLE), version));
         for key in 0..schema::IDS {
             self.lock(Lock::Row((at, key)), true).await?;
-            let place = (id, schema::SCHEMA.key(at, key).hash);
+            let place = (id, SCHEMA.key(at, key).hash);
             let newer = self.secondary.state().fence.get(&place).is_some_and(|(v, _)| version < *v);
             let there = self.secondary.state().rows.contains_key(&(at, key));
             if there && !newer {
@@ -347,6 +347,19 @@ impl Connection for Session {
         let fault = arrived?;
         self.take_effect();
         self.reply(fault).await
+    }
+
+    async fn has_newer_child(
+        &mut self,
+        _: &Catalog,
+        (table, key): (&Table, &Key),
+        version: Version,
+        _: Cause,
+    ) -> Result<bool, Failed> {
+        match index(table) {
+            USERS => self.newer_child(id(key), version).await,
+            _ => Ok(false),
+        }
     }
 
     async fn rollback(&mut self) -> Result<(), WriteError> {
@@ -436,7 +449,7 @@ impl Connection for Session {
         let (at, key) = (of_id(table.id.unwrap()), id(key));
         let found = schema::holder(&self.secondary.state().rows, at, key, &cells(of));
         self.reply(fault).await?;
-        Ok(found.map(|id| schema::SCHEMA.key(at, id).clone()).into_iter().collect())
+        Ok(found.map(|id| SCHEMA.key(at, id).clone()).into_iter().collect())
     }
 
     async fn epoch(&mut self) -> Result<Option<u64>, WriteError> {

@@ -5,7 +5,8 @@
 
 use super::Flaw;
 use super::schema::{
-    Cells, NOTES, ORDERS, Place, TABLES, USERS, cells, children, holder, index, parent, unique,
+    Cells, NOTES, ORDERS, Place, SCHEMA, TABLES, USERS, cells, children, holder, index, parent,
+    unique,
 };
 use super::secondary::Lock;
 use super::session::{Session, Undo, server};
@@ -137,6 +138,22 @@ impl Session {
             self.follow(id, None).await?;
         }
         Ok(1)
+    }
+
+    /// Whether a row that goes with this user is newer, by the fence.
+    pub(super) async fn newer_child(&mut self, user: i64, than: Version) -> Result<bool, Failed> {
+        for table in (0..TABLES).filter(|table| parent(*table) == Some(true)) {
+            let found = children(&self.secondary.state().rows, table, user);
+            for row in found {
+                self.lock_row((table, row), None).await?;
+                let place = (SCHEMA.tables[table].id.unwrap(), SCHEMA.key(table, row).hash);
+                let fence = self.secondary.state().fence.get(&place).copied();
+                if fence.is_some_and(|(newest, _)| than < newest) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// What a user's end, or new key, does to the rows that name it.

@@ -30,6 +30,7 @@ mod statements;
 mod truncate;
 pub mod write;
 
+pub use cascade::Cause;
 pub use connect::{Link, ToUrl};
 pub use connection::Connection;
 pub use error::{Reaction, WriteError};
