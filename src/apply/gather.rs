@@ -211,6 +211,9 @@ mod tests {
         stray.table = TableId(99);
         let mut cut = entry(2, 7, Operation::Update, 1);
         cut.key = Some(raw(7).slice(..9));
-        check(vec![stray, cut], "; unknown 1; unknown 2".trim_start_matches("; "));
+        // Only a TRUNCATE stands for a whole table.
+        let mut keyless = entry(3, 7, Operation::Delete, 1);
+        keyless.key = None;
+        check(vec![stray, cut, keyless], "unknown 1; unknown 2; unknown 3");
     }
 }

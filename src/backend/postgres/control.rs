@@ -235,9 +235,14 @@ BEGIN
     IF pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
         PERFORM pg_catalog.set_config('synchronous_commit', 'on', true);
     END IF;
-    IF entered_op OPERATOR(pg_catalog.=) 'T'::pg_catalog."char" THEN
+    -- What no captured statement says: without a key it would stand for the whole table, and of
+    -- another letter nobody would ever take it up.
+    IF entered_key IS NULL OR entered_op OPERATOR(pg_catalog.<>) 'I'::pg_catalog."char"
+        AND entered_op OPERATOR(pg_catalog.<>) 'U'::pg_catalog."char"
+        AND entered_op OPERATOR(pg_catalog.<>) 'D'::pg_catalog."char"
+    THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'a row cannot be truncated';
+            MESSAGE = 'an entry is about one row';
     END IF;
     entry := pg_catalog.nextval('crossfade.outbox_id'::pg_catalog.regclass);
     INSERT INTO crossfade.outbox (id, table_id, op, key, epoch, counter) VALUES (
