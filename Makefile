@@ -48,7 +48,8 @@ lint:
 	cargo fmt --check --manifest-path $(model)
 	CARGO_TARGET_DIR=target/model cargo clippy --manifest-path $(model) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
-	if cargo deny --version >/dev/null 2>&1; then cargo deny --config .deny.toml check; fi
+	tests/setup/install.sh lint
+	tests/setup/deny.sh
 
 model:
 	CARGO_TARGET_DIR=target/model cargo run --quiet --locked --manifest-path $(model)

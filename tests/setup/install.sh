@@ -1,14 +1,15 @@
 #!/bin/bash
 # Brings what the demo, the tests and the benches need; does nothing, at once, where it is all there.
 #
-#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [bench]
-#                                                                          (default: all but bench)
+#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [lint] [bench]
+#                                                                 (default: all but lint and bench)
 #
 #   tools       a C compiler and openssl
 #   servers     PostgreSQL and MariaDB, from Debian's packages; no service is started, no cluster made
 #   mysql       MySQL, unpacked beside the system (see beside.sh); CROSSFADE_MYSQL names one that exists
 #   postgres18  PostgreSQL 18 with its psql, likewise; CROSSFADE_POSTGRES18 names one that exists
 #   drivers     Python and Node with the clients that tests/drivers runs, in places of their own
+#   lint        cargo-deny, built, in a place of its own
 #   bench       PgBouncer, to measure against
 #
 # Works as root, or with sudo where packages are missing. Written for Debian 12.
@@ -22,7 +23,7 @@ main() {
     for part in "$@"; do "missing_$part"; done
     packages "${wanted[@]}"
     for part in "$@"; do
-        case $part in mysql | postgres18 | drivers) "bring_$part" ;; esac
+        case $part in mysql | postgres18 | drivers | lint) "bring_$part" ;; esac
     done
 }
 
@@ -52,6 +53,10 @@ missing_keyring() {
 missing_drivers() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3 python3-venv)
     have node && have npm || wanted+=(nodejs npm)
+}
+
+missing_lint() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3 python3-venv)
 }
 
 missing_bench() {
@@ -107,14 +112,16 @@ bring_postgres18() {
 bring_drivers() {
     local drivers=$here/../drivers
     [ -d "$drivers" ] || return 0
-    bring_venv "$drivers/requirements.txt"
+    bring_venv "$drivers/requirements.txt" "$(cache)/venv"
     bring_node "$drivers"
 }
 
+bring_lint() { bring_venv "$here/lint.txt" "$(lint_home)"; }
+
 bring_venv() {
-    local venv=$(cache)/venv
+    local venv=$2
     unchanged "$1" "$venv/stamp" && return
-    echo "installing Python clients into $venv" >&2
+    echo "installing Python packages into $venv" >&2
     mkdir -p "$(cache)"
     rm -rf "$venv"
     python3 -m venv "$venv"

@@ -10,5 +10,6 @@ cache() {
     fi
 }
 
+lint_home() { echo "$(cache)/lint"; }
 mysql_home() { echo "${CROSSFADE_MYSQL:-$(cache)/mysql}"; }
 postgres18_home() { echo "${CROSSFADE_POSTGRES18:-$(cache)/postgres18}"; }
