@@ -40,7 +40,7 @@ torment:
 
 fuzz:
 	tests/setup/install.sh tools servers
-	CROSSFADE_SECONDS=$(or $(SECONDS),60) cargo test --test main fuzz:: -- --nocapture --test-threads=1
+	CROSSFADE_SECONDS=$(or $(SECONDS),60) cargo test --lib --test main -- fuzz --nocapture --test-threads=1
 
 lint:
 	cargo fmt --check
