@@ -47,6 +47,10 @@ async fn nothing_we_print_holds_a_secret() {
     printed.push_str(&world.proxy.as_ref().unwrap().log());
     printed.push_str(&status(&world));
     printed.push_str(&last_errors(&world).await);
+    // Rows that MySQL cannot hold are different, and named without a value; so is what is tried again.
+    for verb in [&["verify", "--patience", "1"][..], &["repair", "--table", "users"]] {
+        printed.push_str(&crate::support::process::verb(&world.config, verb).1);
+    }
     let leaked: Vec<&str> = printed
         .lines()
         .filter(|line| ["sesame", PASSWORD, ROLE_PASSWORD].iter().any(|word| line.contains(word)))

@@ -7,9 +7,11 @@
 //!                     later         an epoch that is not ours yet
 //! ```
 //!
-//! Invariant: every entry is in exactly one task, or among the unknown, or the later ones. Whoever may write a captured
-//! table may also forge an entry: a delete is believed only once the row was seen to be gone, and no
-//! version is past the log's end, so that a forged entry only causes its key to be read again.
+//! Invariant: every entry is in exactly one task, or among the unknown, or the later ones. Whoever may
+//! write a captured table may also forge an entry: a delete is believed only once the row was seen to be
+//! gone, and no version is past the log's end, so that a forged entry causes its key to be read again.
+//! One gap is left: a delete that is forged while another transaction has the row inserted and not
+//! committed hides that row until its next write, or until `verify` finds it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

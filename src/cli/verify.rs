@@ -37,7 +37,7 @@ pub(super) struct Verify {
     /// Only this table (`users`, or `auth.users`); may be given several times.
     #[arg(long, value_name = "T")]
     table: Vec<String>,
-    /// Go round for ever; ends with the first round that finds a difference only if interrupted.
+    /// Go round for ever, until interrupted.
     #[arg(long)]
     watch: bool,
     /// List the keys of the rows that differ. Keys are values of the application.

@@ -32,8 +32,7 @@ const NUMBERS: i64 = 1_000_000_000;
 /// What PostgreSQL says when it, the way to it, or the sidecar itself goes away.
 const GONE: [&str; 8] = ["57P01", "57P02", "57P03", "08006", "08001", "08003", "53300", "28P01"];
 
-/// What a sidecar says that has not heard from PostgreSQL in time. On a busy machine that happens with
-/// no fault at all, so it is counted and is no failure of the run.
+/// What a sidecar says that has not heard from PostgreSQL in time.
 const UNCONFIRMED: [&str; 2] =
     ["Crossfade cannot confirm on PostgreSQL", "Crossfade does not know the migration's state yet"];
 
@@ -227,7 +226,7 @@ impl Worker {
             return self.hour.conflict(code);
         }
         if UNCONFIRMED.iter().any(|words| message.starts_with(words)) {
-            return self.hour.unconfirmed();
+            return self.hour.unconfirmed(kind, began, &told);
         }
         if GONE.contains(&code) {
             return self.hour.lost(kind, began, &told);

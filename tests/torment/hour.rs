@@ -128,8 +128,15 @@ impl Hour {
         }
     }
 
-    pub fn unconfirmed(&self) {
-        self.heard.lock().unwrap().unconfirmed += 1;
+    /// Refused for want of a word from PostgreSQL: whatever the secondary does, it must not come to that.
+    pub fn unconfirmed(&self, kind: &str, began: Instant, what: &str) {
+        let mut heard = self.heard.lock().unwrap();
+        heard.unconfirmed += 1;
+        if !heard.excuses(began) {
+            heard.violation(format!(
+                "{kind}: refused while only the secondary was in trouble: {what}"
+            ));
+        }
     }
 
     pub fn secondary_error(&self, kind: &str, what: &str) {
