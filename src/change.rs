@@ -20,8 +20,10 @@ use crate::names::{EntryId, TableName};
 use crate::policy::Mode;
 use crate::value::Value;
 
+pub use decode::decode_row;
+
 /// Says which of two images of one row is newer: compared field by field, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version {
     /// Grows with each switchover, rollback and change of the primary's identity.
     pub epoch: u64,

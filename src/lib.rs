@@ -84,6 +84,11 @@
 //! - Entries are claimed and deleted only on the server, and in the epoch, that they are known of.
 //! - `verify` reads each side in its own order and compares sums by bucket: no order of keys has to be the
 //!   same in both databases, and neither side sorts.
+//! - Before a sweep looks for tombstones, it waits for every apply that began before its chunk was committed:
+//!   an apply writes its rows first, and entries that are new to the fence at its end
+//!   ([`backend::mysql::copy`]).
+//! - What a chunk may still need of the fence is told by a moment of the primary's log after which every
+//!   transaction has ended, not by the LSN of its snapshot: a delete's version is older than its commit.
 //! - The model in `tests/model` says what backfill, repair and switchover will have to keep beyond the
 //!   design: a chunk is done only after its sweep; the old primary gets the new epoch first, and the
 //!   lease is waited out between the two; repair begins once both sides have the epoch.
@@ -102,7 +107,8 @@
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
 //! | [`lease`] | whether this sidecar may answer |
-//! | [`session`] [`apply`] [`verify`] | one client; the workers that face the secondary; both sides compared |
+//! | [`session`] [`apply`] | one client; the workers that face the secondary |
+//! | [`backfill`] [`verify`] | old rows copied; both sides compared |
 //! | [`control`] | sets up, publishes the situation |
 //! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
 //! | [`metrics`] [`telemetry`] | composed from all of the above |
@@ -131,6 +137,7 @@ pub mod lease;
 pub mod outbox;
 
 pub mod apply;
+pub mod backfill;
 pub mod session;
 pub mod verify;
 

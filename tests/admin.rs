@@ -28,9 +28,10 @@ async fn start(token: Option<&str>) -> Admin {
     let address = listener.local_addr().unwrap();
     let (sender, requests) = mpsc::channel(REQUESTS_MAX);
     let (health, health_seen) = watch::channel(Arc::new(Health::unknown()));
+    let ledger = watch::channel(Arc::new(Ledger::default())).1;
     let published = Published {
         situation: watch::channel(Arc::new(Situation { server: 15, ..Situation::transparent() })).1,
-        ledger: watch::channel(Arc::new(Ledger::default())).1,
+        ledger: ledger.clone(),
         health: health_seen,
         lease: crate::support::inside::confirmed(),
         statements: Statements {
@@ -40,7 +41,7 @@ async fn start(token: Option<&str>) -> Admin {
         registries: Metrics::new().unwrap().registries().into(),
         token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
         requests: sender,
-        metrics: AdminMetrics::register(&prometheus::Registry::new()).unwrap(),
+        metrics: AdminMetrics::register(&prometheus::Registry::new(), ledger).unwrap(),
     };
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(crossfade::admin::serve(listener, published, stopped));

@@ -9,6 +9,7 @@ mod support;
 
 mod admin;
 mod apply;
+mod backfill;
 mod capture;
 mod check;
 mod config;

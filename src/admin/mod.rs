@@ -11,6 +11,7 @@
 //! Not here: doing what a POST asks (`proxy`), what the numbers mean (their modules).
 
 pub mod client;
+mod copied;
 mod health;
 mod report;
 mod server;
@@ -40,12 +41,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::control::repair::{Repaired, Wanted};
 use crate::lease::Lease;
 use crate::names::TableName;
-use crate::phase::Situation;
+use crate::phase::{Phase, Situation};
 use crate::policy::Mode;
 
 use health::Readiness;
 pub use health::{Health, Side};
-pub use report::{Lag, Ledger, LedgerLine, Report, Status, TableReport, primary};
+pub use report::{CopyReport, Lag, Ledger, LedgerLine, Report, Status, TableReport, primary};
 pub use sidecars::SidecarReport;
 pub use statements::{StatementReport, Statements};
 pub use token::Token;
@@ -71,8 +72,23 @@ pub enum Request {
     Reload { reply: oneshot::Sender<Result<(), String>> },
     /// Try again what is stuck.
     Repair { wanted: Wanted, reply: oneshot::Sender<Result<Repaired, Denial>> },
+    /// Copy old rows in this sidecar.
+    Backfill { wanted: BackfillWanted, reply: oneshot::Sender<Result<(), String>> },
+    /// Have whoever copies wait, or go on.
+    PauseBackfill { paused: bool, reply: oneshot::Sender<Result<(), String>> },
     /// Another mode for one table, until the next reload or restart.
     SetMode { table: TableName, mode: Mode, reply: oneshot::Sender<Result<(), String>> },
+}
+
+/// What of the old rows to copy, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackfillWanted {
+    /// All that are captured, where none is named.
+    pub tables: Vec<TableName>,
+    /// Rows a second; `backfill.max_rate` where none is given.
+    pub max_rate: Option<u64>,
+    /// Tables that were copied before as well.
+    pub again: bool,
 }
 
 /// Why a repair was not begun, or not finished.
@@ -91,7 +107,11 @@ pub struct AdminMetrics {
 }
 
 impl AdminMetrics {
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+    pub fn register(
+        registry: &Registry,
+        ledger: watch::Receiver<Arc<Ledger>>,
+    ) -> prometheus::Result<Self> {
+        copied::register(registry, ledger)?;
         let help = "POSTs that found too many others waiting.";
         let refused = IntCounter::new("admin_requests_refused_total", help)?;
         registry.register(Box::new(refused.clone()))?;
@@ -131,6 +151,9 @@ fn router(published: Published) -> Router {
         .route("/attempts", get(attempts))
         .route("/reload", post(reload))
         .route("/repair", post(repair))
+        .route("/backfill", post(backfill))
+        .route("/backfill/pause", post(pause_backfill))
+        .route("/backfill/resume", post(resume_backfill))
         .route("/tables/{table}/mode", post(set_mode))
         .layer(middleware::from_fn_with_state(published.clone(), guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -237,6 +260,52 @@ async fn repair(State(published): State<Published>, body: Bytes) -> Response {
         Ok(Err(Denial::Later(message))) => refusal(StatusCode::CONFLICT, &message),
         Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct BackfillBody {
+    tables: Vec<String>,
+    max_rate: Option<u64>,
+    again: bool,
+}
+
+/// As `crossfade backfill`, in this sidecar; without a body, all that is not copied yet.
+async fn backfill(State(published): State<Published>, body: Bytes) -> Response {
+    let body = match body.is_empty() {
+        true => Ok(BackfillBody::default()),
+        false => serde_json::from_slice::<BackfillBody>(&body),
+    };
+    let Some(BackfillBody { tables, max_rate, again }) =
+        body.ok().filter(|b| b.max_rate != Some(0))
+    else {
+        let wanted = "wanted: {\"tables\": [], \"maxRate\": above 0, \"again\"}";
+        return refusal(StatusCode::BAD_REQUEST, wanted);
+    };
+    let tables: Vec<TableName> = tables.iter().map(|name| TableName::parse(name)).collect();
+    let situation = Arc::clone(&published.situation.borrow());
+    if situation.phase != Phase::DualWrite {
+        return refusal(StatusCode::CONFLICT, "dual writes have not begun");
+    }
+    if !tables.iter().all(|name| situation.catalog.captured().any(|table| table.name == *name)) {
+        return refusal(StatusCode::NOT_FOUND, "there is no such table that is migrated");
+    }
+    let (reply, answer) = oneshot::channel();
+    let wanted = BackfillWanted { tables, max_rate, again };
+    let said = json!({ "started": true });
+    published.ask(Request::Backfill { wanted, reply }, answer, said).await
+}
+
+async fn pause_backfill(State(published): State<Published>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let request = Request::PauseBackfill { paused: true, reply };
+    published.ask(request, answer, json!({ "paused": true })).await
+}
+
+async fn resume_backfill(State(published): State<Published>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let request = Request::PauseBackfill { paused: false, reply };
+    published.ask(request, answer, json!({ "paused": false })).await
 }
 
 #[derive(Debug, Deserialize)]

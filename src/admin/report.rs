@@ -77,6 +77,28 @@ pub struct TableReport {
     /// Code and column of the latest failure among the stuck entries.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_error: Option<String>,
+    /// How far the copying of its old rows is, once that was begun.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub backfill: Option<CopyReport>,
+}
+
+/// How far the copying of a table's old rows is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyReport {
+    /// `waiting`, `sweeping`, `copying`, `done`, `done before`, `stopped`; `interrupted` where whoever
+    /// copied has not said anything for a while.
+    pub state: String,
+    pub rows: u64,
+    /// As the statistics had it.
+    pub expected: u64,
+    /// Rows that MySQL did not take; they are in the outbox.
+    pub refused: u64,
+    /// Rows a second.
+    pub rate: f64,
+    /// Why it waits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits: Option<String>,
 }
 
 /// What the outbox, `crossfade.tables` and `crossfade.sidecars` say, as of the last look.
@@ -92,12 +114,13 @@ pub struct Ledger {
     pub sidecars: Vec<SidecarReport>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LedgerLine {
     pub dirty: Option<String>,
     pub pending: u64,
     pub stuck: u64,
     pub last_error: Option<String>,
+    pub backfill: Option<CopyReport>,
 }
 
 impl Report {
@@ -152,6 +175,7 @@ fn line(table: &Table, ledger: &Ledger) -> (String, TableReport) {
         pending: known.pending,
         stuck: known.stuck,
         last_error: known.last_error,
+        backfill: known.backfill,
     };
     (name, report)
 }
@@ -195,6 +219,12 @@ impl fmt::Display for Report {
                 (None, Some(error)) => error.clone(),
                 (None, None) => "ok".to_owned(),
             };
+            let state = match &table.backfill {
+                Some(copy) if copy.state != "done" && copy.state != "done before" => {
+                    format!("{state}; {copy}")
+                }
+                _ => state,
+            };
             let TableReport { mode, capture, pending, stuck, .. } = table;
             writeln!(f, "{name:width$}  {mode:8}  {capture:9}  {pending:>7}  {stuck:>5}  {state}")?;
         }
@@ -202,6 +232,17 @@ impl fmt::Display for Report {
             writeln!(f, "errors {entity}: {count}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for CopyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { state, rows, expected, rate, .. } = self;
+        write!(f, "backfill {state}: {rows} of {expected} rows, {rate:.0}/s")?;
+        match &self.waits {
+            Some(waits) => write!(f, ", {waits}"),
+            None => Ok(()),
+        }
     }
 }
 

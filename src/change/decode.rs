@@ -36,6 +36,25 @@ impl Key {
     }
 }
 
+/// Reads `record_send(ROW(t.*))`, and the row's key with it, in the form the outbox has it.
+pub fn decode_row(raw: &Bytes, table: &Table) -> Result<(Key, RowImage), DecodeError> {
+    let fields = decode_record(raw)?;
+    let mut key = Vec::with_capacity(64);
+    let columns = i32::try_from(table.key.len()).map_err(|_| DecodeError::Stale)?;
+    key.extend_from_slice(&columns.to_be_bytes());
+    for at in &table.key {
+        let Some((oid, Some(field))) = fields.get(*at) else { return Err(DecodeError::Stale) };
+        let length = i32::try_from(field.len()).map_err(|_| DecodeError::Stale)?;
+        key.extend_from_slice(&oid.to_be_bytes());
+        key.extend_from_slice(&length.to_be_bytes());
+        key.extend_from_slice(field);
+    }
+    let image = RowImage { values: decode_fields(fields, table.columns.iter())? };
+    let values: Vec<Value> = table.key.iter().map(|at| image.values[*at].clone()).collect();
+    let hash = KeyHash::of(&values, table);
+    Ok((Key { values, hash, raw: key.into() }, image))
+}
+
 impl Key {
     /// From the values, as they were read from the secondary; `None` where one of them is NULL or of
     /// a type that cannot be written.

@@ -8,6 +8,7 @@
 //! Invariant: the exit code says what happened, whatever the output format: 0 done and well, 1 done
 //! and something found, 2 usage or configuration, 3 a database (or the sidecar) was not reached.
 
+mod backfill;
 mod check;
 mod demo;
 mod repair;
@@ -54,6 +55,7 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Backfill(backfill::Backfill),
     Check(check::Check),
     Run(run::Run),
     Setup(setup::Setup),
@@ -126,6 +128,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
     let Arguments { verb, shared } = arguments;
     let config = || Config::load(&shared.config);
     match verb {
+        Verb::Backfill(backfill) => backfill.run(&config()?, shared.format, out).await,
         Verb::Check(check) => check.run(&config()?, shared.format, out).await,
         Verb::Run(run) => run.run(config()?, &shared.config).await,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,

@@ -22,12 +22,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::admin::{AdminConfig, Token};
 use crate::backend::from_url::FromUrl;
 use crate::backend::mysql::ToUrl;
 use crate::backend::tls::TlsFiles;
 use crate::backend::url::DatabaseUrl;
+use crate::backfill::{Bounds, Options};
 use crate::listener::Address;
 use crate::policy::Policies;
 use crate::telemetry::{LogConfig, LogFormat};
@@ -69,8 +71,26 @@ pub struct ListenConfig {
 pub struct BackfillConfig {
     pub workers: usize,
     pub chunk_rows: usize,
+    pub chunk_bytes: usize,
     /// Rows per second; `None` is unlimited.
     pub max_rate: Option<u64>,
+    /// Over any of these, copying waits.
+    pub bounds: Bounds,
+}
+
+impl BackfillConfig {
+    /// As the `backfill:` section asks for it.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        Options {
+            workers: self.workers,
+            chunk_rows: self.chunk_rows,
+            chunk_bytes: self.chunk_bytes,
+            max_rate: self.max_rate,
+            bounds: self.bounds,
+            again: false,
+        }
+    }
 }
 
 /// The `shadow:` section.
@@ -225,7 +245,13 @@ fn backfill(mut section: Section<'_, '_>) -> BackfillConfig {
     let backfill = BackfillConfig {
         workers: section.read("workers", 2, unit::between(1, 64)),
         chunk_rows: section.read("chunk_rows", 5000, unit::between(1, 100_000)),
+        chunk_bytes: section.read("chunk_bytes", 8 << 20, unit::size),
         max_rate: section.read("max_rate", None, unit::rate),
+        bounds: Bounds {
+            outbox: section.read("max_outbox", 10_000, unit::between(1, 100_000_000)),
+            lag: section.read("max_lag", Duration::from_secs(10), unit::duration),
+            latency: section.read("max_latency", Duration::from_millis(250), unit::duration),
+        },
     };
     section.finish();
     backfill

@@ -195,7 +195,7 @@ impl Outbox {
     /// Returns once all that the primary has logged so far would survive its crash. No version is
     /// used on the secondary before.
     pub async fn flush(&self) -> Result<(), Error> {
-        self.client.query(FLUSH, &[]).await.map(drop)
+        flush(&self.client).await
     }
 
     pub async fn note(&self) -> Result<Moment, Error> {
@@ -222,6 +222,11 @@ impl Outbox {
             lowest,
         })
     }
+}
+
+/// The same over any connection that commits synchronously.
+pub async fn flush(client: &Client) -> Result<(), Error> {
+    client.query(FLUSH, &[]).await.map(drop)
 }
 
 fn at_home(statement: &str, epoch: usize) -> String {

@@ -197,18 +197,20 @@ impl Reader {
 
     /// `=`, or the operator of an extension's type with its schema.
     async fn equality(&self, column: &Column) -> Result<String, Error> {
-        if column.type_ref.pg_type != PgType::Citext {
-            return Ok("=".to_owned());
-        }
-        let row = self.client.query_opt(EQUALITY, &[&column.type_ref.base_oid]).await?;
-        match row {
-            Some(row) => {
-                let schema: String = row.try_get(0)?;
-                Ok(format!("OPERATOR({}.=)", quote_pg(&schema)))
-            }
-            None => Ok("=".to_owned()),
-        }
+        Ok(match equality_schema(&self.client, column).await? {
+            Some(schema) => format!("OPERATOR({}.=)", quote_pg(&schema)),
+            None => "=".to_owned(),
+        })
     }
+}
+
+/// The schema of an extension's operators; `None` for PostgreSQL's own types.
+pub async fn equality_schema(client: &Client, column: &Column) -> Result<Option<String>, Error> {
+    if column.type_ref.pg_type != PgType::Citext {
+        return Ok(None);
+    }
+    let row = client.query_opt(EQUALITY, &[&column.type_ref.base_oid]).await?;
+    row.map(|row| row.try_get(0)).transpose()
 }
 
 /// Locks and deadlocks are "later"; what else the server says of one row concerns its table.

@@ -1,12 +1,12 @@
 //! Reads what Crossfade's own tables on PostgreSQL say: outbox, dirty marks, sidecars.
 //!
-//! Invariant: two statements, bounded in rows however large the tables are.
+//! Invariant: four statements, bounded in rows however large the tables are.
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Error, Row};
 
-use crate::admin::{Ledger, LedgerLine, SidecarReport};
+use crate::admin::{CopyReport, Ledger, LedgerLine, SidecarReport};
 use crate::backend::postgres::control::Presence;
 use crate::names::TableName;
 use crate::outbox::STUCK_ATTEMPTS;
@@ -26,6 +26,16 @@ const LEDGER: &str = "
     SELECT t.schema, t.name, t.dirty_reason, coalesce(c.pending, 0), coalesce(c.stuck, 0),
            c.last_error, greatest(0, extract(epoch FROM clock_timestamp() - c.since))::float8
     FROM crossfade.tables t LEFT JOIN counted c ON c.table_id = t.id";
+
+/// There since the first copying, or the first setup of a version that has it.
+const COPIED_EXISTS: &str = "SELECT pg_catalog.to_regclass('crossfade.backfill') IS NOT NULL";
+/// Whoever copies says so each second.
+const COPIED: &str = "
+    SELECT t.schema, t.name,
+           CASE WHEN b.state IN ('waiting', 'sweeping', 'copying')
+                 AND b.at < clock_timestamp() - interval '15 s' THEN 'interrupted' ELSE b.state END,
+           b.rows, b.expected, b.refused, b.rate, nullif(b.activity, '')
+    FROM crossfade.backfill b JOIN crossfade.tables t ON t.id = b.table_id";
 
 /// Times as `/statements` writes them.
 const SIDECARS: &str = "
@@ -53,10 +63,19 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
     let rows = client.query(LEDGER, &[&STUCK_ATTEMPTS]).await?;
     let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));
     let sidecars = client.query(SIDECARS, &[&SIDECARS_MAX]).await?;
+    let mut tables = rows.iter().map(line).collect::<BTreeMap<_, _>>();
+    if client.query_one(COPIED_EXISTS, &[]).await?.get(0) {
+        for row in client.query(COPIED, &[]).await? {
+            let (name, copied) = copied(&row);
+            if let Some(line) = tables.get_mut(&name) {
+                line.backfill = Some(copied);
+            }
+        }
+    }
     Ok(Ledger {
         oldest_seconds: oldest.fold(0.0, f64::max),
         problem: None,
-        tables: rows.iter().map(line).collect::<BTreeMap<_, _>>(),
+        tables,
         sidecars: sidecars.iter().map(sidecar).collect(),
     })
 }
@@ -68,7 +87,22 @@ fn count(row: &Row, at: usize) -> u64 {
 fn line(row: &Row) -> (String, LedgerLine) {
     let name = TableName::new(row.get(0), row.get(1));
     let (pending, stuck) = (count(row, 3), count(row, 4));
-    (name.to_string(), LedgerLine { dirty: row.get(2), pending, stuck, last_error: row.get(5) })
+    let line =
+        LedgerLine { dirty: row.get(2), pending, stuck, last_error: row.get(5), backfill: None };
+    (name.to_string(), line)
+}
+
+fn copied(row: &Row) -> (String, CopyReport) {
+    let name = TableName::new(row.get(0), row.get(1));
+    let report = CopyReport {
+        state: row.get(2),
+        rows: count(row, 3),
+        expected: count(row, 4),
+        refused: count(row, 5),
+        rate: row.get(6),
+        waits: row.get(7),
+    };
+    (name.to_string(), report)
 }
 
 fn sidecar(row: &Row) -> SidecarReport {

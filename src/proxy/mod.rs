@@ -10,6 +10,7 @@
 //!
 //! Not here: any of the work. Tasks meet at the values they are given here.
 
+mod copying;
 mod heard;
 pub mod ledger;
 mod login;
@@ -46,6 +47,7 @@ use crate::session::{
 };
 use crate::telemetry::Telemetry;
 
+use copying::Copying;
 use repair::Repairs;
 use watch::Databases;
 use workers::Workers;
@@ -102,6 +104,7 @@ impl Proxy {
             parts,
             workers,
             repairs: Repairs::default(),
+            copying: Copying::default(),
         };
         let task = tokio::spawn(running.run(listener, admin, published.clone()));
         Ok(Self { port, admin: admin_address, published, stop, task })
@@ -180,6 +183,7 @@ impl Parts {
             tally: Tally::default(),
             limits: flow_limits(limits).into(),
         };
+        let ledger = channel::Sender::new(Arc::new(Ledger::default()));
         let parts = Self {
             stop: channel::Sender::new(false),
             login: channel::Sender::new(Arc::new(login::config(config)?)),
@@ -189,14 +193,14 @@ impl Parts {
                 to: config.to.clone(),
             })),
             health: channel::Sender::new(Arc::new(Health::unknown())),
-            ledger: channel::Sender::new(Arc::new(Ledger::default())),
             situation,
             requests: mpsc::channel(REQUESTS_MAX),
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
             policies: channel::Sender::new(Arc::new(config.tables.clone())),
             limits: LimitMetrics::register(metrics.own())?,
-            admin: AdminMetrics::register(metrics.own())?,
+            admin: AdminMetrics::register(metrics.own(), ledger.subscribe())?,
+            ledger,
         };
         parts.limits.show(limits);
         Ok((parts, jobs))
@@ -236,6 +240,7 @@ struct Running {
     parts: Parts,
     workers: Workers,
     repairs: Repairs,
+    copying: Copying,
 }
 
 impl Running {
@@ -253,6 +258,7 @@ impl Running {
         if left > 0 {
             warn!(sessions = left, "sessions were still open at the end of limits.shutdown");
         }
+        self.copying.finish(self.config.limits.shutdown).await;
         self.workers.finish(self.config.limits.shutdown).await;
         admin_stop.send_replace(true);
         drop(admin.await);
@@ -272,6 +278,13 @@ impl Running {
             Request::Repair { wanted, reply } => {
                 let catalog = Arc::clone(&self.parts.situation.borrow().catalog);
                 self.repairs.start(&self.config.from, catalog, wanted, reply);
+            }
+            Request::Backfill { wanted, reply } => {
+                let policies = Policies::clone(&self.parts.policies.borrow());
+                drop(reply.send(self.copying.start(&self.config, policies, wanted)));
+            }
+            Request::PauseBackfill { paused, reply } => {
+                self.copying.pause(&self.config, paused, reply);
             }
             Request::SetMode { table, mode, reply } => {
                 drop(reply.send(self.set_mode(&table, mode)));

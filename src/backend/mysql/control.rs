@@ -4,6 +4,7 @@
 //! crossfade_state   one row: the epoch; every apply reads it under a shared lock
 //! crossfade_fence   the newest version applied of each row; key_hash 0 is the table itself
 //! crossfade_floor   per table, the highest version that was pruned from the fence
+//! crossfade_backfill   per table, how far its old rows are copied: [`super::progress`]
 //! ```
 //!
 //! Invariant: a table that is written to has its entry 0 in the fence and its floor, so that there is
@@ -13,6 +14,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
 
 use super::error::WriteError;
+use super::progress;
 use crate::change::{KeyHash, Version};
 use crate::names::TableId;
 
@@ -39,10 +41,12 @@ pub const CREATE: &[&str] = &[
      `counter` bigint unsigned NOT NULL, \
      `n` int unsigned NOT NULL\
      ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+    progress::CREATE,
 ];
 
 /// Statements that leave nothing of ours.
 pub const DROP: &[&str] = &[
+    progress::DROP,
     "DROP TABLE IF EXISTS `crossfade_floor`",
     "DROP TABLE IF EXISTS `crossfade_fence`",
     "DROP TABLE IF EXISTS `crossfade_state`",

@@ -154,6 +154,23 @@ fn tables_text<'a>(tables: impl Iterator<Item = &'a TableId>) -> String {
     )
 }
 
+/// Waits until every transaction that has one of the table's fence entries in use has ended.
+pub(super) fn barrier(table: TableId) -> String {
+    begin_text(&[table]) + "; COMMIT"
+}
+
+/// One table's entry and floor, locked (share) with the epoch until the transaction ends.
+pub(super) async fn table(
+    link: &mut Link,
+    table: TableId,
+    epoch: u64,
+) -> Result<TableFence, WriteError> {
+    let found: Vec<TableRow> = link.conn().query(tables_text([table].iter())).await?;
+    let mut fence = Fence::default();
+    read_tables(found, epoch, &mut fence)?;
+    fence.tables.remove(&table).ok_or(WriteError::NotSetUp)
+}
+
 fn read_tables(rows: Vec<TableRow>, epoch: u64, fence: &mut Fence) -> Result<(), WriteError> {
     let found = rows.first().ok_or(WriteError::NotSetUp)?.0;
     if found != epoch {
@@ -219,7 +236,7 @@ fn update_clause(flavor: Flavor) -> &'static str {
 }
 
 /// `x'…'`.
-fn literal(hash: KeyHash) -> String {
+pub(super) fn literal(hash: KeyHash) -> String {
     format!("x'{:032x}'", u128::from_be_bytes(hash.0))
 }
 

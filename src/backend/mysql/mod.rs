@@ -6,7 +6,8 @@
 //!   Transaction, Change ──[`write`]──▶ fence rows, then rows, in one transaction
 //! ```
 //!
-//! Invariant: whoever changes a user's table on the secondary goes through [`write::Writer`].
+//! Invariant: whoever changes a user's table on the secondary goes through [`write::Writer`], or, for
+//! rows without a version, through [`copy::Copier`].
 //!
 //! Not here: which transactions run side by side (`apply`), what is read again (`outbox`).
 
@@ -14,6 +15,7 @@ pub mod cascade;
 pub mod connect;
 pub mod connection;
 pub mod control;
+pub mod copy;
 pub mod error;
 mod execute;
 pub mod facts;
@@ -23,6 +25,7 @@ mod lock;
 pub mod look;
 mod owners;
 pub mod past;
+pub mod progress;
 pub mod prune;
 mod rows;
 mod session;

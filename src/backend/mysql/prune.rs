@@ -9,13 +9,15 @@
 //! share mode; so an image at or below it, without an entry of its own, is known to be too old to
 //! judge, and is read again.
 //!
-//! Not here: the bound. Whoever calls knows what is still under way (`outbox`, `backfill`).
+//! Not here: the bound. Whoever calls knows what is still under way (`outbox`); only what the copying of
+//! the table's old rows still needs ([`super::progress`]) is looked up here.
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Params, Value as Param};
 
 use super::connect::Link;
 use super::error::WriteError;
+use super::progress;
 use crate::change::{KeyHash, Version};
 use crate::names::TableId;
 
@@ -54,6 +56,9 @@ async fn batch(
     let sql =
         "SELECT `epoch`, `counter`, `n` FROM `crossfade_floor` WHERE `table_id` = ? FOR UPDATE";
     let floor: Option<(u64, u64, u32)> = link.conn().exec_first(sql, (table.0,)).await?;
+    // With the floor locked, no copying of the table can begin or move its bound back.
+    let held = progress::bound(link, table).await?;
+    let bound = held.map_or(bound, |held| held.min(bound));
     let (epoch, counter, n) = floor.ok_or(WriteError::NotSetUp)?;
     let sql = format!(
         "SELECT `key_hash`, `epoch`, `counter`, `n` FROM `crossfade_fence` FORCE INDEX (PRIMARY) \

@@ -93,7 +93,8 @@ async fn delete_all(link: &mut Link, table: &Table) -> Result<(), WriteError> {
 
 async fn delete_older(link: &mut Link, table: &Table, version: Version) -> Result<(), WriteError> {
     let key: Vec<&Column> = table.key_columns().collect();
-    let (first, next) = (chunk(table, &key, false), chunk(table, &key, true));
+    let (first, next) =
+        (chunk(table, &key, false, CHUNK_ROWS), chunk(table, &key, true, CHUNK_ROWS));
     let mut found: Vec<Row> = link.conn().exec(first, ()).await?;
     while !found.is_empty() {
         let last = found.len() < CHUNK_ROWS;
@@ -108,13 +109,20 @@ async fn delete_older(link: &mut Link, table: &Table, version: Version) -> Resul
     Ok(())
 }
 
+/// The statement for the next keys, each as a value and as a place in the order, and its parameters.
+pub(super) fn page(table: &Table, place: Option<&[Param]>, rows: usize) -> (String, Vec<Param>) {
+    let key: Vec<&Column> = table.key_columns().collect();
+    let params = place.map(after_params).unwrap_or_default();
+    (chunk(table, &key, place.is_some(), rows), params)
+}
+
 /// One chunk of keys in key order: all of it, or what comes after a place.
-fn chunk(table: &Table, key: &[&Column], continued: bool) -> String {
+fn chunk(table: &Table, key: &[&Column], continued: bool, rows: usize) -> String {
     let names: Vec<String> = key.iter().map(|column| quote_mysql(&column.name)).collect();
     let places: Vec<String> = key.iter().map(|column| place(column)).collect();
     let after = if continued { format!(" WHERE {}", after(key)) } else { String::new() };
     format!(
-        "SELECT {}, {} FROM {}{after} ORDER BY {} LIMIT {CHUNK_ROWS}",
+        "SELECT {}, {} FROM {}{after} ORDER BY {} LIMIT {rows}",
         names.join(", "),
         places.join(", "),
         quote_mysql(&table.target),

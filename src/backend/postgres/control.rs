@@ -164,6 +164,17 @@ CREATE TABLE IF NOT EXISTS crossfade.dirty_keys (
     PRIMARY KEY (table_id, key_hash)
 );
 
+CREATE TABLE IF NOT EXISTS crossfade.backfill (
+    table_id integer PRIMARY KEY,
+    state    text NOT NULL,
+    activity text NOT NULL,
+    rows     bigint NOT NULL,
+    expected bigint NOT NULL,
+    refused  bigint NOT NULL,
+    rate     double precision NOT NULL,
+    at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
 CREATE TABLE IF NOT EXISTS crossfade.settings (
     key   text PRIMARY KEY,
     value text NOT NULL
