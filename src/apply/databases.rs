@@ -22,7 +22,7 @@ use crate::backend::mysql::{Connection, Link, ToUrl, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Connector};
 use crate::catalog::Table;
 use crate::change::Key;
-use crate::outbox::{self, Backlog, Entry, Moment, Reading};
+use crate::outbox::{self, Backlog, Entry, Moment, Reading, Reference};
 use crate::phase::Situation;
 
 use super::ApplyLimits;
@@ -90,6 +90,14 @@ pub(super) trait Reader: Send {
         keys: &[(Arc<Table>, Key)],
         version: u64,
     ) -> impl Future<Output = Result<Vec<Reading>, Lost>> + Send;
+    /// None of them where rows are referenced by their keys alone.
+    fn find(
+        &mut self,
+        wanted: &[Reference],
+        _version: u64,
+    ) -> impl Future<Output = Result<Vec<Option<Key>>, Lost>> + Send {
+        std::future::ready(Ok(vec![None; wanted.len()]))
+    }
 }
 
 /// PostgreSQL and MySQL.
@@ -205,6 +213,10 @@ impl Reader for InTime<outbox::Reader> {
         version: u64,
     ) -> Result<Vec<Reading>, Lost> {
         within(self.limit, self.inner.read(keys, version)).await
+    }
+
+    async fn find(&mut self, wanted: &[Reference], version: u64) -> Result<Vec<Option<Key>>, Lost> {
+        within(self.limit, self.inner.find(wanted, version)).await
     }
 }
 

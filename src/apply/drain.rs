@@ -9,6 +9,7 @@
 //! Invariant: no row lock of the primary is held while the secondary is talked to, and no version is
 //! used before the primary's log has it. What fails stays, with attempts and the reason.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ use crate::phase::Situation;
 
 /// Entries claimed at once.
 const CLAIM_MAX: usize = 1000;
+/// Entries known to be carried; whoever waits for others is told that they may not be.
+const REMEMBERED_MAX: usize = 10 * CLAIM_MAX;
 /// Rows read at once over one connection.
 const READS_AT_ONCE: usize = 200;
 /// How long a pass waits for the transactions that ran when a row was found absent.
@@ -38,6 +41,13 @@ pub(super) const LATER: Duration = Duration::from_millis(500);
 pub(super) struct Unit {
     pub(super) change: Change,
     pub(super) ids: Vec<i64>,
+}
+
+/// How a pass ended.
+struct Pass {
+    claimed: usize,
+    /// Whether all of it was carried.
+    all: bool,
 }
 
 /// Why a pass ended early.
@@ -57,11 +67,14 @@ pub(super) struct Drain<D: Databases> {
     primary: Option<(D::Outbox, D::Reader)>,
     /// With the time of its last use.
     pub(super) writer: Option<(Writer<D::Connection>, Instant)>,
+    /// What these passes have had so far; of no more than [`REMEMBERED_MAX`].
+    claimed: HashSet<i64>,
 }
 
 /// Runs until told to stop.
 pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch::Receiver<bool>) {
-    let mut drain = Drain { shared: Arc::clone(&shared), primary: None, writer: None };
+    let (primary, writer, claimed) = (None, None, HashSet::new());
+    let mut drain = Drain { shared: Arc::clone(&shared), primary, writer, claimed };
     loop {
         tokio::select! {
             biased;
@@ -76,15 +89,17 @@ pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch
             () = stopping(&mut stopped) => return,
             settled = drain.passes(asked.now) => settled,
         };
+        let claimed = std::mem::take(&mut drain.claimed);
         if asked.now && settled == Settled::Applied {
             shared.releaser.took(began.elapsed());
         }
-        asked.answer(settled);
+        asked.answer(settled, &claimed);
     }
 }
 
 impl<D: Databases> Drain<D> {
-    /// Claims and carries until nothing is left that may be claimed.
+    /// Claims and carries until nothing is left that could be claimed when it was asked for: what
+    /// comes meanwhile does not keep those who wait.
     async fn passes(&mut self, now: bool) -> Settled {
         if !self.shared.follows() || self.shared.breaker.is_open() {
             return Settled::Deferred;
@@ -93,12 +108,14 @@ impl<D: Databases> Drain<D> {
         let mut settled = Settled::Applied;
         loop {
             match self.pass(grace).await {
-                Ok(Some(all)) => {
+                Ok(Pass { claimed, all }) => {
                     if !all {
                         settled = Settled::Deferred;
                     }
+                    if claimed < CLAIM_MAX {
+                        return settled;
+                    }
                 }
-                Ok(None) => return settled,
                 Err(stop) => {
                     self.stopped(stop);
                     return Settled::Deferred;
@@ -117,17 +134,21 @@ impl<D: Databases> Drain<D> {
         }
     }
 
-    /// One claim's worth; `None` if there was nothing, else whether all of it was carried.
-    async fn pass(&mut self, grace: Duration) -> Result<Option<bool>, Stop> {
+    /// One claim's worth.
+    async fn pass(&mut self, grace: Duration) -> Result<Pass, Stop> {
         let situation = self.shared.situation();
         let under_way = self.shared.under_way.ranges();
         self.begin().await?;
         let (outbox, _) = self.primary()?;
         let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
         let entries = outbox.claim(limit, grace, &under_way, situation.epoch).await?;
-        if entries.is_empty() {
-            return Ok(None);
+        if self.claimed.len() < REMEMBERED_MAX {
+            self.claimed.extend(entries.iter().map(|entry| entry.id.0));
         }
+        if entries.is_empty() {
+            return Ok(Pass { claimed: 0, all: true });
+        }
+        let (outbox, _) = self.primary()?;
         let log_end = outbox.note().await?.lsn;
         let claimed = entries.len();
         let Gathered { tasks, unknown, later } =
@@ -148,7 +169,7 @@ impl<D: Databases> Drain<D> {
             all &= self.write(units, &situation, &mut all).await?.is_empty();
         }
         debug!(claimed, all, "outbox drained");
-        Ok(Some(all))
+        Ok(Pass { claimed, all })
     }
 
     /// The connections for a new pass.

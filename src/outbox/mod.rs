@@ -33,7 +33,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use crate::change::{Operation, Version};
 use crate::names::{EntryId, TableId};
 
-pub use reader::{Peek, Reader, Reading};
+pub use reader::{Peek, Reader, Reading, Reference};
 
 /// A claimed entry is another sidecar's again after this long.
 const LEASE: Duration = Duration::from_secs(30);
