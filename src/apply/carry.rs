@@ -204,12 +204,9 @@ impl<D: Databases> Drain<D> {
             let asked = writer.link().owners(&unit.change.table, key, image);
             let found = tokio::time::timeout(limit, asked).await;
             for key in found.unwrap_or(Err(WriteError::TimedOut))? {
-                tasks.push(Task {
-                    table: Arc::clone(&unit.change.table),
-                    operation: Operation::Update,
-                    ids: Vec::new(),
-                    need: Need::Read { key, gone_at: None },
-                });
+                let table = Arc::clone(&unit.change.table);
+                let need = Need::Read { key, gone_at: None };
+                tasks.push(Task::new(table, Operation::Update, Vec::new(), need));
             }
         }
         self.writer = Some((writer, used));

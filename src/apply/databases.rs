@@ -22,6 +22,7 @@ use crate::backend::mysql::{Connection, Link, ToUrl, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Connector};
 use crate::catalog::Table;
 use crate::change::Key;
+use crate::names::Oid;
 use crate::outbox::{self, Backlog, Entry, Moment, Reading, Reference};
 use crate::phase::Situation;
 
@@ -79,6 +80,14 @@ pub(super) trait Outbox: Send + Sync {
     fn flush(&self) -> impl Future<Output = Result<(), Lost>> + Send;
     fn note(&self) -> impl Future<Output = Result<Moment, Lost>> + Send;
     fn ended(&self, moment: Moment) -> impl Future<Output = Result<bool, Lost>> + Send;
+    /// The same, of those who write to one of these tables. Whoever waits for all is right as well.
+    fn ended_on(
+        &self,
+        moment: Moment,
+        _tables: &[Oid],
+    ) -> impl Future<Output = Result<bool, Lost>> + Send {
+        self.ended(moment)
+    }
     fn backlog(&self) -> impl Future<Output = Result<Backlog, Lost>> + Send;
 }
 
@@ -195,6 +204,10 @@ impl Outbox for InTime<outbox::Outbox> {
 
     async fn ended(&self, moment: Moment) -> Result<bool, Lost> {
         within(self.limit, self.inner.ended(moment)).await
+    }
+
+    async fn ended_on(&self, moment: Moment, tables: &[Oid]) -> Result<bool, Lost> {
+        within(self.limit, self.inner.ended_on(moment, tables)).await
     }
 
     async fn backlog(&self) -> Result<Backlog, Lost> {

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! claim ──▶ gather ──▶ read again (row lock, LSN) ──▶ log flushed ──▶ secondary ──▶ settle | fail
-//!                         └─ absent: note v, wait out what runs, still absent ─▶ tombstone at v
+//!                         └─ absent: note v, wait out what runs, still absent ─▶ tombstone at v, or
+//!                            at the delete's own version: then only writers of its table are waited for
 //! ```
 //!
 //! Invariant: no row lock of the primary is held while the secondary is talked to, and no version is
@@ -23,7 +24,8 @@ use super::{Shared, stopping};
 use crate::backend::mysql::Writer;
 use crate::change::{Change, Effect, Key, Operation, Version};
 use crate::handoff::Settled;
-use crate::outbox::Reading;
+use crate::names::Oid;
+use crate::outbox::{Moment, Reading};
 use crate::phase::Situation;
 
 /// Entries claimed at once.
@@ -214,7 +216,7 @@ impl<D: Databases> Drain<D> {
         Ok(units)
     }
 
-    /// Reads rows; answers with those that are gone without a delete to go by.
+    /// Reads rows; answers with those that are absent for the first time.
     async fn read(
         &mut self,
         tasks: Vec<Task>,
@@ -243,11 +245,11 @@ impl<D: Databases> Drain<D> {
                         let change = task.change(version, operation, Effect::Put { key, image });
                         units.push(Unit { change, ids: task.ids });
                     }
-                    (Reading::Absent, Some(version)) => {
+                    (Reading::Absent, Some(version)) if task.waited => {
                         let change = task.gone(key, version);
                         units.push(Unit { change, ids: task.ids });
                     }
-                    (Reading::Absent, None) => absent.push(task),
+                    (Reading::Absent, _) => absent.push(task),
                     (Reading::Busy, _) => busy.extend(task.ids),
                     (Reading::Stale, _) => stale.extend(task.ids),
                 }
@@ -265,8 +267,8 @@ impl<D: Databases> Drain<D> {
         Ok(absent)
     }
 
-    /// Rows that are not there, and nothing says since when: note the log's position, wait until
-    /// what runs now has ended, look again.
+    /// Rows that are not there: note the log's position, wait until nobody can have them inserted any
+    /// more, look again. Where a delete says since when, only who writes to its table is waited for.
     async fn absent(
         &mut self,
         tasks: Vec<Task>,
@@ -280,20 +282,47 @@ impl<D: Databases> Drain<D> {
         let (outbox, _) = self.primary()?;
         let moment = outbox.note().await?;
         let deadline = Instant::now() + ABSENT_WAIT;
-        while !outbox.ended(moment).await? {
-            if Instant::now() >= deadline {
-                let ids: Vec<i64> = tasks.into_iter().flat_map(|task| task.ids).collect();
-                outbox.release(&ids, LATER).await?;
+        let version = Version { epoch: situation.epoch, counter: moment.lsn, n: 0 };
+        let mut tasks = tasks;
+        let table = |task: &Task| task.gone_at().map(|_| task.table.oid);
+        tasks.sort_by_key(table);
+        let mut again = Vec::with_capacity(tasks.len());
+        while let Some(first) = tasks.first().map(table) {
+            let end = tasks.iter().position(|task| table(task) != first).unwrap_or(tasks.len());
+            let part: Vec<Task> = tasks.drain(..end).collect();
+            let tables = first.map(|oid| situation.catalog.parts(oid));
+            if self.ended(moment, tables.as_deref(), deadline).await? {
+                again.extend(part.into_iter().map(|task| task.gone_by(version)));
+            } else {
                 *all = false;
-                return Ok(());
+                let ids: Vec<i64> = part.into_iter().flat_map(|task| task.ids).collect();
+                let (outbox, _) = self.primary()?;
+                outbox.release(&ids, LATER).await?;
+            }
+        }
+        let left = Box::pin(self.read(again, situation, units, all)).await?;
+        debug_assert!(left.is_empty(), "every task has a version to be gone at");
+        Ok(())
+    }
+
+    /// Waits until who ran at a moment, or who then wrote to one of the tables, has ended.
+    async fn ended(
+        &mut self,
+        moment: Moment,
+        tables: Option<&[Oid]>,
+        deadline: Instant,
+    ) -> Result<bool, Stop> {
+        let (outbox, _) = self.primary()?;
+        loop {
+            let ended = match tables {
+                Some(tables) => outbox.ended_on(moment, tables).await?,
+                None => outbox.ended(moment).await?,
+            };
+            if ended || deadline <= Instant::now() {
+                return Ok(ended);
             }
             tokio::time::sleep(ABSENT_LOOK).await;
         }
-        let version = Version { epoch: situation.epoch, counter: moment.lsn, n: 0 };
-        let tasks = tasks.into_iter().map(|task| task.gone_by(version)).collect();
-        let left = Box::pin(self.read(tasks, situation, units, all)).await?;
-        debug_assert!(left.is_empty(), "every task has a version to be gone at");
-        Ok(())
     }
 }
 
@@ -306,7 +335,7 @@ impl Unit {
         };
         let need = Need::Read { key, gone_at: None };
         let (table, operation) = (self.change.table, self.change.operation);
-        Some(Task { table, operation, ids: self.ids, need })
+        Some(Task::new(table, operation, self.ids, need))
     }
 }
 
@@ -325,13 +354,15 @@ impl Task {
         }
     }
 
-    /// If it is absent still, it is gone as of this version.
+    /// If it is absent still, it is gone as of this version, unless a delete says when.
     fn gone_by(self, version: Version) -> Self {
         let need = match self.need {
-            Need::Read { key, .. } => Need::Read { key, gone_at: Some(version) },
+            Need::Read { key, gone_at } => {
+                Need::Read { key, gone_at: Some(gone_at.unwrap_or(version)) }
+            }
             other => other,
         };
-        Self { need, ..self }
+        Self { need, waited: true, ..self }
     }
 }
 

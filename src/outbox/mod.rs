@@ -31,7 +31,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::change::{Operation, Version};
-use crate::names::{EntryId, TableId};
+use crate::names::{EntryId, Oid, TableId};
 
 pub use reader::{Peek, Reader, Reading, Reference};
 
@@ -75,6 +75,16 @@ const NEXT_TRANSACTION: &str =
     "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint";
 const ENDED: &str =
     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint >= $1";
+/// Numbers of transactions go round: the older of two is less than half of all behind the other.
+const ENDED_ON: &str = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_locks l \
+     JOIN pg_catalog.pg_locks x ON x.virtualtransaction = l.virtualtransaction AND x.locktype = 'transactionid' \
+       AND x.mode = 'ExclusiveLock' AND x.granted \
+     WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY ($1::oid[]) \
+       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) \
+       AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', \
+         'AccessExclusiveLock') \
+       AND 0 < (($2::int8 - x.transactionid::text::int8) & 4294967295) \
+       AND (($2::int8 - x.transactionid::text::int8) & 4294967295) < 2147483648)";
 const BACKLOG: &str = "SELECT pg_catalog.count(*) FILTER (WHERE attempts < $1), \
      pg_catalog.count(*) FILTER (WHERE attempts >= $1), \
      COALESCE(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(at)), 0)::float8, \
@@ -205,6 +215,13 @@ impl Outbox {
     /// Whether every transaction that ran at `moment` has ended.
     pub async fn ended(&self, moment: Moment) -> Result<bool, Error> {
         moment.ended(&self.client).await
+    }
+
+    /// Whether everyone who ran at `moment` and writes to one of these tables has ended. Whoever has a
+    /// row inserted holds such a lock until then.
+    pub async fn ended_on(&self, moment: Moment, tables: &[Oid]) -> Result<bool, Error> {
+        let row = self.client.query_one(ENDED_ON, &[&tables, &moment.next_transaction]).await?;
+        row.try_get(0)
     }
 
     pub async fn backlog(&self) -> Result<Backlog, Error> {
