@@ -49,8 +49,9 @@ impl<D: Databases> Drain<D> {
             if let Err(refused) = &result
                 && refused.error.lacks_parent()
             {
-                if parents::CHILDREN_MAX < part.len() {
-                    let rest = part.split_off(parents::CHILDREN_MAX);
+                let cut = cut_for_parents(&part);
+                if cut < part.len() {
+                    let rest = part.split_off(cut);
                     parts.extend([rest, part]);
                     continue;
                 }
@@ -83,7 +84,7 @@ impl<D: Databases> Drain<D> {
         Ok(again)
     }
 
-    /// Units that lack a parent: with as many as it takes, as one set. Answers for the units alone.
+    /// Rows that lack a parent: with as many as it takes, as one set. Answers for the units alone.
     async fn with_parents(
         &mut self,
         part: &[Unit],
@@ -102,8 +103,8 @@ impl<D: Databases> Drain<D> {
             if !parents.climb(primary, children(), table, situation).await? {
                 return Ok(Err(refused));
             }
-            let mut set: Vec<Change> = parents.changes().iter().map(same_statement).collect();
-            set.extend(children().map(same_statement));
+            let set: Vec<Change> =
+                parents.changes().iter().cloned().chain(children().cloned()).collect();
             match self.attempt(&[&set], situation).await {
                 Ok(mut outcomes) => {
                     self.shared.metrics.brought(parents.changes());
@@ -288,6 +289,16 @@ impl<D: Databases> Drain<D> {
         let (outbox, _) = self.primary()?;
         outbox.settle(&ids, situation.epoch).await?;
         Ok(())
+    }
+}
+
+/// Only rows go with their parents: a TRUNCATE in one set with them would come after them. And no more
+/// than leave room for their parents.
+fn cut_for_parents(part: &[Unit]) -> usize {
+    let is_row = |unit: &Unit| matches!(unit.change.effect, Effect::Put { .. });
+    match part.iter().position(is_row) {
+        Some(0) | None => parents::CHILDREN_MAX,
+        Some(first) => first,
     }
 }
 
