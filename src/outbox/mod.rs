@@ -44,12 +44,14 @@ pub const STUCK_ATTEMPTS: i32 = 3;
 
 /// A plan that was kept from the time when the outbox was empty would read the whole of it for each entry.
 const SETTINGS: &str = "SET plan_cache_mode = force_custom_plan";
-/// Whether this is the server that the epoch was set for, and still that epoch.
+/// Whether this is the server, and the database, that the epoch was set for, and still that epoch.
 const AT_HOME: &str = "(SELECT e.last_value = $EPOCH::int8 * 2 AND NOT EXISTS ( \
        SELECT FROM crossfade.settings s JOIN (SELECT 'timeline', \
          pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) \
          UNION ALL SELECT 'system_identifier', c.system_identifier::text \
-         FROM pg_catalog.pg_control_system() c) i(key, value) USING (key) WHERE s.value <> i.value) \
+         FROM pg_catalog.pg_control_system() c \
+         UNION ALL SELECT 'database', d.oid::text FROM pg_catalog.pg_database d \
+         WHERE d.datname = pg_catalog.current_database()) i(key, value) USING (key) WHERE s.value <> i.value) \
      FROM crossfade.epoch e)";
 const CLAIM: &str = "UPDATE crossfade.outbox o \
      SET next_try = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2) \
