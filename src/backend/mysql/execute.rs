@@ -122,10 +122,6 @@ impl<'w, C: Connection> Run<'w, C> {
             left = aside.steps;
             let Some(refused) = aside.first else { return Ok(()) };
             if left.len() == before {
-                // One row alone is in nobody's way: what it lacks is elsewhere.
-                if let ([Step::Put { .. }], true) = (&left[..], refused.error.lacks_parent()) {
-                    return Err(refused);
-                }
                 // Nobody moved: what is left stands in its own way.
                 return self.as_set(left, refused).await;
             }
