@@ -268,3 +268,43 @@ async fn a_restored_backup_decides() {
         world.assert_all_equal().await;
     }
 }
+
+/// The same server, so that neither its number nor its timeline is another: the database is.
+#[tokio::test]
+async fn a_dump_restored_beside_the_database_it_was_taken_of_decides() {
+    let (world, _relay) = world(Target::MariaDb).await;
+    settled(&world).await;
+    let dump = world.config.with_file_name("dump.sql");
+    let port = world.postgres_port();
+    let run = |program: &str, database: &str, arguments: &[&str]| {
+        let output = Command::new(program)
+            .args(["-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string()])
+            .args(["-d", database, "-f", dump.to_str().unwrap()])
+            .args(arguments)
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("pg_dump", &world.database, &["--format=plain"]);
+    let client = world.client().await;
+    client.batch_execute(LOST).await.unwrap();
+    world.drained().await;
+    world.assert_all_equal().await;
+    let there = connect(port, "postgres", PASSWORD, "postgres").await;
+    let name = &world.database;
+    there.batch_execute(&format!("CREATE DATABASE {name}_new OWNER {ROLE}")).await.unwrap();
+    run("psql", &format!("{name}_new"), &["-q", "-v", "ON_ERROR_STOP=1"]);
+    there.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
+    let rest = format!(
+        "SELECT count(*), count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'"
+    );
+    world.until("left", async || number(&there, &rest).await == 0).await;
+    there.batch_execute(&format!("ALTER DATABASE {name} RENAME TO {name}_old")).await.unwrap();
+    there.batch_execute(&format!("ALTER DATABASE {name}_new RENAME TO {name}")).await.unwrap();
+    brought_back(&world).await;
+    let client = world.client().await;
+    client.batch_execute("UPDATE account SET balance = 11 WHERE id < 15").await.unwrap();
+    world.drained().await;
+    world.assert_all_equal().await;
+}

@@ -20,6 +20,7 @@ mod hostile;
 mod lease;
 mod login;
 mod loose;
+mod parents;
 mod postgres18;
 mod privacy;
 mod random;

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! units ──batches──▶ written ─▶ settle          too old to judge ─▶ read again
+//!            ├─ no parent: with its parents [`parents`]
 //!            └─ refused: the culprit alone ─▶ clash? ─▶ once more after the others ─▶ as a set
 //!                                          │     └─▶ with the row that holds the value now
 //!                                          └─ fail: attempts, reason, a later next_try
@@ -19,6 +20,7 @@ use super::databases::{Databases, Outbox as _};
 use super::drain::{Drain, LATER, Stop, Unit};
 use super::gather::{Need, Task};
 use super::metrics::Written;
+use super::parents::{self, Parents};
 use crate::backend::mysql::{Connection as _, Outcome, Reaction, Refused, WriteError};
 use crate::change::{Change, Effect, Operation};
 use crate::phase::Situation;
@@ -43,7 +45,19 @@ impl<D: Databases> Drain<D> {
             }
             let batch: Vec<&[Change]> =
                 part.iter().map(|unit| std::slice::from_ref(&unit.change)).collect();
-            match self.attempt(&batch, situation).await {
+            let mut result = self.attempt(&batch, situation).await;
+            if let Err(refused) = &result
+                && refused.error.lacks_parent()
+            {
+                let cut = cut_for_parents(&part);
+                if cut < part.len() {
+                    let rest = part.split_off(cut);
+                    parts.extend([rest, part]);
+                    continue;
+                }
+                result = self.with_parents(&part, refused.clone(), situation).await?;
+            }
+            match result {
                 Ok(outcomes) => self.written(part, &outcomes, situation, &mut again).await?,
                 Err(refused) if ends_pass(&refused.error) => {
                     let left = parts.into_iter().chain(clashes.into_iter().map(|(part, _)| part));
@@ -68,6 +82,37 @@ impl<D: Databases> Drain<D> {
         }
         self.clashing(clashes, situation, &mut again, all).await?;
         Ok(again)
+    }
+
+    /// Rows that lack a parent: with as many as it takes, as one set. Answers for the units alone.
+    async fn with_parents(
+        &mut self,
+        part: &[Unit],
+        refused: Refused,
+        situation: &Situation,
+    ) -> Result<Result<Vec<Outcome>, Refused>, Stop> {
+        let children = || part.iter().map(|unit| &unit.change);
+        let mut parents = Parents::of(children());
+        let mut refused = refused;
+        loop {
+            let brought = parents.changes().len();
+            let table = parents.wanting(&refused, children());
+            refused.at = refused.at.saturating_sub(brought);
+            let Some(table) = table else { return Ok(Err(refused)) };
+            let primary = self.primary()?;
+            if !parents.climb(primary, children(), table, situation).await? {
+                return Ok(Err(refused));
+            }
+            let set: Vec<Change> =
+                parents.changes().iter().cloned().chain(children().cloned()).collect();
+            match self.attempt(&[&set], situation).await {
+                Ok(mut outcomes) => {
+                    self.shared.metrics.brought(parents.changes());
+                    return Ok(Ok(outcomes.split_off(parents.changes().len())));
+                }
+                Err(next) => refused = next,
+            }
+        }
     }
 
     /// Nothing more can be written now: the entries may be claimed again soon.
@@ -160,12 +205,9 @@ impl<D: Databases> Drain<D> {
             let asked = writer.link().owners(&unit.change.table, key, image);
             let found = tokio::time::timeout(limit, asked).await;
             for key in found.unwrap_or(Err(WriteError::TimedOut))? {
-                tasks.push(Task {
-                    table: Arc::clone(&unit.change.table),
-                    operation: Operation::Update,
-                    ids: Vec::new(),
-                    need: Need::Read { key, gone_at: None },
-                });
+                let table = Arc::clone(&unit.change.table);
+                let need = Need::Read { key, gone_at: None };
+                tasks.push(Task::new(table, Operation::Update, Vec::new(), need));
             }
         }
         self.writer = Some((writer, used));
@@ -247,6 +289,16 @@ impl<D: Databases> Drain<D> {
         let (outbox, _) = self.primary()?;
         outbox.settle(&ids, situation.epoch).await?;
         Ok(())
+    }
+}
+
+/// Only rows go with their parents: a TRUNCATE in one set with them would come after them. And no more
+/// than leave room for their parents.
+fn cut_for_parents(part: &[Unit]) -> usize {
+    let is_row = |unit: &Unit| matches!(unit.change.effect, Effect::Put { .. });
+    match part.iter().position(is_row) {
+        Some(0) | None => parents::CHILDREN_MAX,
+        Some(first) => first,
     }
 }
 

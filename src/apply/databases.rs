@@ -22,7 +22,8 @@ use crate::backend::mysql::{Connection, Link, ToUrl, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Connector};
 use crate::catalog::Table;
 use crate::change::Key;
-use crate::outbox::{self, Backlog, Entry, Moment, Reading};
+use crate::names::Oid;
+use crate::outbox::{self, Backlog, Entry, Moment, Reading, Reference};
 use crate::phase::Situation;
 
 use super::ApplyLimits;
@@ -79,6 +80,14 @@ pub(super) trait Outbox: Send + Sync {
     fn flush(&self) -> impl Future<Output = Result<(), Lost>> + Send;
     fn note(&self) -> impl Future<Output = Result<Moment, Lost>> + Send;
     fn ended(&self, moment: Moment) -> impl Future<Output = Result<bool, Lost>> + Send;
+    /// The same, of those who write to one of these tables. Whoever waits for all is right as well.
+    fn ended_on(
+        &self,
+        moment: Moment,
+        _tables: &[Oid],
+    ) -> impl Future<Output = Result<bool, Lost>> + Send {
+        self.ended(moment)
+    }
     fn backlog(&self) -> impl Future<Output = Result<Backlog, Lost>> + Send;
 }
 
@@ -90,6 +99,14 @@ pub(super) trait Reader: Send {
         keys: &[(Arc<Table>, Key)],
         version: u64,
     ) -> impl Future<Output = Result<Vec<Reading>, Lost>> + Send;
+    /// None of them where rows are referenced by their keys alone.
+    fn find(
+        &mut self,
+        wanted: &[Reference],
+        _version: u64,
+    ) -> impl Future<Output = Result<Vec<Option<Key>>, Lost>> + Send {
+        std::future::ready(Ok(vec![None; wanted.len()]))
+    }
 }
 
 /// PostgreSQL and MySQL.
@@ -189,6 +206,10 @@ impl Outbox for InTime<outbox::Outbox> {
         within(self.limit, self.inner.ended(moment)).await
     }
 
+    async fn ended_on(&self, moment: Moment, tables: &[Oid]) -> Result<bool, Lost> {
+        within(self.limit, self.inner.ended_on(moment, tables)).await
+    }
+
     async fn backlog(&self) -> Result<Backlog, Lost> {
         within(self.limit, self.inner.backlog()).await
     }
@@ -205,6 +226,10 @@ impl Reader for InTime<outbox::Reader> {
         version: u64,
     ) -> Result<Vec<Reading>, Lost> {
         within(self.limit, self.inner.read(keys, version)).await
+    }
+
+    async fn find(&mut self, wanted: &[Reference], version: u64) -> Result<Vec<Option<Key>>, Lost> {
+        within(self.limit, self.inner.find(wanted, version)).await
     }
 }
 

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! claim ──▶ gather ──▶ read again (row lock, LSN) ──▶ log flushed ──▶ secondary ──▶ settle | fail
-//!                         └─ absent: note v, wait out what runs, still absent ─▶ tombstone at v
+//!                         └─ absent: note v, wait out what runs, still absent ─▶ tombstone at v, or
+//!                            at the delete's own version: then only writers of its table are waited for
 //! ```
 //!
 //! Invariant: no row lock of the primary is held while the secondary is talked to, and no version is
 //! used before the primary's log has it. What fails stays, with attempts and the reason.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +24,14 @@ use super::{Shared, stopping};
 use crate::backend::mysql::Writer;
 use crate::change::{Change, Effect, Key, Operation, Version};
 use crate::handoff::Settled;
-use crate::outbox::Reading;
+use crate::names::Oid;
+use crate::outbox::{Moment, Reading};
 use crate::phase::Situation;
 
 /// Entries claimed at once.
 const CLAIM_MAX: usize = 1000;
+/// Entries known to be carried; whoever waits for others is told that they may not be.
+const REMEMBERED_MAX: usize = 10 * CLAIM_MAX;
 /// Rows read at once over one connection.
 const READS_AT_ONCE: usize = 200;
 /// How long a pass waits for the transactions that ran when a row was found absent.
@@ -38,6 +43,13 @@ pub(super) const LATER: Duration = Duration::from_millis(500);
 pub(super) struct Unit {
     pub(super) change: Change,
     pub(super) ids: Vec<i64>,
+}
+
+/// How a pass ended.
+struct Pass {
+    claimed: usize,
+    /// Whether all of it was carried.
+    all: bool,
 }
 
 /// Why a pass ended early.
@@ -57,11 +69,14 @@ pub(super) struct Drain<D: Databases> {
     primary: Option<(D::Outbox, D::Reader)>,
     /// With the time of its last use.
     pub(super) writer: Option<(Writer<D::Connection>, Instant)>,
+    /// What these passes have had so far; of no more than [`REMEMBERED_MAX`].
+    claimed: HashSet<i64>,
 }
 
 /// Runs until told to stop.
 pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch::Receiver<bool>) {
-    let mut drain = Drain { shared: Arc::clone(&shared), primary: None, writer: None };
+    let (primary, writer, claimed) = (None, None, HashSet::new());
+    let mut drain = Drain { shared: Arc::clone(&shared), primary, writer, claimed };
     loop {
         tokio::select! {
             biased;
@@ -76,15 +91,17 @@ pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch
             () = stopping(&mut stopped) => return,
             settled = drain.passes(asked.now) => settled,
         };
+        let claimed = std::mem::take(&mut drain.claimed);
         if asked.now && settled == Settled::Applied {
             shared.releaser.took(began.elapsed());
         }
-        asked.answer(settled);
+        asked.answer(settled, &claimed);
     }
 }
 
 impl<D: Databases> Drain<D> {
-    /// Claims and carries until nothing is left that may be claimed.
+    /// Claims and carries until nothing is left that could be claimed when it was asked for: what
+    /// comes meanwhile does not keep those who wait.
     async fn passes(&mut self, now: bool) -> Settled {
         if !self.shared.follows() || self.shared.breaker.is_open() {
             return Settled::Deferred;
@@ -93,12 +110,14 @@ impl<D: Databases> Drain<D> {
         let mut settled = Settled::Applied;
         loop {
             match self.pass(grace).await {
-                Ok(Some(all)) => {
+                Ok(Pass { claimed, all }) => {
                     if !all {
                         settled = Settled::Deferred;
                     }
+                    if claimed < CLAIM_MAX {
+                        return settled;
+                    }
                 }
-                Ok(None) => return settled,
                 Err(stop) => {
                     self.stopped(stop);
                     return Settled::Deferred;
@@ -117,17 +136,21 @@ impl<D: Databases> Drain<D> {
         }
     }
 
-    /// One claim's worth; `None` if there was nothing, else whether all of it was carried.
-    async fn pass(&mut self, grace: Duration) -> Result<Option<bool>, Stop> {
+    /// One claim's worth.
+    async fn pass(&mut self, grace: Duration) -> Result<Pass, Stop> {
         let situation = self.shared.situation();
         let under_way = self.shared.under_way.ranges();
         self.begin().await?;
         let (outbox, _) = self.primary()?;
         let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
         let entries = outbox.claim(limit, grace, &under_way, situation.epoch).await?;
-        if entries.is_empty() {
-            return Ok(None);
+        if self.claimed.len() < REMEMBERED_MAX {
+            self.claimed.extend(entries.iter().map(|entry| entry.id.0));
         }
+        if entries.is_empty() {
+            return Ok(Pass { claimed: 0, all: true });
+        }
+        let (outbox, _) = self.primary()?;
         let log_end = outbox.note().await?.lsn;
         let claimed = entries.len();
         let Gathered { tasks, unknown, later } =
@@ -148,7 +171,7 @@ impl<D: Databases> Drain<D> {
             all &= self.write(units, &situation, &mut all).await?.is_empty();
         }
         debug!(claimed, all, "outbox drained");
-        Ok(Some(all))
+        Ok(Pass { claimed, all })
     }
 
     /// The connections for a new pass.
@@ -193,7 +216,7 @@ impl<D: Databases> Drain<D> {
         Ok(units)
     }
 
-    /// Reads rows; answers with those that are gone without a delete to go by.
+    /// Reads rows; answers with those that are absent for the first time.
     async fn read(
         &mut self,
         tasks: Vec<Task>,
@@ -222,11 +245,11 @@ impl<D: Databases> Drain<D> {
                         let change = task.change(version, operation, Effect::Put { key, image });
                         units.push(Unit { change, ids: task.ids });
                     }
-                    (Reading::Absent, Some(version)) => {
+                    (Reading::Absent, Some(version)) if task.waited => {
                         let change = task.gone(key, version);
                         units.push(Unit { change, ids: task.ids });
                     }
-                    (Reading::Absent, None) => absent.push(task),
+                    (Reading::Absent, _) => absent.push(task),
                     (Reading::Busy, _) => busy.extend(task.ids),
                     (Reading::Stale, _) => stale.extend(task.ids),
                 }
@@ -244,8 +267,8 @@ impl<D: Databases> Drain<D> {
         Ok(absent)
     }
 
-    /// Rows that are not there, and nothing says since when: note the log's position, wait until
-    /// what runs now has ended, look again.
+    /// Rows that are not there: note the log's position, wait until nobody can have them inserted any
+    /// more, look again. Where a delete says since when, only who writes to its table is waited for.
     async fn absent(
         &mut self,
         tasks: Vec<Task>,
@@ -259,20 +282,47 @@ impl<D: Databases> Drain<D> {
         let (outbox, _) = self.primary()?;
         let moment = outbox.note().await?;
         let deadline = Instant::now() + ABSENT_WAIT;
-        while !outbox.ended(moment).await? {
-            if Instant::now() >= deadline {
-                let ids: Vec<i64> = tasks.into_iter().flat_map(|task| task.ids).collect();
-                outbox.release(&ids, LATER).await?;
+        let version = Version { epoch: situation.epoch, counter: moment.lsn, n: 0 };
+        let mut tasks = tasks;
+        let table = |task: &Task| task.gone_at().map(|_| task.table.oid);
+        tasks.sort_by_key(table);
+        let mut again = Vec::with_capacity(tasks.len());
+        while let Some(first) = tasks.first().map(table) {
+            let end = tasks.iter().position(|task| table(task) != first).unwrap_or(tasks.len());
+            let part: Vec<Task> = tasks.drain(..end).collect();
+            let tables = first.map(|oid| situation.catalog.parts(oid));
+            if self.ended(moment, tables.as_deref(), deadline).await? {
+                again.extend(part.into_iter().map(|task| task.gone_by(version)));
+            } else {
                 *all = false;
-                return Ok(());
+                let ids: Vec<i64> = part.into_iter().flat_map(|task| task.ids).collect();
+                let (outbox, _) = self.primary()?;
+                outbox.release(&ids, LATER).await?;
+            }
+        }
+        let left = Box::pin(self.read(again, situation, units, all)).await?;
+        debug_assert!(left.is_empty(), "every task has a version to be gone at");
+        Ok(())
+    }
+
+    /// Waits until who ran at a moment, or who then wrote to one of the tables, has ended.
+    async fn ended(
+        &mut self,
+        moment: Moment,
+        tables: Option<&[Oid]>,
+        deadline: Instant,
+    ) -> Result<bool, Stop> {
+        let (outbox, _) = self.primary()?;
+        loop {
+            let ended = match tables {
+                Some(tables) => outbox.ended_on(moment, tables).await?,
+                None => outbox.ended(moment).await?,
+            };
+            if ended || deadline <= Instant::now() {
+                return Ok(ended);
             }
             tokio::time::sleep(ABSENT_LOOK).await;
         }
-        let version = Version { epoch: situation.epoch, counter: moment.lsn, n: 0 };
-        let tasks = tasks.into_iter().map(|task| task.gone_by(version)).collect();
-        let left = Box::pin(self.read(tasks, situation, units, all)).await?;
-        debug_assert!(left.is_empty(), "every task has a version to be gone at");
-        Ok(())
     }
 }
 
@@ -285,7 +335,7 @@ impl Unit {
         };
         let need = Need::Read { key, gone_at: None };
         let (table, operation) = (self.change.table, self.change.operation);
-        Some(Task { table, operation, ids: self.ids, need })
+        Some(Task::new(table, operation, self.ids, need))
     }
 }
 
@@ -304,13 +354,15 @@ impl Task {
         }
     }
 
-    /// If it is absent still, it is gone as of this version.
+    /// If it is absent still, it is gone as of this version, unless a delete says when.
     fn gone_by(self, version: Version) -> Self {
         let need = match self.need {
-            Need::Read { key, .. } => Need::Read { key, gone_at: Some(version) },
+            Need::Read { key, gone_at } => {
+                Need::Read { key, gone_at: Some(gone_at.unwrap_or(version)) }
+            }
             other => other,
         };
-        Self { need, ..self }
+        Self { need, waited: true, ..self }
     }
 }
 

@@ -9,9 +9,8 @@
 //!
 //! Invariant: every entry is in exactly one task, or among the unknown, or the later ones. Whoever may
 //! write a captured table may also forge an entry: a delete is believed only once the row was seen to be
-//! gone, and no version is past the log's end, so that a forged entry causes its key to be read again.
-//! One gap is left: a delete that is forged while another transaction has the row inserted and not
-//! committed hides that row until its next write, or until `verify` finds it.
+//! gone, and again after whoever was writing to the table then has ended; and no version is past the
+//! log's end. So a forged entry causes its key to be read again, and no more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +28,8 @@ pub(super) struct Task {
     pub(super) operation: Operation,
     pub(super) ids: Vec<i64>,
     pub(super) need: Need,
+    /// It was absent once, and whoever might have been inserting it has ended.
+    pub(super) waited: bool,
 }
 
 #[derive(Debug)]
@@ -85,7 +86,7 @@ pub(super) fn gather(entries: Vec<Entry>, catalog: &Catalog, epoch: u64, log_end
         let Some(raw) = entry.key else {
             let need = Need::Empty { version: entry.version };
             let (operation, ids) = (Operation::Truncate, vec![entry.id.0]);
-            gathered.tasks.push(Task { table: Arc::clone(table), operation, ids, need });
+            gathered.tasks.push(Task::new(Arc::clone(table), operation, ids, need));
             continue;
         };
         let Ok(key) = Key::decode(raw, table) else {
@@ -115,7 +116,7 @@ impl Collected {
         let (version, operation) = self.newest;
         let gone_at = (operation == Operation::Delete && !self.foreign_epoch).then_some(version);
         let need = Need::Read { key: self.key, gone_at };
-        Task { table: self.table, operation, ids: self.ids, need }
+        Task::new(self.table, operation, self.ids, need)
     }
 }
 
@@ -126,6 +127,10 @@ fn captured(catalog: &Catalog, id: TableId) -> Option<&Arc<Table>> {
 }
 
 impl Task {
+    pub(super) fn new(table: Arc<Table>, operation: Operation, ids: Vec<i64>, need: Need) -> Self {
+        Self { table, operation, ids, need, waited: false }
+    }
+
     /// The change that makes a row be gone.
     pub(super) fn gone(&self, key: Key, version: Version) -> Change {
         self.change(version, Operation::Delete, Effect::Gone { key })

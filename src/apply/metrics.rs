@@ -59,6 +59,7 @@ pub struct ApplyMetrics {
     entries: IntGaugeVec,
     pub(super) breaker_open: IntGauge,
     pub(super) failover_keys: IntCounter,
+    parents: IntCounter,
     pub(super) fence_entries: IntGauge,
     pub(super) queue_bytes: IntGauge,
 }
@@ -99,6 +100,10 @@ impl ApplyMetrics {
                 "failover_keys_total",
                 "Keys entered to be read again since the primary may have lost their last write.",
             )?,
+            parents: IntCounter::new(
+                "parents_brought_total",
+                "Rows taken to the secondary because a change references them and they were not there.",
+            )?,
             fence_entries: gauge("fence_entries", "Rows of the fence on the secondary.")?,
             queue_bytes: gauge("queue_bytes", "Images in memory on their way to the secondary.")?,
         };
@@ -109,6 +114,7 @@ impl ApplyMetrics {
         registry.register(Box::new(metrics.entries.clone()))?;
         registry.register(Box::new(metrics.breaker_open.clone()))?;
         registry.register(Box::new(metrics.failover_keys.clone()))?;
+        registry.register(Box::new(metrics.parents.clone()))?;
         registry.register(Box::new(metrics.fence_entries.clone()))?;
         registry.register(Box::new(metrics.queue_bytes.clone()))?;
         metrics.backlog(&Backlog::default());
@@ -133,6 +139,10 @@ impl ApplyMetrics {
         let (name, mode) = (change.table.name.to_string(), change.table.policy.mode.as_str());
         let labels = [name.as_str(), change.operation.as_str(), mode, written.as_str()];
         self.writes.with_label_values(&labels).inc();
+    }
+
+    pub(super) fn brought(&self, parents: &[Change]) {
+        self.parents.inc_by(parents.len() as u64);
     }
 
     pub(super) fn refused(&self, change: &Change, error: &WriteError) {

@@ -7,6 +7,7 @@
 //!                                          ▲                                  │ applied
 //!                     crossfade.outbox ────┴───────────────[`settle`]◀────────┘
 //!
+//! [`parents`]: brought along, where the secondary lacks them
 //! [`breaker`]: open while the secondary is away; everything is then left to the outbox
 //! [`lost`]:    after a failover, enters what the secondary has and the primary lost
 //! [`upkeep`]:  backlog, fence entries; prunes the fence
@@ -29,6 +30,7 @@ mod drain;
 mod gather;
 mod lost;
 mod metrics;
+mod parents;
 mod settle;
 #[cfg(test)]
 mod sim;

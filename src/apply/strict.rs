@@ -11,13 +11,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex as Turns, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::Shared;
-use super::databases::Databases;
+use super::databases::{Databases, Lost, Outbox as _, Reader as _};
 use super::metrics::Written;
+use super::parents::Parents;
 use crate::backend::mysql::{Outcome, Reaction, Refused, WriteError, Writer};
 use crate::change::Change;
 use crate::handoff::{Decision, Failure, Settled, StrictJob};
@@ -30,24 +32,33 @@ const LAST_PART: u32 = 8;
 /// Connections that wait for the next transaction, each with the time of its last use.
 type Idle<D> = Arc<Mutex<Vec<(Writer<<D as Databases>::Connection>, Instant)>>>;
 
+/// How parents are read: by one transaction at a time.
+type Primary<D> = Arc<Turns<Option<(<D as Databases>::Outbox, <D as Databases>::Reader)>>>;
+
 /// Strict transactions under way, each with a connection of its own.
 pub(super) struct Pool<D: Databases> {
     shared: Arc<Shared<D>>,
     permits: Arc<Semaphore>,
     idle: Idle<D>,
+    primary: Primary<D>,
     tasks: JoinSet<()>,
 }
 
 impl<D: Databases> Pool<D> {
     pub(super) fn new(shared: Arc<Shared<D>>) -> Self {
         let permits = Arc::new(Semaphore::new(shared.limits.strict.max(1)));
-        Self { shared, permits, idle: Arc::default(), tasks: JoinSet::new() }
+        let (idle, primary) = (Arc::default(), Primary::<D>::default());
+        Self { shared, permits, idle, primary, tasks: JoinSet::new() }
     }
 
     /// Begins at once, or when one of the others has ended.
     pub(super) fn start(&mut self, job: StrictJob) {
         while self.tasks.try_join_next().is_some() {}
-        let one = One { shared: Arc::clone(&self.shared), idle: Arc::clone(&self.idle) };
+        let one = One {
+            shared: Arc::clone(&self.shared),
+            idle: Arc::clone(&self.idle),
+            primary: Arc::clone(&self.primary),
+        };
         let permits = Arc::clone(&self.permits);
         self.tasks.spawn(async move {
             let timeout = job.transaction.timeout;
@@ -68,6 +79,7 @@ impl<D: Databases> Pool<D> {
 struct One<D: Databases> {
     shared: Arc<Shared<D>>,
     idle: Idle<D>,
+    primary: Primary<D>,
 }
 
 impl<D: Databases> One<D> {
@@ -122,6 +134,9 @@ impl<D: Databases> One<D> {
                 }
                 Err(refused) => refused,
             };
+            if refused.error.lacks_parent() && self.bring_parents(changes, &refused).await {
+                continue;
+            }
             match refused.error.reaction() {
                 Reaction::Now | Reaction::Soon if Instant::now() < until => {
                     tokio::time::sleep(PAUSE).await;
@@ -129,6 +144,70 @@ impl<D: Databases> One<D> {
                 // What it fails of all the while says more than that the time is up.
                 Reaction::Now | Reaction::Soon => return Err(refused),
                 Reaction::ReadAgain | Reaction::Stuck | Reaction::Down => return Err(refused),
+            }
+        }
+    }
+
+    /// Takes the rows that the changes reference, and the secondary lacks, there in a transaction of
+    /// their own: they are committed, whatever becomes of this one.
+    async fn bring_parents(&self, changes: &[Change], refused: &Refused) -> bool {
+        let mut turn = self.primary.lock().await;
+        // Taken out: dropped in the middle of an answer, a connection must not be used again.
+        let primary = turn.take().filter(|(o, r)| !o.is_closed() && !r.is_closed());
+        match self.bring(primary, changes, refused).await {
+            Ok((primary, done)) => {
+                *turn = Some(primary);
+                done
+            }
+            Err(error) => {
+                warn!(%error, "parents could not be read on the primary");
+                false
+            }
+        }
+    }
+
+    async fn bring(
+        &self,
+        primary: Option<(D::Outbox, D::Reader)>,
+        changes: &[Change],
+        refused: &Refused,
+    ) -> Result<((D::Outbox, D::Reader), bool), Lost> {
+        let databases = &self.shared.databases;
+        let mut primary = match primary {
+            Some(pair) => pair,
+            None => (databases.outbox().await?, databases.reader().await?),
+        };
+        let situation = self.shared.situation();
+        let mut parents = Parents::of(changes.iter());
+        let mut table = parents.wanting(refused, changes.iter());
+        while let Some(wanting) = table {
+            if !parents.climb(&mut primary, changes.iter(), wanting, &situation).await? {
+                break;
+            }
+            table = match self.write(parents.changes()).await {
+                Ok(()) => {
+                    self.shared.metrics.brought(parents.changes());
+                    return Ok((primary, true));
+                }
+                Err(refused) => parents.wanting(&refused, std::iter::empty()),
+            };
+        }
+        Ok((primary, false))
+    }
+
+    /// Applies and commits.
+    async fn write(&self, changes: &[Change]) -> Result<(), Refused> {
+        let none = |error| Refused { at: 0, column: None, error };
+        let situation = self.shared.situation();
+        let mut writer = self.writer().await.map_err(none)?;
+        match writer.write(&[changes], situation.epoch, &situation.catalog).await {
+            Err(refused) if refused.error.breaks_connection() => {
+                self.shared.breaker.failed();
+                Err(refused)
+            }
+            result => {
+                self.put_back(writer);
+                result.map(drop)
             }
         }
     }

@@ -204,6 +204,10 @@ impl<D: Databases> Worker<D> {
 
     /// A part that cannot be taken apart: try again, or leave it to the outbox.
     async fn refused(&mut self, mut part: VecDeque<Item>, mut refused: Refused) {
+        if refused.error.lacks_parent() && part.iter().all(has_entries) {
+            part.drain(..).for_each(|item| self.to_drain(item));
+            return;
+        }
         for pause in pauses::few(RACE_PAUSE_MIN, RACE_PAUSE_MAX, RACE_ATTEMPTS) {
             match refused.error.reaction() {
                 Reaction::Now | Reaction::Soon => {}
@@ -244,6 +248,21 @@ impl<D: Databases> Worker<D> {
         self.end(item, Settled::Deferred);
     }
 
+    /// Only the drain can bring the parent along; it does so now, and whoever waits hears of that.
+    fn to_drain(&self, item: Item) {
+        let Item { transaction, bytes, done, keys, .. } = item;
+        for change in &transaction.changes {
+            self.shared.metrics.wrote(change, Written::Deferred);
+        }
+        let entries = transaction.changes.iter().filter_map(|change| change.entry);
+        let ids: Vec<i64> = entries.map(|entry| entry.0).collect();
+        self.shared.under_way.remove(ids.iter().copied());
+        self.shared.releaser.release(bytes);
+        self.shared.bell.ring_for(done.map(|done| (done, ids)));
+        // The dispatcher may have ended; then nobody waits for these keys.
+        let _ = self.report.send(Finished { worker: self.index, keys });
+    }
+
     fn count(&self, item: &Item, written: Written) {
         for change in &item.transaction.changes {
             self.shared.metrics.wrote(change, written);
@@ -259,6 +278,11 @@ impl<D: Databases> Worker<D> {
         // The dispatcher may have ended; then nobody waits for these keys.
         let _ = self.report.send(Finished { worker: self.index, keys: item.keys });
     }
+}
+
+/// Whether the outbox can stand for all of it.
+fn has_entries(item: &Item) -> bool {
+    item.transaction.changes.iter().all(|change| change.entry.is_some())
 }
 
 /// The item that has the change at this position of the batch.

@@ -208,6 +208,13 @@ impl Catalog {
         self.tables.get(self.roots.get(&oid).unwrap_or(&oid))
     }
 
+    /// A table and its partitions.
+    #[must_use]
+    pub fn parts(&self, oid: Oid) -> Vec<Oid> {
+        let parts = self.roots.iter().filter(|(_, root)| **root == oid).map(|(part, _)| *part);
+        std::iter::once(oid).chain(parts).collect()
+    }
+
     #[must_use]
     pub fn by_id(&self, id: TableId) -> Option<&Arc<Table>> {
         self.tables.values().find(|table| table.id == Some(id))

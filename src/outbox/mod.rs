@@ -31,9 +31,9 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::change::{Operation, Version};
-use crate::names::{EntryId, TableId};
+use crate::names::{EntryId, Oid, TableId};
 
-pub use reader::{Peek, Reader, Reading};
+pub use reader::{Peek, Reader, Reading, Reference};
 
 /// A claimed entry is another sidecar's again after this long.
 const LEASE: Duration = Duration::from_secs(30);
@@ -44,12 +44,14 @@ pub const STUCK_ATTEMPTS: i32 = 3;
 
 /// A plan that was kept from the time when the outbox was empty would read the whole of it for each entry.
 const SETTINGS: &str = "SET plan_cache_mode = force_custom_plan";
-/// Whether this is the server that the epoch was set for, and still that epoch.
+/// Whether this is the server, and the database, that the epoch was set for, and still that epoch.
 const AT_HOME: &str = "(SELECT e.last_value = $EPOCH::int8 * 2 AND NOT EXISTS ( \
        SELECT FROM crossfade.settings s JOIN (SELECT 'timeline', \
          pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) \
          UNION ALL SELECT 'system_identifier', c.system_identifier::text \
-         FROM pg_catalog.pg_control_system() c) i(key, value) USING (key) WHERE s.value <> i.value) \
+         FROM pg_catalog.pg_control_system() c \
+         UNION ALL SELECT 'database', d.oid::text FROM pg_catalog.pg_database d \
+         WHERE d.datname = pg_catalog.current_database()) i(key, value) USING (key) WHERE s.value <> i.value) \
      FROM crossfade.epoch e)";
 const CLAIM: &str = "UPDATE crossfade.outbox o \
      SET next_try = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2) \
@@ -75,6 +77,16 @@ const NEXT_TRANSACTION: &str =
     "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint";
 const ENDED: &str =
     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint >= $1";
+/// Numbers of transactions go round: the older of two is less than half of all behind the other.
+const ENDED_ON: &str = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_locks l \
+     JOIN pg_catalog.pg_locks x ON x.virtualtransaction = l.virtualtransaction AND x.locktype = 'transactionid' \
+       AND x.mode = 'ExclusiveLock' AND x.granted \
+     WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY ($1::oid[]) \
+       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) \
+       AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', \
+         'AccessExclusiveLock') \
+       AND 0 < (($2::int8 - x.transactionid::text::int8) & 4294967295) \
+       AND (($2::int8 - x.transactionid::text::int8) & 4294967295) < 2147483648)";
 const BACKLOG: &str = "SELECT pg_catalog.count(*) FILTER (WHERE attempts < $1), \
      pg_catalog.count(*) FILTER (WHERE attempts >= $1), \
      COALESCE(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(at)), 0)::float8, \
@@ -205,6 +217,13 @@ impl Outbox {
     /// Whether every transaction that ran at `moment` has ended.
     pub async fn ended(&self, moment: Moment) -> Result<bool, Error> {
         moment.ended(&self.client).await
+    }
+
+    /// Whether everyone who ran at `moment` and writes to one of these tables has ended. Whoever has a
+    /// row inserted holds such a lock until then.
+    pub async fn ended_on(&self, moment: Moment, tables: &[Oid]) -> Result<bool, Error> {
+        let row = self.client.query_one(ENDED_ON, &[&tables, &moment.next_transaction]).await?;
+        row.try_get(0)
     }
 
     pub async fn backlog(&self) -> Result<Backlog, Error> {

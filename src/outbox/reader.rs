@@ -22,7 +22,7 @@ use tokio_postgres::{Client, Error, Statement};
 use crate::catalog::{Column, Table};
 use crate::change::{Key, RowImage};
 use crate::names::{Oid, quote_pg};
-use crate::value::{DecodeError, PgType, decode_record};
+use crate::value::{DecodeError, PgType, Value, decode_record};
 
 /// A row lock that takes longer is left for later; so is a deadlock. A row is read by its key, whatever
 /// the table's size was when the plan was made.
@@ -61,6 +61,15 @@ pub enum Peek {
     Stale,
 }
 
+/// A row by other columns than its key: those of a unique constraint, which a foreign key references.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub table: Arc<Table>,
+    /// Positions in the table's columns, and their values.
+    pub columns: Vec<usize>,
+    pub values: Vec<Value>,
+}
+
 /// Reads keys over one connection of Crossfade's own; many at once, pipelined.
 pub struct Reader {
     client: Client,
@@ -68,6 +77,8 @@ pub struct Reader {
     statements: HashMap<Oid, Statement>,
     /// The same, without the lock.
     peeks: HashMap<Oid, Statement>,
+    /// Keys by other columns.
+    finds: HashMap<(Oid, Vec<usize>), Statement>,
     version: u64,
 }
 
@@ -80,7 +91,8 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     pub async fn open(client: Client) -> Result<Self, Error> {
         client.batch_execute(SETTINGS).await?;
-        Ok(Self { client, statements: HashMap::new(), peeks: HashMap::new(), version: 0 })
+        let (statements, peeks, finds) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { client, statements, peeks, finds, version: 0 })
     }
 
     #[must_use]
@@ -150,10 +162,55 @@ impl Reader {
         })
     }
 
+    /// The key of each row that is there and can be asked for; locks nothing. `version` is the
+    /// catalogue's.
+    pub async fn find(
+        &mut self,
+        wanted: &[Reference],
+        version: u64,
+    ) -> Result<Vec<Option<Key>>, Error> {
+        self.forget_all_but(version);
+        for Reference { table, columns, .. } in wanted {
+            let place = (table.oid, columns.clone());
+            if !self.finds.contains_key(&place) {
+                let sql = format!(
+                    "SELECT pg_catalog.record_send(ROW({})) FROM {} t WHERE {} LIMIT 1",
+                    keys(table),
+                    table.name.quoted(),
+                    self.by_columns(columns.iter().map(|at| &table.columns[*at])).await?
+                );
+                match self.client.prepare(&sql).await {
+                    Ok(statement) => drop(self.finds.insert(place, statement)),
+                    // Not as the catalogue has it: nothing is found.
+                    Err(error) if error.as_db_error().is_some() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let found = join_all(wanted.iter().map(|reference| self.find_one(reference))).await;
+        found.into_iter().collect()
+    }
+
+    async fn find_one(&self, wanted: &Reference) -> Result<Option<Key>, Error> {
+        let Reference { table, columns, values } = wanted;
+        let place = (table.oid, columns.clone());
+        let Some(statement) = self.finds.get(&place) else { return Ok(None) };
+        let typed = values.iter().zip(columns);
+        let raw = typed.map(|(value, at)| {
+            value.encode(&table.columns[*at].type_ref.pg_type).map(|bytes| Raw(bytes.into()))
+        });
+        let Some(raw) = raw.collect::<Option<Vec<Raw>>>() else { return Ok(None) };
+        let params: Vec<&(dyn ToSql + Sync)> = raw.iter().map(|raw| raw as _).collect();
+        let Some(row) = self.client.query_opt(statement, &params).await? else { return Ok(None) };
+        let raw = Bytes::from(row.try_get::<_, Vec<u8>>(0)?);
+        Ok(Key::decode(raw, table).ok())
+    }
+
     fn forget_all_but(&mut self, version: u64) {
         if self.version != version {
             self.statements.clear();
             self.peeks.clear();
+            self.finds.clear();
             self.version = version;
         }
     }
@@ -187,8 +244,12 @@ impl Reader {
 
     /// `t."a" = $1 AND t."b" = $2` over the key.
     async fn by_key(&self, table: &Table) -> Result<String, Error> {
+        self.by_columns(table.key_columns()).await
+    }
+
+    async fn by_columns(&self, columns: impl Iterator<Item = &Column>) -> Result<String, Error> {
         let mut conditions = Vec::new();
-        for (at, column) in (1..).zip(table.key_columns()) {
+        for (at, column) in (1..).zip(columns) {
             let equals = self.equality(column).await?;
             conditions.push(format!("t.{} {equals} ${at}", quote_pg(&column.name)));
         }
@@ -220,6 +281,13 @@ fn later(error: Error) -> Result<Reading, Error> {
         Some(code) if !code.starts_with("57") && !code.starts_with("08") => Ok(Reading::Stale),
         _ => Err(error),
     }
+}
+
+/// `t."a", t."b"`: the key's columns.
+fn keys(table: &Table) -> String {
+    let names: Vec<String> =
+        table.key_columns().map(|column| format!("t.{}", quote_pg(&column.name))).collect();
+    names.join(", ")
 }
 
 /// The key's fields; `None` where they are not those of the table's key.

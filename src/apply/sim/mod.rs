@@ -34,6 +34,11 @@ const SECONDS: u64 = 15;
 const FOUND: &[(u64, &str)] = &[
     (4_972_678_339_363_905, "the BEGIN after a ROLLBACK that failed committed half a transaction"),
     (11_638_019_849_192_103, "an image that clashed was tried again after a newer one of its row"),
+    (8_910_079_088_656_466, "a client heard of a pass that did not have its entry"),
+    (
+        54_729_013_557_461_011,
+        "a TRUNCATE went with a row's parents, as if of one statement with it",
+    ),
 ];
 
 /// Something that a server of ours does wrong, so that the simulation has to notice.

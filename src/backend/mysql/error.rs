@@ -82,6 +82,12 @@ impl WriteError {
         }
     }
 
+    /// A row that the change references is not there.
+    #[must_use]
+    pub fn lacks_parent(&self) -> bool {
+        matches!(self, Self::Server { code: 1216 | 1452, .. })
+    }
+
     /// A short word for metrics and `crossfade.outbox.last_error`.
     #[must_use]
     pub fn code(&self) -> String {

@@ -160,6 +160,10 @@ impl Plan {
                 "system_identifier",
                 "(SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() c)",
             ),
+            (
+                "database",
+                "(SELECT d.oid::text FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())",
+            ),
         ] {
             self.postgres.push(format!(
                 "INSERT INTO crossfade.settings (key, value) VALUES ('{}', {}) ON CONFLICT (key) DO NOTHING",

@@ -1,7 +1,7 @@
 //! The epoch: raised when the primary is not the server it was, and the same on both sides.
 //!
 //! ```text
-//! new timeline or system ──[`raise`]──▶ crossfade.epoch, every table dirty ──[`follow`]──▶ MySQL
+//! new timeline, system or database ──[`raise`]──▶ crossfade.epoch, every table dirty ──[`follow`]──▶ MySQL
 //!                                              └─▶ 'lost_after' (see `outbox::lost`)
 //! ```
 //!
@@ -44,7 +44,7 @@ async fn raise_locked(client: &Client, past: Option<u64>) -> Result<(), Error> {
         Some(epoch) => format!("e.last_value / 2 <= {epoch}"),
         None => format!(
             "NOT EXISTS (SELECT FROM ({IDENTITY}) i(key, value) \
-             JOIN crossfade.settings s USING (key) WHERE s.value = i.value HAVING pg_catalog.count(*) = 2)"
+             JOIN crossfade.settings s USING (key) WHERE s.value = i.value HAVING pg_catalog.count(*) = 3)"
         ),
     };
     let next = past.map_or("(e.last_value / 2 + 1) * 2".to_owned(), |epoch| {
@@ -71,10 +71,12 @@ async fn raise_locked(client: &Client, past: Option<u64>) -> Result<(), Error> {
 const LOST: &str = "INSERT INTO crossfade.settings (key, value) \
      SELECT 'lost_after', coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'settled'), '0:0') \
      ON CONFLICT (key) DO NOTHING;";
-/// Which server this is.
+/// Which server this is, and which of its databases: a dump may be restored beside the one it was taken of.
 const IDENTITY: &str = "SELECT 'timeline', \
      pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) \
-     UNION ALL SELECT 'system_identifier', c.system_identifier::text FROM pg_catalog.pg_control_system() c";
+     UNION ALL SELECT 'system_identifier', c.system_identifier::text FROM pg_catalog.pg_control_system() c \
+     UNION ALL SELECT 'database', d.oid::text FROM pg_catalog.pg_database d \
+     WHERE d.datname = pg_catalog.current_database()";
 
 /// Gives the secondary our epoch; answers with the one that it has then, which may be higher.
 pub(super) async fn follow(ends: &Ends, epoch: u64) -> Result<u64, WriteError> {

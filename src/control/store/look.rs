@@ -39,7 +39,7 @@ pub(super) struct SetUp {
     pub(super) epoch: u64,
     pub(super) mysql_is_primary: bool,
     pub(super) timeline: String,
-    /// Timeline and system are those that the epoch was set for.
+    /// Timeline, system and database are those that the epoch was set for.
     pub(super) same_primary: bool,
     /// Changes whenever `crossfade.tables` registers something else, or other types are recorded.
     pub(super) registry: String,
@@ -92,7 +92,9 @@ fn present() -> String {
 const STATE: &str = "SELECT e.last_value, now.timeline, \
        coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'timeline') = now.timeline, true) \
          AND coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'system_identifier') \
-           = now.system, true), \
+           = now.system, true) \
+         AND coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'database') \
+           = now.database, true), \
        (SELECT pg_catalog.count(*)::text || ':' || coalesce(pg_catalog.sum( \
            pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', t.id, t.schema, t.name, t.capture, t.target), 0)), 0)::text \
          || coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'types'), '') \
@@ -101,7 +103,9 @@ const STATE: &str = "SELECT e.last_value, now.timeline, \
        (SELECT pg_catalog.count(*) FROM crossfade.sidecars s WHERE pg_catalog.now() < s.lease_until) \
      FROM crossfade.epoch e CROSS JOIN (SELECT \
        pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) AS timeline, \
-       (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() c) AS system) now";
+       (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() c) AS system, \
+       (SELECT d.oid::text FROM pg_catalog.pg_database d \
+         WHERE d.datname = pg_catalog.current_database()) AS database) now";
 
 impl Looker {
     pub(super) async fn new(client: &Client, generation: u64) -> Result<Self, Error> {

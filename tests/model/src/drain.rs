@@ -46,6 +46,7 @@ pub fn claim(world: &mut World, scene: &Scene, at: usize, place: Option<Place>) 
                     place: entry.place,
                     ids: vec![entry.id],
                     gone_at: None,
+                    waited: false,
                     found: Found::Unread,
                 });
                 newest.push(entry);
@@ -78,7 +79,11 @@ pub fn repair(world: &mut World, scene: &Scene, at: usize, key: u8) -> Option<()
         return Some(());
     }
     let place = Place::Key(key);
-    start(world, at, vec![Item { place, ids: vec![], gone_at: None, found: Found::Unread }])
+    start(
+        world,
+        at,
+        vec![Item { place, ids: vec![], gone_at: None, waited: false, found: Found::Unread }],
+    )
 }
 
 fn start(world: &mut World, at: usize, items: Vec<Item>) -> Option<()> {
@@ -105,7 +110,8 @@ pub fn step(world: &mut World, scene: &Scene, at: usize) -> Option<()> {
         }
         let version = Version { epoch: task.epoch, counter: lsn, n: 0 };
         for item in task.items.iter_mut().filter(|item| item.found == Found::Absent) {
-            item.gone_at = Some(version);
+            let version = *item.gone_at.get_or_insert(version);
+            item.waited = true;
             item.found = match scene.has(Safeguard::AbsentWait) {
                 true => Found::Unread,
                 false => Found::Unit(version, Effect::Gone),
@@ -163,8 +169,8 @@ fn read(world: &mut World, scene: &Scene, task: &mut Task, next: usize) -> Optio
             let version = Version { epoch: task.epoch, counter: world.primary.lsn, n: 0 };
             Found::Unit(version, Effect::Put(row))
         }
-        (None, Some(version)) => Found::Unit(version, Effect::Gone),
-        (None, None) => Found::Absent,
+        (None, Some(version)) if item.waited => Found::Unit(version, Effect::Gone),
+        (None, _) => Found::Absent,
     };
     Some(())
 }
@@ -262,7 +268,8 @@ fn written(world: &mut World, at: usize, task: &mut Task, items: Vec<Item>, outc
                 }
             }
             Outcome::ReadAgain => {
-                task.items.push(Item { gone_at: None, found: Found::Unread, ..item });
+                let (gone_at, waited) = (None, false);
+                task.items.push(Item { gone_at, waited, found: Found::Unread, ..item });
             }
         }
     }
@@ -280,7 +287,12 @@ fn owners_of(world: &World, scene: &Scene, clashed: &[Item]) -> Vec<Item> {
     found.dedup();
     // Those that are in the set already are no news.
     found.retain(|key| clashed.iter().all(|item| item.place != Place::Key(*key)));
-    let item =
-        |key| Item { place: Place::Key(key), ids: vec![], gone_at: None, found: Found::Unread };
+    let item = |key| Item {
+        place: Place::Key(key),
+        ids: vec![],
+        gone_at: None,
+        waited: false,
+        found: Found::Unread,
+    };
     found.into_iter().map(item).collect()
 }

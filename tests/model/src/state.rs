@@ -171,6 +171,8 @@ pub struct Item {
     pub ids: Vec<u8>,
     /// What an absent row is gone at, where something says so.
     pub gone_at: Option<Version>,
+    /// It was absent once, and whoever ran then has ended.
+    pub waited: bool,
     pub found: Found,
 }
 

@@ -89,8 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_entry_can_hide_a_row_that_is_just_being_inserted() {
-        forged().breaks(MISSING);
+    fn a_forged_entry_hides_no_row_not_even_one_that_is_just_being_inserted() {
+        forged().holds();
+    }
+
+    #[test]
+    fn without_waiting_for_who_runs_a_forged_entry_hides_a_row_that_is_being_inserted() {
+        forged().without(Safeguard::AbsentWait).breaks(MISSING);
     }
 
     #[test]
