@@ -1,14 +1,15 @@
 //! Throwaway servers, and the story of a migration told on them.
 //!
 //! ```text
-//! servers ─▶ schema ─▶ setup ─▶ proxy ◀── load (an auth service's clients)
-//!                                 └──▶ a live table per second ─▶ drain ─▶ compare row by row
+//! servers ─▶ schema, 100,000 users ─▶ setup ─▶ proxy ◀── load (an auth service's clients)
+//!                  └──▶ a live table per second ─▶ backfill, verify, repair ─▶ drain ─▶ compare row by row
 //! ```
 //!
 //! Invariant: nothing outlives the demo: servers and files end with it, however it ends.
 
 pub mod compare;
 mod load;
+mod old;
 mod screen;
 pub mod servers;
 mod stage;
@@ -58,15 +59,32 @@ pub enum DemoError {
 /// Tells the whole story; true if both databases are equal at its end.
 pub async fn run(options: &Options, out: &mut impl Write) -> Result<bool, DemoError> {
     let began = Instant::now();
-    writeln!(out, "Starting PostgreSQL and {}, with an auth service's schema …", options.target)?;
+    let target = options.target;
+    writeln!(
+        out,
+        "Starting PostgreSQL and {target}, with an auth service and its 100,000 users …"
+    )?;
     let stage = Stage::set(options.target).await?;
     writeln!(out, "Crossfade is set up and runs on port {}.", stage.port())?;
     let clients = options.clients;
     writeln!(out, "{clients} clients sign up, log in, refresh, change and leave through it:\n")?;
-    play(options, &stage, out).await?;
+    let mut load = Load::start(&stage.application(), options.clients).await;
+    let load = load.as_mut().map_err(|error| DemoError::Stage {
+        action: "connect the application's clients",
+        source: anyhow::anyhow!("{error}"),
+    })?;
+    play(options, &stage, load, out).await?;
+    writeln!(out, "\nThe clients go on. What was there before is copied:\n")?;
+    old::copy(&stage, out).await?;
+    writeln!(out)?;
+    let repaired = old::verify_and_repair(&stage, out).await?;
+    if let Some(error) = load.failed() {
+        return Err(DemoError::Client(error));
+    }
+    load.stop().await.map_err(DemoError::Client)?;
     let waited = drain(&stage).await?;
     writeln!(out, "\nThe load has ended; MySQL's side had caught up after {waited:.1?}.")?;
-    let equal = compare_all(&stage, out).await?;
+    let equal = compare_all(&stage, out).await? && repaired;
     stage.strike().await;
     let verdict = match equal {
         true => "Every row is the same on both sides",
@@ -76,13 +94,13 @@ pub async fn run(options: &Options, out: &mut impl Write) -> Result<bool, DemoEr
     Ok(equal)
 }
 
-/// Runs the load and shows what becomes of it.
-async fn play(options: &Options, stage: &Stage, out: &mut impl Write) -> Result<(), DemoError> {
-    let mut load = Load::start(&stage.application(), options.clients).await;
-    let load = load.as_mut().map_err(|error| DemoError::Stage {
-        action: "connect the application's clients",
-        source: anyhow::anyhow!("{error}"),
-    })?;
+/// Watches the load for a while, and shows what becomes of it.
+async fn play(
+    options: &Options,
+    stage: &Stage,
+    load: &mut Load,
+    out: &mut impl Write,
+) -> Result<(), DemoError> {
     let mut screen = Screen::new();
     let ends = Instant::now() + options.duration;
     while Instant::now() < ends {
@@ -92,7 +110,6 @@ async fn play(options: &Options, stage: &Stage, out: &mut impl Write) -> Result<
         }
         screen.show(stage.published(), load.done(), out)?;
     }
-    load.stop().await.map_err(DemoError::Client)?;
     screen.end(stage.published(), load.done(), out)?;
     Ok(())
 }

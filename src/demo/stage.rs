@@ -21,11 +21,15 @@ const DATABASE: &str = "auth";
 /// The application's own role: no superuser, and it owns its tables.
 const ROLE: &str = "auth_service";
 const SCHEMA: &str = include_str!("schema.sql");
+/// 100,000 users from before.
+const FILL: &str = include_str!("fill.sql");
 
 pub(super) struct Stage {
     postgres: Server,
     secondary: Server,
     proxy: Proxy,
+    config: Config,
+    ends: Ends,
     port: u16,
     /// Asks about the outbox.
     watcher: Client,
@@ -41,20 +45,29 @@ impl Stage {
             create(&postgres, &secondary).await?;
             let directory = Directory::new()?;
             let (file, config) = configure(&directory, &postgres, &secondary)?;
-            set_up(&config).await?;
-            let proxy = Proxy::start(config, file, None).await?;
+            let ends = ends(&config)?;
+            set_up(&ends, &config).await?;
+            let proxy = Proxy::start(config.clone(), file, None).await?;
             let port = proxy.port.context("the proxy listens on TCP")?;
             let watcher = login(&postgres, "postgres", DATABASE).await?;
-            anyhow::Ok((directory, proxy, port, watcher))
+            anyhow::Ok((directory, proxy, (config, ends), port, watcher))
         };
         let action = "set the stage";
-        let (directory, proxy, port, watcher) =
+        let (directory, proxy, (config, ends), port, watcher) =
             staged.await.map_err(|source| DemoError::Stage { action, source })?;
-        Ok(Self { postgres, secondary, proxy, port, watcher, _directory: directory })
+        Ok(Self { postgres, secondary, proxy, config, ends, port, watcher, _directory: directory })
     }
 
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     pub(super) fn published(&self) -> &Published {
@@ -113,7 +126,10 @@ async fn create(postgres: &Server, secondary: &Server) -> anyhow::Result<()> {
     administrator.batch_execute(&role).await?;
     let database = format!("CREATE DATABASE {DATABASE} OWNER {ROLE}");
     administrator.batch_execute(&database).await?;
-    login(postgres, ROLE, DATABASE).await?.batch_execute(SCHEMA).await?;
+    let owner = login(postgres, ROLE, DATABASE).await?;
+    owner.batch_execute(SCHEMA).await?;
+    owner.batch_execute(FILL).await?;
+    login(postgres, "postgres", DATABASE).await?.batch_execute("ANALYZE").await?;
     // The server has no database of that name yet, so this goes without one.
     let url = secondary.url("");
     let mut conn = mysql_async::Conn::from_url(url).await?;
@@ -145,14 +161,17 @@ fn configure(
     Ok((file, config))
 }
 
-async fn set_up(config: &Config) -> anyhow::Result<()> {
-    let ends = Ends {
+fn ends(config: &Config) -> anyhow::Result<Ends> {
+    Ok(Ends {
         from: Connector::new(config.from.clone())?,
         to: config.to.clone(),
         limits: LinkLimits::default(),
-    };
+    })
+}
+
+async fn set_up(ends: &Ends, config: &Config) -> anyhow::Result<()> {
     let naming = Naming::default();
-    control::setup::setup(&ends, &config.tables, &naming, Extent::Create).await?;
+    control::setup::setup(ends, &config.tables, &naming, Extent::Create).await?;
     Ok(())
 }
 
