@@ -122,6 +122,15 @@ fn bounded(
     target: &TargetType,
     kind: &'static str,
 ) -> Result<Param, Unrepresentable> {
+    check_length(&text, target, kind)?;
+    Ok(Param::Bytes(text.into_bytes()))
+}
+
+pub(super) fn check_length(
+    text: &str,
+    target: &TargetType,
+    kind: &'static str,
+) -> Result<(), Unrepresentable> {
     let length = match target {
         TargetType::VarChar { length }
         | TargetType::Char { length }
@@ -132,7 +141,7 @@ fn bounded(
     if text.len() > length && text.chars().count() > length {
         return Err(Unrepresentable { kind, reason: "longer than its column" });
     }
-    Ok(Param::Bytes(text.into_bytes()))
+    Ok(())
 }
 
 fn datetime(civil: &text::Civil) -> Param {

@@ -142,12 +142,21 @@ fn fraction(micro: u32) -> String {
 
 /// `0123abcd-…`, lower case.
 pub(super) fn uuid(bytes: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
+    uuid_digits(bytes).iter().copied().map(char::from).collect()
+}
+
+/// The same, as bytes.
+pub(super) fn uuid_digits(bytes: &[u8; 16]) -> [u8; 36] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (number, byte) in bytes.iter().enumerate() {
+        if matches!(number, 4 | 6 | 8 | 10) {
+            at += 1;
         }
-        text.push_str(&format!("{byte:02x}"));
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 15)];
+        at += 2;
     }
     text
 }
