@@ -220,8 +220,10 @@ impl Value {
             PgType::Timestamp => date_micros(param).map(Self::Timestamp),
             PgType::TimestampTz => date_micros(param).map(Self::TimestampTz),
             PgType::Time => time_micros(param).map(Self::Time),
-            PgType::TimeTz
-            | PgType::Interval
+            PgType::TimeTz => {
+                text::parse_timetz(string(param)?).map(|(micros, west)| Self::TimeTz(micros, west))
+            }
+            PgType::Interval
             | PgType::Json
             | PgType::Jsonb
             | PgType::Array(_)

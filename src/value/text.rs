@@ -180,3 +180,18 @@ pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     }
     Some(bytes)
 }
+
+/// Reads what [`timetz`] wrote.
+pub(super) fn parse_timetz(text: &str) -> Option<(i64, i32)> {
+    let (clock, zone) = text.split_at_checked(text.find(['+', '-'])?)?;
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+    let micros: i64 = format!("{fraction:0<6}").parse().ok()?;
+    let west = if zone.starts_with('-') { 1 } else { -1 };
+    let seconds = |text: &str| {
+        let mut parts = text.split(':').map(|part| part.parse::<i64>().ok());
+        let mut part = || parts.next().unwrap_or(Some(0));
+        Some(part()? * 3600 + part()? * 60 + part()?)
+    };
+    let zone = i32::try_from(seconds(zone.get(1..)?)?).ok()?;
+    Some((seconds(clock)? * MICROS_PER_SECOND + micros, west * zone))
+}
