@@ -60,13 +60,23 @@ impl Key {
     /// a type that cannot be written.
     #[must_use]
     pub fn encode(values: Vec<Value>, table: &Table) -> Option<Self> {
+        let columns = values.iter().zip(table.key_columns());
+        let fields: Vec<Vec<u8>> = columns
+            .map(|(value, column)| value.encode(&column.type_ref.pg_type))
+            .collect::<Option<_>>()?;
+        let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+        Self::from_fields(values, &fields, table)
+    }
+
+    /// From the values, and the same in PostgreSQL's binary form.
+    #[must_use]
+    pub fn from_fields(values: Vec<Value>, fields: &[&[u8]], table: &Table) -> Option<Self> {
         let mut raw = Vec::with_capacity(64);
-        raw.extend_from_slice(&i32::try_from(values.len()).ok()?.to_be_bytes());
-        for (value, column) in values.iter().zip(table.key_columns()) {
-            let field = value.encode(&column.type_ref.pg_type)?;
+        raw.extend_from_slice(&i32::try_from(fields.len()).ok()?.to_be_bytes());
+        for (field, column) in fields.iter().zip(table.key_columns()) {
             raw.extend_from_slice(&column.type_ref.base_oid.to_be_bytes());
             raw.extend_from_slice(&i32::try_from(field.len()).ok()?.to_be_bytes());
-            raw.extend_from_slice(&field);
+            raw.extend_from_slice(field);
         }
         let hash = KeyHash::of(&values, table);
         Some(Self { values, hash, raw: raw.into() })

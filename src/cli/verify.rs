@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::control::store;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
-use crate::verify::{Progress, Report, Verifier, VerifyError};
+use crate::verify::{Options, Progress, Report, Verifier, VerifyError};
 
 use super::setup::ends;
 use super::{Failure, Format, Outcome};
@@ -46,6 +46,9 @@ pub(super) struct Verify {
     /// How long rows that are on their way are waited for, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
+    /// Read no more than so many rows a second on each side.
+    #[arg(long, value_name = "ROWS")]
+    max_rate: Option<u32>,
 }
 
 impl Verify {
@@ -77,8 +80,9 @@ impl Verify {
         let situation = store::observe(&client, &config.tables, &Naming::default()).await;
         let situation = situation.map_err(|error| refused(error.into()))?;
         let tables = self.tables(&situation)?;
-        let patience = Duration::from_secs(self.patience);
-        let verifier = Verifier::connect(&ends.from, &ends.to, &ends.limits, patience).await;
+        let options =
+            Options { patience: Duration::from_secs(self.patience), max_rate: self.max_rate };
+        let verifier = Verifier::connect(&ends.from, &ends.to, &ends.limits, options).await;
         let mut verifier = verifier.map_err(refused)?;
         let mut outcome = Outcome::Well;
         for table in tables {
@@ -157,7 +161,7 @@ async fn one(
     table: &Arc<Table>,
     catalog: &Catalog,
 ) -> Result<Report, VerifyError> {
-    let progress = Progress::default();
+    let progress = Arc::new(Progress::default());
     let rows = verifier.estimate(table).await? * 2;
     let bar = match std::io::stderr().is_terminal() {
         true => ProgressBar::new(rows),

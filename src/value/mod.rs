@@ -19,6 +19,7 @@ mod json;
 mod mysql;
 mod network;
 mod normal;
+mod raw;
 mod record;
 mod show;
 mod size;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use crate::names::Oid;
 
 pub use normal::push_normal;
+pub use raw::RawError;
 pub use record::{Field, decode_record};
 pub use target::{Flavor, TargetType};
 

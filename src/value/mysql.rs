@@ -122,6 +122,15 @@ fn bounded(
     target: &TargetType,
     kind: &'static str,
 ) -> Result<Param, Unrepresentable> {
+    check_length(&text, target, kind)?;
+    Ok(Param::Bytes(text.into_bytes()))
+}
+
+pub(super) fn check_length(
+    text: &str,
+    target: &TargetType,
+    kind: &'static str,
+) -> Result<(), Unrepresentable> {
     let length = match target {
         TargetType::VarChar { length }
         | TargetType::Char { length }
@@ -132,7 +141,7 @@ fn bounded(
     if text.len() > length && text.chars().count() > length {
         return Err(Unrepresentable { kind, reason: "longer than its column" });
     }
-    Ok(Param::Bytes(text.into_bytes()))
+    Ok(())
 }
 
 fn datetime(civil: &text::Civil) -> Param {
@@ -211,8 +220,10 @@ impl Value {
             PgType::Timestamp => date_micros(param).map(Self::Timestamp),
             PgType::TimestampTz => date_micros(param).map(Self::TimestampTz),
             PgType::Time => time_micros(param).map(Self::Time),
-            PgType::TimeTz
-            | PgType::Interval
+            PgType::TimeTz => {
+                text::parse_timetz(string(param)?).map(|(micros, west)| Self::TimeTz(micros, west))
+            }
+            PgType::Interval
             | PgType::Json
             | PgType::Jsonb
             | PgType::Array(_)

@@ -7,6 +7,7 @@
 //! Invariant: the text equals that of `inet::text`, `cidr::text` and `macaddr::text`, so that equal
 //! addresses are equal text.
 
+use core::net::IpAddr;
 use std::fmt::Write as _;
 
 use super::record::Reader;
@@ -89,4 +90,31 @@ fn longest_zero_run(groups: &[u16; 8]) -> Option<(usize, usize)> {
 pub(super) fn macaddr(bytes: &[u8]) -> String {
     let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     pairs.join(":")
+}
+
+/// What [`address`] read.
+pub(super) fn encode_address(text: &str, is_cidr: bool) -> Option<Vec<u8>> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits.parse::<u8>().ok()?)),
+        None => (text, None),
+    };
+    let (family, octets) = match address.parse().ok()? {
+        IpAddr::V4(address) => (FAMILY_V4, address.octets().to_vec()),
+        IpAddr::V6(address) => (FAMILY_V6, address.octets().to_vec()),
+    };
+    let length = u8::try_from(octets.len()).ok()?;
+    let bits = bits.unwrap_or(length * 8);
+    if length * 8 < bits {
+        return None;
+    }
+    let mut out = vec![family, bits, u8::from(is_cidr), length];
+    out.extend(octets);
+    Some(out)
+}
+
+/// What [`macaddr`] wrote.
+pub(super) fn encode_macaddr(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.split(':').map(|pair| u8::from_str_radix(pair, 16).ok());
+    let bytes: Vec<u8> = pairs.collect::<Option<_>>()?;
+    (bytes.len() == 6).then_some(bytes)
 }

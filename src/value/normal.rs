@@ -61,7 +61,7 @@ pub fn push_normal(param: &Param, target: &TargetType, flavor: Flavor, out: &mut
     }
 }
 
-fn push(tag: u8, content: &[u8], out: &mut Vec<u8>) {
+pub(super) fn push(tag: u8, content: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
     out.extend_from_slice(&(content.len() as u64).to_be_bytes());
     out.extend_from_slice(content);

@@ -123,6 +123,11 @@ fn fixtures() -> Vec<(PgType, &'static str, &'static str)> {
     ]
 }
 
+/// Every fixture's type and field.
+pub(super) fn fixture_fields() -> Vec<(PgType, Bytes)> {
+    fixtures().into_iter().map(|(pg_type, hex, _)| (pg_type, unhex(hex))).collect()
+}
+
 fn unhex(text: &str) -> Bytes {
     let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
     (0..text.len()).step_by(2).map(byte).collect()

@@ -142,12 +142,21 @@ fn fraction(micro: u32) -> String {
 
 /// `0123abcd-…`, lower case.
 pub(super) fn uuid(bytes: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
+    uuid_digits(bytes).iter().copied().map(char::from).collect()
+}
+
+/// The same, as bytes.
+pub(super) fn uuid_digits(bytes: &[u8; 16]) -> [u8; 36] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (number, byte) in bytes.iter().enumerate() {
+        if matches!(number, 4 | 6 | 8 | 10) {
+            at += 1;
         }
-        text.push_str(&format!("{byte:02x}"));
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 15)];
+        at += 2;
     }
     text
 }
@@ -170,4 +179,19 @@ pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
         *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+/// Reads what [`timetz`] wrote.
+pub(super) fn parse_timetz(text: &str) -> Option<(i64, i32)> {
+    let (clock, zone) = text.split_at_checked(text.find(['+', '-'])?)?;
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+    let micros: i64 = format!("{fraction:0<6}").parse().ok()?;
+    let west = if zone.starts_with('-') { 1 } else { -1 };
+    let seconds = |text: &str| {
+        let mut parts = text.split(':').map(|part| part.parse::<i64>().ok());
+        let mut part = || parts.next().unwrap_or(Some(0));
+        Some(part()? * 3600 + part()? * 60 + part()?)
+    };
+    let zone = i32::try_from(seconds(zone.get(1..)?)?).ok()?;
+    Some((seconds(clock)? * MICROS_PER_SECOND + micros, west * zone))
 }

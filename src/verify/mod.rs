@@ -19,13 +19,16 @@
 mod digest;
 mod judge;
 mod marks;
+mod pace;
 mod scan;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
@@ -37,9 +40,10 @@ use crate::catalog::{Catalog, Table};
 use crate::change::Key;
 use crate::outbox::{Outbox, Reader};
 
-use digest::Scheme;
+use digest::{Digest, Scheme};
 use judge::Finding;
 pub use scan::Progress;
+use scan::Scan;
 use settle::Looker;
 
 /// Candidates looked at one by one in one pass; where more rows differ, the report says so.
@@ -69,6 +73,8 @@ pub enum VerifyError {
     Stale,
     #[error("the key has a type that is not read back from MySQL")]
     Key,
+    #[error("it was stopped")]
+    Stopped,
 }
 
 impl VerifyError {
@@ -79,7 +85,7 @@ impl VerifyError {
             Self::From(_) => true,
             Self::Postgres(error) => error.is_closed() || error.as_db_error().is_none(),
             Self::MySql(error) => error.breaks_connection(),
-            Self::Stale | Self::Key => false,
+            Self::Stale | Self::Key | Self::Stopped => false,
         }
     }
 }
@@ -150,10 +156,18 @@ pub struct Verifier {
     client: Client,
     reader: Reader,
     outbox: Outbox,
-    scan: Link,
+    scan: Arc<Mutex<Link>>,
     look: Link,
+    options: Options,
+}
+
+/// How a pass goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
     /// How long rows that are on their way are waited for.
-    patience: Duration,
+    pub patience: Duration,
+    /// Rows a second that are read on each side; `None` is as fast as it goes.
+    pub max_rate: Option<u32>,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -167,7 +181,7 @@ impl Verifier {
         from: &Connector,
         to: &ToUrl,
         limits: &LinkLimits,
-        patience: Duration,
+        options: Options,
     ) -> Result<Self, VerifyError> {
         let client = from.connect().await?;
         if client.batch_execute(SETTINGS).await.is_err() {
@@ -178,9 +192,9 @@ impl Verifier {
             client,
             reader: Reader::open(from.connect().await?).await?,
             outbox: Outbox::open(from.connect().await?).await?,
-            scan: Link::connect(to, &limits).await?,
+            scan: Arc::new(Mutex::new(Link::connect(to, &limits).await?)),
             look: Link::connect(to, &limits).await?,
-            patience,
+            options,
         })
     }
 
@@ -189,39 +203,60 @@ impl Verifier {
         &mut self,
         table: &Arc<Table>,
         catalog: &Catalog,
-        progress: &Progress,
+        progress: &Arc<Progress>,
     ) -> Result<Report, VerifyError> {
         let start = Instant::now();
         let before = marks::before(&self.client, table).await?;
         let ended = self.older_ended().await?;
-        let estimate = self.estimate(table).await?;
-        let scheme = Scheme::new(estimate);
-        let flavor = self.scan.flavor();
-        let (left, right) = tokio::join!(
-            scan::primary_digest(&self.client, table, scheme.clone(), flavor, progress),
-            scan::secondary_digest(&mut self.scan, table, scheme.clone(), progress),
-        );
-        let (left, right) = (left?, right?);
+        let scan = Scan {
+            table: Arc::clone(table),
+            scheme: Scheme::new(self.estimate(table).await?),
+            flavor: self.look.flavor(),
+            rate: self.options.max_rate,
+            progress: Arc::clone(progress),
+        };
+        let (left, right) = self.digests(&scan).await?;
         let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
         let mut report =
             Report { rows: left.rows, rows_secondary: right.rows, complete, ..Report::default() };
         drop((left, right));
         if !buckets.is_empty() {
-            let (keys, others) = tokio::join!(
-                scan::primary_keys(&self.client, table, &scheme, &buckets),
-                scan::secondary_keys(&mut self.scan, table, &scheme, &buckets),
-            );
-            let (mut keys, (others, unwritten)) = (keys?, others?);
-            report.unjudged =
-                unwritten.iter().filter(|hash| !keys.contains_key(*hash)).count() as u64;
-            for (hash, key) in others {
-                keys.entry(hash).or_insert(key);
-            }
-            self.candidates(table, catalog, keys.into_values().collect(), &mut report).await?;
+            let (keys, unjudged) = self.candidate_keys(&scan, &Arc::new(buckets)).await?;
+            report.unjudged = unjudged;
+            self.candidates(table, catalog, keys, &mut report).await?;
         }
         self.note(table, &before, ended, &mut report).await?;
         report.elapsed = start.elapsed();
         Ok(report)
+    }
+
+    /// Both sides' sums. The secondary is read by a task of its own, so that no processor waits.
+    async fn digests(&mut self, scan: &Scan) -> Result<(Digest, Digest), VerifyError> {
+        let (link, theirs) = (Arc::clone(&self.scan), scan.clone());
+        let mut beside = JoinSet::new();
+        beside.spawn(async move { scan::secondary_digest(&mut *link.lock().await, &theirs).await });
+        let left = scan::primary_digest(&mut self.client, scan).await?;
+        Ok((left, joined(beside).await?))
+    }
+
+    /// The keys of both sides in these buckets, and how many of the secondary's cannot be looked up.
+    async fn candidate_keys(
+        &mut self,
+        scan: &Scan,
+        buckets: &Arc<HashSet<u32>>,
+    ) -> Result<(Vec<Key>, u64), VerifyError> {
+        let (link, theirs, chosen) = (Arc::clone(&self.scan), scan.clone(), Arc::clone(buckets));
+        let mut beside = JoinSet::new();
+        beside.spawn(async move {
+            scan::secondary_keys(&mut *link.lock().await, &theirs, &chosen).await
+        });
+        let mut keys = scan::primary_keys(&mut self.client, scan, buckets).await?;
+        let (others, unwritten) = joined(beside).await?;
+        let unjudged = unwritten.iter().filter(|hash| !keys.contains_key(*hash)).count();
+        for (hash, key) in others {
+            keys.entry(hash).or_insert(key);
+        }
+        Ok((keys.into_values().collect(), unjudged as u64))
     }
 
     /// Looks at some keys of a table only.
@@ -252,7 +287,7 @@ impl Verifier {
             reader: &mut self.reader,
             link: &mut self.look,
         };
-        let settled = looker.settle(keys, self.patience).await?;
+        let settled = looker.settle(keys, self.options.patience).await?;
         report.unsettled = settled.unsettled;
         for (key, finding) in settled.differences {
             let kind = match finding {
@@ -295,7 +330,7 @@ impl Verifier {
     /// to light after a pass that began before it had ended. False if it did not end in time.
     async fn older_ended(&self) -> Result<bool, VerifyError> {
         let moment = self.outbox.note().await?;
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.options.patience;
         while !self.outbox.ended(moment).await? {
             if deadline <= Instant::now() {
                 return Ok(false);
@@ -309,6 +344,15 @@ impl Verifier {
     pub async fn estimate(&self, table: &Table) -> Result<u64, VerifyError> {
         let rows: i64 = self.client.query_one(ESTIMATE, &[&table.oid]).await?.try_get(0)?;
         Ok(rows.max(0).unsigned_abs())
+    }
+}
+
+/// What the one task came to. It ends with the set, should whoever waits for it give up.
+async fn joined<T: 'static>(mut beside: JoinSet<Result<T, VerifyError>>) -> Result<T, VerifyError> {
+    match beside.join_next().await {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Some(Err(_)) | None => Err(VerifyError::Stopped),
     }
 }
 

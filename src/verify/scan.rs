@@ -1,34 +1,35 @@
 //! Reads both sides of a table whole, at once, each in its own order.
 //!
 //! ```text
-//! COPY (SELECT record_send(ROW(t.*)) …) TO STDOUT ─┐
-//!                                                  ├──▶ Digest a side, or keys of some buckets
-//! SELECT … FROM `t`  (binary protocol) ────────────┘
+//! COPY (SELECT … FROM t) TO STDOUT (FORMAT binary) ─┐
+//!                                                   ├──▶ Digest a side, or keys of some buckets
+//! SELECT … FROM `t`  (binary protocol) ─────────────┘
 //! ```
 //!
-//! Invariant: one row a side is held at a time. Neither scan locks anything; each has one snapshot,
-//! for as long as it takes.
+//! The columns of the COPY carry no types. So the statement is described first, in the same
+//! transaction, whose lock on the table keeps its columns as they are until the COPY has ended.
+//!
+//! Invariant: one row a side is held at a time. No row is locked; each side has one snapshot, for as
+//! long as it takes.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use mysql_async::Value as Param;
-use tokio_postgres::Client;
-use tokio_postgres::binary_copy::BinaryCopyOutStream;
-use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Transaction};
 
 use super::VerifyError;
 use super::digest::{Digest, Scheme};
+use super::pace::Pace;
 use crate::backend::mysql::look::carried;
 use crate::backend::mysql::{Columns, Link};
-use crate::catalog::Table;
-use crate::change::{Key, KeyHash, RowImage};
+use crate::backend::postgres::copy::{BinaryRows, CopyError, RawRow};
+use crate::catalog::{Column, Table};
+use crate::change::{Key, KeyHash};
 use crate::names::quote_pg;
-use crate::value::{Flavor, Value, push_normal};
+use crate::value::{Flavor, RawError, Value, push_normal};
 
 /// Rows read so far, on both sides: for a progress bar.
 #[derive(Debug, Default)]
@@ -37,28 +38,35 @@ pub struct Progress {
     pub secondary: AtomicU64,
 }
 
+/// What a scan reads, and how.
+#[derive(Clone)]
+pub(super) struct Scan {
+    pub(super) table: Arc<Table>,
+    pub(super) scheme: Scheme,
+    pub(super) flavor: Flavor,
+    /// Rows a second on each side.
+    pub(super) rate: Option<u32>,
+    pub(super) progress: Arc<Progress>,
+}
+
 /// The sums of the primary's rows.
 pub(super) async fn primary_digest(
-    client: &Client,
-    table: &Table,
-    scheme: Scheme,
-    flavor: Flavor,
-    progress: &Progress,
+    client: &mut Client,
+    scan: &Scan,
 ) -> Result<Digest, VerifyError> {
-    let mut digest = Digest::new(scheme);
-    let mut row = Vec::new();
-    copy(client, table, "t.*", |record| {
-        let image = RowImage::decode(&record, table).map_err(|_| VerifyError::Stale)?;
-        let values: Vec<Value> = table.key.iter().map(|at| image.values[*at].clone()).collect();
-        row.clear();
-        for (at, column) in carried(table) {
-            if image.values[at].push_normal(&column.target, flavor, &mut row).is_err() {
-                // Nothing that MySQL could hold: different from whatever is there.
-                row.push(b'?');
-            }
+    let table = &*scan.table;
+    let columns: Vec<(usize, &Column)> = carried(table).collect();
+    let key = key_positions(table, &columns).ok_or(VerifyError::Key)?;
+    let read: Vec<&Column> = columns.iter().map(|(_, column)| *column).collect();
+    let mut digest = Digest::new(scan.scheme.clone());
+    let mut normal = Vec::new();
+    copy(client, scan, &read, |row| {
+        normal.clear();
+        for (n, column) in read.iter().enumerate() {
+            push_field(row.get(n), column, scan.flavor, &mut normal)?;
         }
-        digest.add(&KeyHash::of(&values, table), &row);
-        progress.primary.fetch_add(1, Ordering::Relaxed);
+        digest.add(&KeyHash::of(&key_values(table, &key, row)?, table), &normal);
+        scan.progress.primary.fetch_add(1, Ordering::Relaxed);
         Ok(())
     })
     .await?;
@@ -66,50 +74,82 @@ pub(super) async fn primary_digest(
 }
 
 /// The sums of the secondary's rows.
-pub(super) async fn secondary_digest(
-    link: &mut Link,
-    table: &Table,
-    scheme: Scheme,
-    progress: &Progress,
-) -> Result<Digest, VerifyError> {
-    let mut digest = Digest::new(scheme);
-    let flavor = link.flavor();
-    let columns: Vec<_> = carried(table).collect();
-    let key: Vec<Option<usize>> =
-        table.key.iter().map(|at| columns.iter().position(|(column, _)| column == at)).collect();
+pub(super) async fn secondary_digest(link: &mut Link, scan: &Scan) -> Result<Digest, VerifyError> {
+    let table = &*scan.table;
+    let columns: Vec<(usize, &Column)> = carried(table).collect();
+    let key = key_positions(table, &columns).ok_or(VerifyError::Key)?;
+    let mut digest = Digest::new(scan.scheme.clone());
+    let mut pace = Pace::new(scan.rate);
     let (mut row, mut unreadable) = (Vec::new(), None);
     let each = |params: Vec<Param>| {
-        let fields = key.iter().map(|at| at.and_then(|at| params.get(at)));
-        let Some(values) = values(table, fields) else {
+        let Some(values) = values(table, key.iter().map(|at| params.get(*at))) else {
             unreadable = Some(VerifyError::Key);
             return ControlFlow::Break(());
         };
         row.clear();
         for ((_, column), param) in columns.iter().zip(&params) {
-            push_normal(param, &column.target, flavor, &mut row);
+            push_normal(param, &column.target, scan.flavor, &mut row);
         }
         digest.add(&KeyHash::of(&values, table), &row);
-        progress.secondary.fetch_add(1, Ordering::Relaxed);
-        ControlFlow::Continue(())
+        scan.progress.secondary.fetch_add(1, Ordering::Relaxed);
+        ControlFlow::Continue(pace.row())
     };
     link.scan(table, Columns::All, each).await?;
     unreadable.map_or(Ok(digest), Err)
 }
 
+/// Where the key's columns are among those that are read.
+fn key_positions(table: &Table, read: &[(usize, &Column)]) -> Option<Vec<usize>> {
+    table.key.iter().map(|at| read.iter().position(|(column, _)| column == at)).collect()
+}
+
+fn push_field(
+    field: Option<&[u8]>,
+    column: &Column,
+    flavor: Flavor,
+    out: &mut Vec<u8>,
+) -> Result<(), VerifyError> {
+    let Some(field) = field else {
+        push_normal(&Param::NULL, &column.target, flavor, out);
+        return Ok(());
+    };
+    match column.type_ref.pg_type.push_normal(field, &column.target, flavor, out) {
+        Ok(()) => {}
+        // Nothing that MySQL could hold: different from whatever is there.
+        Err(RawError::Unrepresentable(_)) => out.push(b'?'),
+        Err(RawError::Decode(_)) => return Err(VerifyError::Stale),
+    }
+    Ok(())
+}
+
+/// The key's values; `at` says where its columns are in the row.
+fn key_values(table: &Table, at: &[usize], row: RawRow<'_>) -> Result<Vec<Value>, VerifyError> {
+    let columns = table.key_columns().zip(at);
+    columns
+        .map(|(column, at)| {
+            let field = row.shared(*at).ok_or(VerifyError::Stale)?;
+            column.type_ref.pg_type.decode(&field).map_err(|_| VerifyError::Stale)
+        })
+        .collect()
+}
+
 /// The primary's keys in these buckets.
 pub(super) async fn primary_keys(
-    client: &Client,
-    table: &Table,
-    scheme: &Scheme,
+    client: &mut Client,
+    scan: &Scan,
     buckets: &HashSet<u32>,
 ) -> Result<HashMap<KeyHash, Key>, VerifyError> {
-    let names: Vec<String> =
-        table.key_columns().map(|column| format!("t.{}", quote_pg(&column.name))).collect();
+    let table = &*scan.table;
+    let read: Vec<&Column> = table.key_columns().collect();
+    let at: Vec<usize> = (0..read.len()).collect();
     let mut keys = HashMap::new();
-    copy(client, table, &names.join(", "), |record| {
-        let key = Key::decode(record, table).map_err(|_| VerifyError::Stale)?;
-        if buckets.contains(&scheme.bucket(&key.hash)) {
-            keys.insert(key.hash, key);
+    copy(client, scan, &read, |row| {
+        let values = key_values(table, &at, row)?;
+        let hash = KeyHash::of(&values, table);
+        if buckets.contains(&scan.scheme.bucket(&hash)) {
+            let fields: Option<Vec<&[u8]>> = at.iter().map(|at| row.get(*at)).collect();
+            let key = Key::from_fields(values, &fields.ok_or(VerifyError::Stale)?, table);
+            keys.insert(hash, key.ok_or(VerifyError::Key)?);
         }
         Ok(())
     })
@@ -120,22 +160,23 @@ pub(super) async fn primary_keys(
 /// The secondary's keys in these buckets, and how many cannot be written in PostgreSQL's form.
 pub(super) async fn secondary_keys(
     link: &mut Link,
-    table: &Table,
-    scheme: &Scheme,
+    scan: &Scan,
     buckets: &HashSet<u32>,
 ) -> Result<(HashMap<KeyHash, Key>, HashSet<KeyHash>), VerifyError> {
+    let table = &*scan.table;
+    let mut pace = Pace::new(scan.rate);
     let (mut keys, mut unwritten) = (HashMap::new(), HashSet::new());
     let each = |params: Vec<Param>| {
         if let Some(values) = values(table, params.iter().map(Some)) {
             let hash = KeyHash::of(&values, table);
-            if buckets.contains(&scheme.bucket(&hash)) {
+            if buckets.contains(&scan.scheme.bucket(&hash)) {
                 match Key::encode(values, table) {
                     Some(key) => drop(keys.insert(hash, key)),
                     None => drop(unwritten.insert(hash)),
                 }
             }
         }
-        ControlFlow::Continue(())
+        ControlFlow::Continue(pace.row())
     };
     link.scan(table, Columns::Key, each).await?;
     Ok((keys, unwritten))
@@ -150,20 +191,57 @@ fn values<'a>(
     columns.map(|(column, param)| Value::from_mysql(param?, &column.type_ref.pg_type)).collect()
 }
 
+/// Reads some columns of every row.
 async fn copy(
-    client: &Client,
-    table: &Table,
-    fields: &str,
-    mut each: impl FnMut(Bytes) -> Result<(), VerifyError>,
+    client: &mut Client,
+    scan: &Scan,
+    columns: &[&Column],
+    mut each: impl FnMut(RawRow<'_>) -> Result<(), VerifyError>,
 ) -> Result<(), VerifyError> {
-    let sql = format!(
-        "COPY (SELECT pg_catalog.record_send(ROW({fields})) FROM {} t) TO STDOUT (FORMAT binary)",
-        table.name.quoted()
-    );
-    let stream = client.copy_out(&sql).await?;
-    let mut rows = pin!(BinaryCopyOutStream::new(stream, &[Type::BYTEA]));
-    while let Some(row) = rows.try_next().await? {
-        each(Bytes::copy_from_slice(row.try_get(0)?))?;
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    if !is_as_known(&transaction, &scan.table).await? {
+        return Err(VerifyError::Stale);
     }
-    Ok(())
+    let names: Vec<String> =
+        columns.iter().map(|column| format!("t.{}", quote_pg(&column.name))).collect();
+    let from = scan.table.name.quoted();
+    let sql = format!("COPY (SELECT {} FROM {from} t) TO STDOUT (FORMAT binary)", names.join(", "));
+    let mut pace = Pace::new(scan.rate);
+    let mut rows = BinaryRows::open(transaction.client(), &sql).await?;
+    while let Some(row) = rows.next().await? {
+        if row.len() != columns.len() {
+            return Err(VerifyError::Stale);
+        }
+        each(row)?;
+        let pause = pace.row();
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// Whether the table has the columns, of the types, that the catalogue says; it is locked against
+/// having others until the transaction ends.
+async fn is_as_known(
+    transaction: &Transaction<'_>,
+    table: &Table,
+) -> Result<bool, tokio_postgres::Error> {
+    let sql = format!("SELECT t.* FROM {} t", table.name.quoted());
+    let described = transaction.prepare(&sql).await?;
+    let same = |(found, known): (&tokio_postgres::Column, &Column)| {
+        let (oid, wanted) = (found.type_().oid(), &known.type_ref);
+        found.name() == known.name && (oid == wanted.oid || oid == wanted.base_oid)
+    };
+    Ok(described.columns().len() == table.columns.len()
+        && described.columns().iter().zip(&table.columns).all(same))
+}
+
+impl From<CopyError> for VerifyError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Postgres(error) => Self::Postgres(error),
+            CopyError::Malformed => Self::Stale,
+        }
+    }
 }

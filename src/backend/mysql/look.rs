@@ -8,6 +8,7 @@
 //! Invariant: no lock is taken; a scan holds one row at a time, so its memory is that of a row.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Params, Row, Value as Param};
@@ -48,18 +49,21 @@ pub fn carried(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
 }
 
 impl Link {
-    /// Reads every row of the table, until `each` has had enough.
+    /// Reads every row of the table, until `each` has had enough; it also says how long to wait before
+    /// the next.
     pub async fn scan(
         &mut self,
         table: &Table,
         columns: Columns,
-        mut each: impl FnMut(Vec<Param>) -> ControlFlow<()> + Send,
+        mut each: impl FnMut(Vec<Param>) -> ControlFlow<(), Duration> + Send,
     ) -> Result<(), WriteError> {
         let sql = format!("SELECT {} FROM {}", names(table, columns), quote_mysql(&table.target));
         let mut result = self.conn().exec_iter(sql, ()).await?;
         while let Some(row) = result.next().await? {
-            if each(row.unwrap()).is_break() {
-                break;
+            match each(row.unwrap()) {
+                ControlFlow::Break(()) => break,
+                ControlFlow::Continue(pause) if pause.is_zero() => {}
+                ControlFlow::Continue(pause) => tokio::time::sleep(pause).await,
             }
         }
         // What was not read has to be, before the connection can be used again.

@@ -12,5 +12,6 @@
 
 pub mod connect;
 pub mod control;
+pub mod copy;
 pub mod facts;
 pub mod introspect;

@@ -1,0 +1,129 @@
+//! `crossfade verify` beside the bare scans of both tables, and beside reladiff.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::place::{Cost, Place};
+
+/// Of the three kinds, where an index finds them.
+const PLANT: [&str; 3] = [
+    "DELETE FROM users WHERE tenant_id = 'tenant-003' AND user_id > 'auth|8' LIMIT 3",
+    "UPDATE users SET name = CONCAT(name, ' ') WHERE tenant_id = 'tenant-005' AND user_id > 'auth|8' LIMIT 4",
+    "INSERT INTO users SELECT 'elsewhere', user_id, ext_id, email, email_verified, is_social, blocked, \
+     provider, connection, name, given_name, family_name, nickname, picture, locale, phone_number, \
+     login_count, seq, score, balance, created_at, updated_at, last_login, app_metadata, user_metadata \
+     FROM users WHERE tenant_id = 'tenant-007' LIMIT 3",
+];
+const INSTALL: &str = "python3 -m venv $0/reladiff && $0/reladiff/bin/pip install -q reladiff \
+     psycopg2-binary mysql-connector-python";
+
+/// Both tables to clients that throw the rows away, one after the other.
+pub fn scans(place: &Place) {
+    let postgres = place.cost(|| {
+        let line =
+            format!("{} -qc 'COPY users TO STDOUT (FORMAT binary)' >/dev/null", place.psql_line());
+        drop(place.run(&line, ""));
+    });
+    let mariadb = place.cost(|| {
+        let line = format!(
+            "{} --quick --batch --raw -Ne 'SELECT * FROM users' >/dev/null",
+            place.mariadb_line()
+        );
+        drop(place.run(&line, ""));
+    });
+    print("bare scan of PostgreSQL", place, postgres);
+    print("bare scan of MariaDB", place, mariadb);
+}
+
+pub fn verify(place: &Place) {
+    let mut plain = 0.0;
+    for _ in 0..3 {
+        plain = round(place, "verify, equal", Some(0));
+    }
+    PLANT.iter().for_each(|sql| drop(place.mariadb(sql)));
+    let planted = round(place, "verify, 10 planted", Some(1));
+    println!("  ten rows cost {:.2} s more", planted - plain);
+}
+
+/// One run under GNU time's eye: seconds.
+fn round(place: &Place, what: &str, code: Option<i32>) -> f64 {
+    let mut own = String::new();
+    let cost = place.cost(|| {
+        let command = place.crossfade(&["verify"]);
+        let mut timed = Command::new("python3");
+        timed.args(["-c", TIMED]).arg(command.get_program()).args(command.get_args());
+        let output = timed.stdin(Stdio::null()).output().expect("Python");
+        assert_eq!(output.status.code(), code, "{}", String::from_utf8_lossy(&output.stdout));
+        own = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    });
+    print(what, place, cost);
+    println!("  own: {own}");
+    cost.seconds
+}
+
+/// Runs its arguments, then says what they used.
+const TIMED: &str = "import resource, subprocess, sys\n\
+     code = subprocess.call(sys.argv[1:])\n\
+     used = resource.getrusage(resource.RUSAGE_CHILDREN)\n\
+     print('%.2f CPU s, at most %.0f MiB' % (used.ru_utime + used.ru_stime, used.ru_maxrss / 1024), file=sys.stderr)\n\
+     sys.exit(code)";
+
+pub fn reladiff(place: &Place) {
+    let directory = place.config.parent().expect("it is in a directory").display().to_string();
+    let installed = Command::new("sh").args(["-c", INSTALL, &directory]).output().expect("a shell");
+    if !installed.status.success() {
+        println!("reladiff could not be installed, and is not measured");
+        return;
+    }
+    let columns = COLUMNS.map(|column| format!("-c {column}")).join(" ");
+    let line = format!(
+        "$0/reladiff/bin/reladiff {} users {} users -k tenant_id -k user_id {columns} --stats",
+        place.postgres.url("postgres").replace("postgres://", "postgresql://"),
+        place.secondary.url("test"),
+    );
+    let start = Instant::now();
+    let output = Command::new("sh").args(["-c", &line, &directory]).output().expect("a shell");
+    let seconds = start.elapsed().as_secs_f64();
+    let rate = place.rows as f64 / seconds;
+    println!("reladiff: {seconds:.1} s, {rate:.0} rows/s, {}", output.status);
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.lines().chain(String::from_utf8_lossy(&output.stderr).lines()).for_each(|line| {
+        println!("  {line}");
+    });
+}
+
+/// Those that it can compare beside the key.
+const COLUMNS: [&str; 21] = [
+    "ext_id",
+    "email",
+    "email_verified",
+    "is_social",
+    "blocked",
+    "provider",
+    "connection",
+    "name",
+    "given_name",
+    "family_name",
+    "nickname",
+    "picture",
+    "locale",
+    "phone_number",
+    "login_count",
+    "seq",
+    "score",
+    "balance",
+    "created_at",
+    "updated_at",
+    "last_login",
+];
+
+fn print(what: &str, place: &Place, cost: Cost) {
+    let millions = place.rows as f64 / 1e6;
+    let Cost { seconds, primary, secondary } = cost;
+    println!(
+        "{what}: {seconds:.2} s, {:.0} rows/s; CPU s per million rows: PostgreSQL {:.2}, MariaDB {:.2}",
+        place.rows as f64 / seconds,
+        primary / millions,
+        secondary / millions
+    );
+}
