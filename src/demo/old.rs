@@ -21,7 +21,7 @@ use super::stage::Stage;
 use crate::backfill::{Progress, State};
 use crate::control::backfill::backfill;
 use crate::control::repair::{Wanted, repair};
-use crate::verify::{Progress as Compared, Verifier};
+use crate::verify::{Options, Progress as Compared, Verifier};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long rows that are on their way are waited for.
@@ -138,7 +138,8 @@ impl Found {
 /// One pass over every table.
 async fn verify(stage: &Stage, out: &mut impl Write) -> anyhow::Result<Found> {
     let ends = stage.ends();
-    let mut verifier = Verifier::connect(&ends.from, &ends.to, &ends.limits, PATIENCE).await?;
+    let options = Options { patience: PATIENCE, max_rate: None };
+    let mut verifier = Verifier::connect(&ends.from, &ends.to, &ends.limits, options).await?;
     let catalog = Arc::clone(&stage.published().situation.borrow().catalog);
     let (mut found, began) = (Found::default(), std::time::Instant::now());
     for table in catalog.captured() {
