@@ -9,6 +9,7 @@
 //!
 //! | case | beside it |
 //! | --- | --- |
+//! | `backfill` | `COPY … TO STDOUT | LOAD DATA` of the same rows; 500 rows a second are written beside either |
 //! | `scan` | both tables whole, to a client that throws them away |
 //! | `verify` | equal tables, and again with ten rows planted different |
 //! | `reladiff` | the same table compared by it, where Python can install it |
@@ -19,6 +20,8 @@
 #![allow(unreachable_pub, reason = "nothing outside this bench reaches any of it")]
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
+#[path = "copy/backfill.rs"]
+mod backfill;
 #[path = "copy/place.rs"]
 mod place;
 #[path = "copy/verify.rs"]
@@ -27,13 +30,17 @@ mod verify;
 use place::Place;
 
 fn main() {
-    let cases = std::env::var("CASES").unwrap_or_else(|_| "scan,verify,reladiff".to_owned());
+    let cases =
+        std::env::var("CASES").unwrap_or_else(|_| "backfill,scan,verify,reladiff".to_owned());
     let place = Place::start();
     place.fill_primary();
     place.set_up();
-    place.fill_secondary();
+    if !cases.split(',').any(|case| case == "backfill") {
+        place.fill_secondary();
+    }
     for case in cases.split(',') {
         match case {
+            "backfill" => backfill::backfill(&place),
             "scan" => verify::scans(&place),
             "verify" => verify::verify(&place),
             "reladiff" => verify::reladiff(&place),

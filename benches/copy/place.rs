@@ -57,6 +57,9 @@ pub struct Place {
     pub secondary: Server,
     pub rows: u64,
     pub config: PathBuf,
+    /// Where a sidecar listens, and its admin port.
+    pub listen: u16,
+    admin: u16,
     directory: PathBuf,
 }
 
@@ -87,7 +90,8 @@ impl Place {
         let directory = env::temp_dir().join(format!("crossfade-copy-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("the temporary directory is writable");
         let config = directory.join("proxy.yaml");
-        Self { postgres, secondary, rows, config, directory }
+        let [listen, admin] = [(), ()].map(|()| free_port().expect("a free port"));
+        Self { postgres, secondary, rows, config, listen, admin, directory }
     }
 
     pub fn fill_primary(&self) {
@@ -99,7 +103,7 @@ impl Place {
     }
 
     pub fn set_up(&self) {
-        let [listen, admin] = [(), ()].map(|()| free_port().expect("a free port"));
+        let (listen, admin) = (self.listen, self.admin);
         let text = format!(
             "listen: {{ address: 127.0.0.1:{listen} }}\nadmin: {{ address: 127.0.0.1:{admin} }}\n\
              from: {{ url: \"{}\" }}\nto: {{ url: \"{}\" }}\nlog: {{ level: warn }}\n\
@@ -138,6 +142,22 @@ impl Place {
         work();
         let (seconds, after) = (start.elapsed().as_secs_f64(), used());
         Cost { seconds, primary: after[0] - before[0], secondary: after[1] - before[1] }
+    }
+
+    /// Waits until the sidecar answers.
+    pub fn ready(&self) {
+        let line = format!(
+            "until curl -sf http://127.0.0.1:{}/health/readiness; do sleep 0.1; done",
+            self.admin
+        );
+        drop(self.run(&line, ""));
+    }
+
+    /// Waits until every change is carried.
+    pub fn drained(&self) {
+        while self.psql("SELECT count(*) FROM crossfade.outbox").trim() != "0" {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
 
     pub fn crossfade(&self, arguments: &[&str]) -> Command {

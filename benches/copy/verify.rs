@@ -45,20 +45,27 @@ pub fn verify(place: &Place) {
     println!("  ten rows cost {:.2} s more", planted - plain);
 }
 
-/// One run under GNU time's eye: seconds.
 fn round(place: &Place, what: &str, code: Option<i32>) -> f64 {
-    let mut own = String::new();
-    let cost = place.cost(|| {
-        let command = place.crossfade(&["verify"]);
-        let mut timed = Command::new("python3");
-        timed.args(["-c", TIMED]).arg(command.get_program()).args(command.get_args());
-        let output = timed.stdin(Stdio::null()).output().expect("Python");
-        assert_eq!(output.status.code(), code, "{}", String::from_utf8_lossy(&output.stdout));
-        own = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    });
+    let (cost, own) = timed(place, &["verify"], code);
     print(what, place, cost);
     println!("  own: {own}");
     cost.seconds
+}
+
+/// One run of a verb: its cost, and what it took itself.
+pub fn timed(place: &Place, verb: &[&str], code: Option<i32>) -> (Cost, String) {
+    let mut own = String::new();
+    let cost = place.cost(|| {
+        let command = place.crossfade(verb);
+        let mut timed = Command::new("python3");
+        timed.args(["-c", TIMED]).arg(command.get_program()).args(command.get_args());
+        let output = timed.stdin(Stdio::null()).output().expect("Python");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        own = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        assert_eq!(output.status.code(), code, "{said}\n{own}");
+    });
+    let own = own.lines().last().unwrap_or_default().to_owned();
+    (cost, own)
 }
 
 /// Runs its arguments, then says what they used.
@@ -117,7 +124,7 @@ const COLUMNS: [&str; 21] = [
     "last_login",
 ];
 
-fn print(what: &str, place: &Place, cost: Cost) {
+pub fn print(what: &str, place: &Place, cost: Cost) {
     let millions = place.rows as f64 / 1e6;
     let Cost { seconds, primary, secondary } = cost;
     println!(
