@@ -14,10 +14,9 @@ mod screen;
 pub mod servers;
 mod stage;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
-
-use crate::admin::Report;
 
 use load::Load;
 use screen::Screen;
@@ -129,13 +128,13 @@ async fn drain(stage: &Stage) -> Result<Duration, DemoError> {
 async fn compare_all(stage: &Stage, out: &mut impl Write) -> Result<bool, DemoError> {
     let (postgres, mut secondary) = stage.administrators().await?;
     let tables = compare::tables(&postgres).await?;
-    let report: Report = stage.published().report();
+    let dirty: HashMap<String, String> = stage.dirty().await?;
     let width = tables.iter().map(String::len).max().unwrap_or(0);
     writeln!(out, "Comparing both databases, row by row:\n")?;
     let mut all = true;
     for table in &tables {
         let compared = compare::compare(&postgres, &mut secondary, table).await?;
-        let dirty = report.tables.get(table).and_then(|table| table.dirty.as_deref());
+        let dirty = dirty.get(table);
         all &= compared.is_equal();
         let verdict = match (compared.is_equal(), dirty) {
             (true, None) => "equal".to_owned(),

@@ -1,5 +1,6 @@
 //! What the demo plays on: two servers, the application's schema, and Crossfade between them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -84,6 +85,16 @@ impl Stage {
         let row = self.watcher.query_one(question, &[]).await;
         row.map(|row| row.get(0))
             .map_err(|source| DemoError::Stage { action: "read the outbox", source: source.into() })
+    }
+
+    /// Why tables are dirty, as of now.
+    pub(super) async fn dirty(&self) -> Result<HashMap<String, String>, DemoError> {
+        let question =
+            "SELECT name, dirty_reason FROM crossfade.tables WHERE dirty_reason IS NOT NULL";
+        let rows = self.watcher.query(question, &[]).await;
+        rows.map(|rows| rows.iter().map(|row| (row.get(0), row.get(1))).collect()).map_err(
+            |source| DemoError::Stage { action: "read what is dirty", source: source.into() },
+        )
     }
 
     /// Connections to both servers, past Crossfade.
