@@ -134,6 +134,48 @@ async fn equal_tables_are_equal_and_every_planted_difference_is_found() {
 }
 
 #[tokio::test]
+async fn the_last_pass_is_recorded_and_shown_with_the_sums_of_all() {
+    let world = filled(Target::MariaDb, "").await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let admin = world.admin().await;
+    // As a version left it that had no such table.
+    admin.batch_execute("DROP TABLE IF EXISTS crossfade.verified").await.unwrap();
+    let words = async || {
+        let (_, body) = proxy.get("/migration-status").await.unwrap();
+        serde_json::from_str::<Value>(&body).unwrap()["tables"]["words"]["verified"].clone()
+    };
+    assert_eq!(words().await, Value::Null);
+    let (_, status) = verb(&world.config, &["status"]);
+    assert!(status.contains("never verified"), "{status}");
+    assert_eq!(verify(&world, &[]).0, Some(0));
+    let mut secondary = world.secondary().await;
+    secondary.query_drop("DELETE FROM words WHERE word IN ('a', 'Z')").await.unwrap();
+    secondary.query_drop("UPDATE words SET n = 0 WHERE word = 'B'").await.unwrap();
+    assert_eq!(verify(&world, &["--table", "words"]).0, Some(1));
+    world.until("the second pass is shown", async || words().await["missing"] == 2).await;
+    let shown = words().await;
+    let counts = ["rows", "equal", "extra", "different", "unsettled", "clean"].map(|n| &shown[n]);
+    assert_eq!(counts, [&json!(7), &json!(4), &json!(0), &json!(1), &json!(0), &json!(false)]);
+    assert!(shown["at"].is_string() && shown["seconds"].is_number(), "{shown}");
+    let (_, status) = verb(&world.config, &["status"]);
+    assert!(status.contains("ago, 3 rows differed"), "{status}");
+    for (outcome, rows) in [("match", 11.0), ("missing", 2.0), ("extra", 0.0), ("different", 1.0)] {
+        let series = format!("verify_rows_total{{outcome=\"{outcome}\",table=\"words\"}}");
+        assert_eq!(proxy.metric(&series).await, rows, "{series}");
+    }
+    let at: f64 = admin
+        .query_one(
+            "SELECT extract(epoch FROM at)::bigint::float8 FROM crossfade.verified v \
+             JOIN crossfade.tables t ON t.id = v.table_id WHERE t.name = 'words'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(proxy.metric("verified_timestamp_seconds{table=\"words\"}").await, at);
+}
+
+#[tokio::test]
 async fn a_mark_goes_only_after_a_clean_pass_and_not_under_a_write_that_still_runs() {
     let world = filled(Target::MariaDb, "").await;
     let admin = world.admin().await;

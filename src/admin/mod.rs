@@ -18,6 +18,7 @@ mod server;
 mod sidecars;
 mod statements;
 mod token;
+mod verified;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,7 +47,10 @@ use crate::policy::Mode;
 
 use health::Readiness;
 pub use health::{Health, Side};
-pub use report::{CopyReport, Lag, Ledger, LedgerLine, Report, Status, TableReport, primary};
+pub use report::{
+    CopyReport, Lag, Ledger, LedgerLine, Report, Status, TableReport, VerifyReport, VerifySums,
+    primary,
+};
 pub use sidecars::SidecarReport;
 pub use statements::{StatementReport, Statements};
 pub use token::Token;
@@ -111,7 +115,8 @@ impl AdminMetrics {
         registry: &Registry,
         ledger: watch::Receiver<Arc<Ledger>>,
     ) -> prometheus::Result<Self> {
-        copied::register(registry, ledger)?;
+        copied::register(registry, ledger.clone())?;
+        verified::register(registry, ledger)?;
         let help = "POSTs that found too many others waiting.";
         let refused = IntCounter::new("admin_requests_refused_total", help)?;
         registry.register(Box::new(refused.clone()))?;

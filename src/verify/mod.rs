@@ -4,7 +4,7 @@
 //! both sides whole ──[`scan`]──▶ sums by bucket ──[`digest`]──▶ buckets that differ
 //!                                                                  │ keys of these, on both sides
 //!        report ◀── differences ◀──[`settle`, `judge`]◀────────────┘
-//!          └──▶ [`marks`]: dirty keys, the table's mark
+//!          └──▶ [`marks`]: dirty keys, the table's mark; [`record`]: how the pass ended
 //! ```
 //!
 //! Values are read in binary on both sides and compared as MySQL would hold them
@@ -20,6 +20,7 @@ mod digest;
 mod judge;
 mod marks;
 mod pace;
+mod record;
 mod scan;
 mod settle;
 
@@ -187,6 +188,7 @@ impl Verifier {
         if client.batch_execute(SETTINGS).await.is_err() {
             client.batch_execute(SETTINGS_13).await?;
         }
+        client.batch_execute(record::CREATE).await?;
         let limits = LinkLimits { idle: IDLE, ..*limits };
         Ok(Self {
             client,
@@ -227,6 +229,7 @@ impl Verifier {
         }
         self.note(table, &before, ended, &mut report).await?;
         report.elapsed = start.elapsed();
+        record::keep(&self.client, table, &report).await?;
         Ok(report)
     }
 
