@@ -175,6 +175,93 @@ async fn the_last_pass_is_recorded_and_shown_with_the_sums_of_all() {
     assert_eq!(proxy.metric("verified_timestamp_seconds{table=\"words\"}").await, at);
 }
 
+const COUNTED: &str = "
+    CREATE TABLE owners (id int PRIMARY KEY);
+    CREATE TABLE things (id serial PRIMARY KEY, owner int REFERENCES owners, code text UNIQUE,
+        n int NOT NULL DEFAULT 5, m int DEFAULT 6, CHECK (n > 0));
+    CREATE INDEX things_n ON things (n)";
+
+#[tokio::test]
+async fn a_schema_that_differs_is_named_and_is_not_clean() {
+    for target in Target::all() {
+        let world = World::start(target, COUNTED, "").await;
+        let client = world.client().await;
+        client.batch_execute("INSERT INTO things (code) VALUES ('a'), ('b')").await.unwrap();
+        world.drained().await;
+        let (code, lines) = verify(&world, &[]);
+        assert_eq!((code, &of(&lines, "things")["schema"]), (Some(0), &json!([])), "{lines:?}");
+        let admin = world.admin().await;
+        let mark = "UPDATE crossfade.tables SET dirty_reason = 'ddl', dirty_since = now() WHERE name = 'things'";
+        admin.batch_execute(mark).await.unwrap();
+        let mut secondary = world.secondary().await;
+        for (sql, back, part) in [
+            (
+                "ALTER TABLE things MODIFY COLUMN n bigint NOT NULL DEFAULT 5",
+                "ALTER TABLE things MODIFY COLUMN n int NOT NULL DEFAULT 5",
+                "column n: type or default",
+            ),
+            (
+                "ALTER TABLE things ALTER COLUMN m SET DEFAULT 7",
+                "ALTER TABLE things ALTER COLUMN m SET DEFAULT 6",
+                "column m: type or default",
+            ),
+            (
+                "DROP INDEX things_n ON things",
+                "CREATE INDEX things_n ON things (n) COMMENT 'crossfade'",
+                "index things_n",
+            ),
+            (
+                "ALTER TABLE things ADD COLUMN more int",
+                "ALTER TABLE things DROP COLUMN more",
+                "column more: only on MySQL",
+            ),
+        ] {
+            secondary.query_drop(sql).await.unwrap();
+            let (code, lines) = verify(&world, &["--table", "things"]);
+            assert_eq!((code, &lines[0]["schema"]), (Some(1), &json!([part])), "{lines:?}");
+            assert_eq!(lines[0]["equal"], 2, "{lines:?}");
+            assert_eq!(dirty(&admin, "things").await.as_deref(), Some("ddl"));
+            secondary.query_drop(back).await.unwrap();
+        }
+        let (code, lines) = verify(&world, &["--table", "things"]);
+        assert_eq!(code, Some(0), "{lines:?}");
+        assert_eq!(dirty(&admin, "things").await, None);
+        secondary.query_drop("ALTER TABLE things DROP COLUMN m").await.unwrap();
+        let (code, text) = verb(&world.config, &["verify", "--table", "things"]);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("things: schema differs: column m: missing"), "{text}");
+        assert!(text.contains("things: not compared"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn mysql_gives_no_id_that_a_row_has_already() {
+    for target in Target::all() {
+        let world = World::start(target, COUNTED, "").await;
+        let client = world.client().await;
+        // Dual writes keep the counter above every row, however it came to its id.
+        for sql in [
+            "INSERT INTO things (code) VALUES ('a'), ('b')",
+            "INSERT INTO things (id, code) VALUES (500, 'c')",
+            "UPDATE things SET id = 9000 WHERE id = 500",
+            "INSERT INTO things (id, code) VALUES (-7, 'd')",
+        ] {
+            client.batch_execute(sql).await.unwrap();
+        }
+        world.drained().await;
+        let (code, lines) = verify(&world, &[]);
+        assert_eq!(code, Some(0), "{lines:?}");
+        // Where there is nothing above a row, MySQL would give its id again and fail.
+        let sql = "INSERT INTO things (id, code) VALUES (2147483647, 'e')";
+        client.batch_execute(sql).await.unwrap();
+        world.drained().await;
+        let (code, lines) = verify(&world, &["--table", "things"]);
+        let said = json!(["AUTO_INCREMENT: not above every id"]);
+        assert_eq!((code, &lines[0]["schema"]), (Some(1), &said), "{lines:?}");
+        assert_eq!(lines[0]["equal"], lines[0]["rows"], "{lines:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_mark_goes_only_after_a_clean_pass_and_not_under_a_write_that_still_runs() {
     let world = filled(Target::MariaDb, "").await;
