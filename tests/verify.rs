@@ -263,6 +263,35 @@ async fn mysql_gives_no_id_that_a_row_has_already() {
 }
 
 #[tokio::test]
+async fn a_sidecar_verifies_when_it_is_asked_to() {
+    let world = filled(Target::MariaDb, "").await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let mut secondary = world.secondary().await;
+    secondary.query_drop("DELETE FROM words WHERE word = 'a'").await.unwrap();
+    // A lock keeps the first pass from coming past the table.
+    let holder = world.direct().await;
+    holder.batch_execute("BEGIN; LOCK TABLE items").await.unwrap();
+    let (status, body) = proxy.request("POST", "/verify").await.unwrap();
+    assert_eq!((status, &*body), (200, "{\"started\":true}"));
+    let (status, body) = proxy.request("POST", "/verify").await.unwrap();
+    assert_eq!(status, 409, "{body}");
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    let verified = async |table: &str| {
+        let (_, body) = proxy.get("/migration-status").await.unwrap();
+        serde_json::from_str::<Value>(&body).unwrap()["tables"][table]["verified"].clone()
+    };
+    world.until("the last table is done", async || verified("words").await["missing"] == 1).await;
+    assert_eq!(verified("users").await["clean"], true);
+    let admin = world.admin().await;
+    assert_eq!(dirty(&admin, "words").await.as_deref(), Some("verify"));
+    world
+        .until("another may begin", async || {
+            proxy.request("POST", "/verify").await.unwrap().0 == 200
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn a_mark_goes_only_after_a_clean_pass_and_not_under_a_write_that_still_runs() {
     let world = filled(Target::MariaDb, "").await;
     let admin = world.admin().await;
