@@ -292,6 +292,39 @@ async fn a_sidecar_verifies_when_it_is_asked_to() {
 }
 
 #[tokio::test]
+async fn an_entry_counts_however_its_key_is_spelled() {
+    const KEYS: &str = "
+        CREATE DOMAIN code AS text;
+        CREATE TABLE scaled (id numeric(10, 2) PRIMARY KEY);
+        CREATE TABLE padded (id char(5) PRIMARY KEY);
+        CREATE TABLE zeros (id float8 PRIMARY KEY);
+        CREATE TABLE coded (id code PRIMARY KEY)";
+    let world = World::start(Target::MariaDb, KEYS, "").await;
+    let admin = world.admin().await;
+    let mut secondary = world.secondary().await;
+    for (table, planted, spelled) in [
+        ("scaled", "1.50", "1.5::numeric"),
+        ("padded", "'ab'", "'ab '::char(3)"),
+        ("zeros", "0", "'-0'::float8"),
+        ("coded", "'x'", "'x'::code"),
+    ] {
+        secondary.query_drop(format!("INSERT INTO {table} VALUES ({planted})")).await.unwrap();
+        let (code, lines) = verify(&world, &["--table", table, "--patience", "1"]);
+        assert_eq!((code, &lines[0]["extra"]), (Some(1), &json!(1)), "{lines:?}");
+        // On its way: nobody tries it before an hour has passed.
+        let entry = format!(
+            "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
+             SELECT id, 'D', record_send(ROW({spelled})), 1, 1, now() + interval '1 h' \
+             FROM crossfade.tables WHERE name = '{table}'"
+        );
+        admin.batch_execute(&entry).await.unwrap();
+        let (_, lines) = verify(&world, &["--table", table, "--patience", "1"]);
+        let counts = [&lines[0]["extra"], &lines[0]["unsettled"]];
+        assert_eq!(counts, [&json!(0), &json!(1)], "{lines:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_mark_goes_only_after_a_clean_pass_and_not_under_a_write_that_still_runs() {
     let world = filled(Target::MariaDb, "").await;
     let admin = world.admin().await;
