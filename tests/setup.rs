@@ -71,6 +71,7 @@ async fn setup_creates_what_the_schema_says_and_can_run_twice() {
                 "Odd \"Name`",
                 "audit",
                 "auth_sessions",
+                "crossfade_backfill",
                 "crossfade_fence",
                 "crossfade_floor",
                 "crossfade_state",

@@ -134,6 +134,197 @@ async fn equal_tables_are_equal_and_every_planted_difference_is_found() {
 }
 
 #[tokio::test]
+async fn the_last_pass_is_recorded_and_shown_with_the_sums_of_all() {
+    let world = filled(Target::MariaDb, "").await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let admin = world.admin().await;
+    // As a version left it that had no such table.
+    admin.batch_execute("DROP TABLE IF EXISTS crossfade.verified").await.unwrap();
+    let words = async || {
+        let (_, body) = proxy.get("/migration-status").await.unwrap();
+        serde_json::from_str::<Value>(&body).unwrap()["tables"]["words"]["verified"].clone()
+    };
+    assert_eq!(words().await, Value::Null);
+    let (_, status) = verb(&world.config, &["status"]);
+    assert!(status.contains("never verified"), "{status}");
+    assert_eq!(verify(&world, &[]).0, Some(0));
+    let mut secondary = world.secondary().await;
+    secondary.query_drop("DELETE FROM words WHERE word IN ('a', 'Z')").await.unwrap();
+    secondary.query_drop("UPDATE words SET n = 0 WHERE word = 'B'").await.unwrap();
+    assert_eq!(verify(&world, &["--table", "words"]).0, Some(1));
+    world.until("the second pass is shown", async || words().await["missing"] == 2).await;
+    let shown = words().await;
+    let counts = ["rows", "equal", "extra", "different", "unsettled", "clean"].map(|n| &shown[n]);
+    assert_eq!(counts, [&json!(7), &json!(4), &json!(0), &json!(1), &json!(0), &json!(false)]);
+    assert!(shown["at"].is_string() && shown["seconds"].is_number(), "{shown}");
+    let (_, status) = verb(&world.config, &["status"]);
+    assert!(status.contains("ago, 3 rows differed"), "{status}");
+    for (outcome, rows) in [("match", 11.0), ("missing", 2.0), ("extra", 0.0), ("different", 1.0)] {
+        let series = format!("verify_rows_total{{outcome=\"{outcome}\",table=\"words\"}}");
+        assert_eq!(proxy.metric(&series).await, rows, "{series}");
+    }
+    let at: f64 = admin
+        .query_one(
+            "SELECT extract(epoch FROM at)::bigint::float8 FROM crossfade.verified v \
+             JOIN crossfade.tables t ON t.id = v.table_id WHERE t.name = 'words'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(proxy.metric("verified_timestamp_seconds{table=\"words\"}").await, at);
+}
+
+const COUNTED: &str = "
+    CREATE TABLE owners (id int PRIMARY KEY);
+    CREATE TABLE things (id serial PRIMARY KEY, owner int REFERENCES owners, code text UNIQUE,
+        n int NOT NULL DEFAULT 5, m int DEFAULT 6, CHECK (n > 0));
+    CREATE INDEX things_n ON things (n)";
+
+#[tokio::test]
+async fn a_schema_that_differs_is_named_and_is_not_clean() {
+    for target in Target::all() {
+        let world = World::start(target, COUNTED, "").await;
+        let client = world.client().await;
+        client.batch_execute("INSERT INTO things (code) VALUES ('a'), ('b')").await.unwrap();
+        world.drained().await;
+        let (code, lines) = verify(&world, &[]);
+        assert_eq!((code, &of(&lines, "things")["schema"]), (Some(0), &json!([])), "{lines:?}");
+        let admin = world.admin().await;
+        let mark = "UPDATE crossfade.tables SET dirty_reason = 'ddl', dirty_since = now() WHERE name = 'things'";
+        admin.batch_execute(mark).await.unwrap();
+        let mut secondary = world.secondary().await;
+        for (sql, back, part) in [
+            (
+                "ALTER TABLE things MODIFY COLUMN n bigint NOT NULL DEFAULT 5",
+                "ALTER TABLE things MODIFY COLUMN n int NOT NULL DEFAULT 5",
+                "column n: type or default",
+            ),
+            (
+                "ALTER TABLE things ALTER COLUMN m SET DEFAULT 7",
+                "ALTER TABLE things ALTER COLUMN m SET DEFAULT 6",
+                "column m: type or default",
+            ),
+            (
+                "DROP INDEX things_n ON things",
+                "CREATE INDEX things_n ON things (n) COMMENT 'crossfade'",
+                "index things_n",
+            ),
+            (
+                "ALTER TABLE things ADD COLUMN more int",
+                "ALTER TABLE things DROP COLUMN more",
+                "column more: only on MySQL",
+            ),
+        ] {
+            secondary.query_drop(sql).await.unwrap();
+            let (code, lines) = verify(&world, &["--table", "things"]);
+            assert_eq!((code, &lines[0]["schema"]), (Some(1), &json!([part])), "{lines:?}");
+            assert_eq!(lines[0]["equal"], 2, "{lines:?}");
+            assert_eq!(dirty(&admin, "things").await.as_deref(), Some("ddl"));
+            secondary.query_drop(back).await.unwrap();
+        }
+        let (code, lines) = verify(&world, &["--table", "things"]);
+        assert_eq!(code, Some(0), "{lines:?}");
+        assert_eq!(dirty(&admin, "things").await, None);
+        secondary.query_drop("ALTER TABLE things DROP COLUMN m").await.unwrap();
+        let (code, text) = verb(&world.config, &["verify", "--table", "things"]);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("things: schema differs: column m: missing"), "{text}");
+        assert!(text.contains("things: not compared"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn mysql_gives_no_id_that_a_row_has_already() {
+    for target in Target::all() {
+        let world = World::start(target, COUNTED, "").await;
+        let client = world.client().await;
+        // Dual writes keep the counter above every row, however it came to its id.
+        for sql in [
+            "INSERT INTO things (code) VALUES ('a'), ('b')",
+            "INSERT INTO things (id, code) VALUES (500, 'c')",
+            "UPDATE things SET id = 9000 WHERE id = 500",
+            "INSERT INTO things (id, code) VALUES (-7, 'd')",
+        ] {
+            client.batch_execute(sql).await.unwrap();
+        }
+        world.drained().await;
+        let (code, lines) = verify(&world, &[]);
+        assert_eq!(code, Some(0), "{lines:?}");
+        // Where there is nothing above a row, MySQL would give its id again and fail.
+        let sql = "INSERT INTO things (id, code) VALUES (2147483647, 'e')";
+        client.batch_execute(sql).await.unwrap();
+        world.drained().await;
+        let (code, lines) = verify(&world, &["--table", "things"]);
+        let said = json!(["AUTO_INCREMENT: not above every id"]);
+        assert_eq!((code, &lines[0]["schema"]), (Some(1), &said), "{lines:?}");
+        assert_eq!(lines[0]["equal"], lines[0]["rows"], "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_verifies_when_it_is_asked_to() {
+    let world = filled(Target::MariaDb, "").await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let mut secondary = world.secondary().await;
+    secondary.query_drop("DELETE FROM words WHERE word = 'a'").await.unwrap();
+    // A lock keeps the first pass from coming past the table.
+    let holder = world.direct().await;
+    holder.batch_execute("BEGIN; LOCK TABLE items").await.unwrap();
+    let (status, body) = proxy.request("POST", "/verify").await.unwrap();
+    assert_eq!((status, &*body), (200, "{\"started\":true}"));
+    let (status, body) = proxy.request("POST", "/verify").await.unwrap();
+    assert_eq!(status, 409, "{body}");
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    let verified = async |table: &str| {
+        let (_, body) = proxy.get("/migration-status").await.unwrap();
+        serde_json::from_str::<Value>(&body).unwrap()["tables"][table]["verified"].clone()
+    };
+    world.until("the last table is done", async || verified("words").await["missing"] == 1).await;
+    assert_eq!(verified("users").await["clean"], true);
+    let admin = world.admin().await;
+    assert_eq!(dirty(&admin, "words").await.as_deref(), Some("verify"));
+    world
+        .until("another may begin", async || {
+            proxy.request("POST", "/verify").await.unwrap().0 == 200
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_entry_counts_however_its_key_is_spelled() {
+    const KEYS: &str = "
+        CREATE DOMAIN code AS text;
+        CREATE TABLE scaled (id numeric(10, 2) PRIMARY KEY);
+        CREATE TABLE padded (id char(5) PRIMARY KEY);
+        CREATE TABLE zeros (id float8 PRIMARY KEY);
+        CREATE TABLE coded (id code PRIMARY KEY)";
+    let world = World::start(Target::MariaDb, KEYS, "").await;
+    let admin = world.admin().await;
+    let mut secondary = world.secondary().await;
+    for (table, planted, spelled) in [
+        ("scaled", "1.50", "1.5::numeric"),
+        ("padded", "'ab'", "'ab '::char(3)"),
+        ("zeros", "0", "'-0'::float8"),
+        ("coded", "'x'", "'x'::code"),
+    ] {
+        secondary.query_drop(format!("INSERT INTO {table} VALUES ({planted})")).await.unwrap();
+        let (code, lines) = verify(&world, &["--table", table, "--patience", "1"]);
+        assert_eq!((code, &lines[0]["extra"]), (Some(1), &json!(1)), "{lines:?}");
+        // On its way: nobody tries it before an hour has passed.
+        let entry = format!(
+            "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
+             SELECT id, 'D', record_send(ROW({spelled})), 1, 1, now() + interval '1 h' \
+             FROM crossfade.tables WHERE name = '{table}'"
+        );
+        admin.batch_execute(&entry).await.unwrap();
+        let (_, lines) = verify(&world, &["--table", table, "--patience", "1"]);
+        let counts = [&lines[0]["extra"], &lines[0]["unsettled"]];
+        assert_eq!(counts, [&json!(0), &json!(1)], "{lines:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_mark_goes_only_after_a_clean_pass_and_not_under_a_write_that_still_runs() {
     let world = filled(Target::MariaDb, "").await;
     let admin = world.admin().await;

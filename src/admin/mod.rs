@@ -18,6 +18,7 @@ mod server;
 mod sidecars;
 mod statements;
 mod token;
+mod verified;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,7 +47,10 @@ use crate::policy::Mode;
 
 use health::Readiness;
 pub use health::{Health, Side};
-pub use report::{CopyReport, Lag, Ledger, LedgerLine, Report, Status, TableReport, primary};
+pub use report::{
+    CopyReport, Lag, Ledger, LedgerLine, Report, Status, TableReport, VerifyReport, VerifySums,
+    primary,
+};
 pub use sidecars::SidecarReport;
 pub use statements::{StatementReport, Statements};
 pub use token::Token;
@@ -74,6 +78,8 @@ pub enum Request {
     Repair { wanted: Wanted, reply: oneshot::Sender<Result<Repaired, Denial>> },
     /// Copy old rows in this sidecar.
     Backfill { wanted: BackfillWanted, reply: oneshot::Sender<Result<(), String>> },
+    /// Compare both sides in this sidecar: these tables, or all that are captured.
+    Verify { tables: Vec<TableName>, reply: oneshot::Sender<Result<(), String>> },
     /// Have whoever copies wait, or go on.
     PauseBackfill { paused: bool, reply: oneshot::Sender<Result<(), String>> },
     /// Another mode for one table, until the next reload or restart.
@@ -111,7 +117,8 @@ impl AdminMetrics {
         registry: &Registry,
         ledger: watch::Receiver<Arc<Ledger>>,
     ) -> prometheus::Result<Self> {
-        copied::register(registry, ledger)?;
+        copied::register(registry, ledger.clone())?;
+        verified::register(registry, ledger)?;
         let help = "POSTs that found too many others waiting.";
         let refused = IntCounter::new("admin_requests_refused_total", help)?;
         registry.register(Box::new(refused.clone()))?;
@@ -154,6 +161,7 @@ fn router(published: Published) -> Router {
         .route("/backfill", post(backfill))
         .route("/backfill/pause", post(pause_backfill))
         .route("/backfill/resume", post(resume_backfill))
+        .route("/verify", post(verify))
         .route("/tables/{table}/mode", post(set_mode))
         .layer(middleware::from_fn_with_state(published.clone(), guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -283,17 +291,36 @@ async fn backfill(State(published): State<Published>, body: Bytes) -> Response {
         return refusal(StatusCode::BAD_REQUEST, wanted);
     };
     let tables: Vec<TableName> = tables.iter().map(|name| TableName::parse(name)).collect();
-    let situation = Arc::clone(&published.situation.borrow());
-    if situation.phase != Phase::DualWrite {
-        return refusal(StatusCode::CONFLICT, "dual writes have not begun");
-    }
-    if !tables.iter().all(|name| situation.catalog.captured().any(|table| table.name == *name)) {
-        return refusal(StatusCode::NOT_FOUND, "there is no such table that is migrated");
+    if let Some(refusal) = published.refuses(&tables) {
+        return refusal;
     }
     let (reply, answer) = oneshot::channel();
     let wanted = BackfillWanted { tables, max_rate, again };
     let said = json!({ "started": true });
     published.ask(Request::Backfill { wanted, reply }, answer, said).await
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct VerifyBody {
+    tables: Vec<String>,
+}
+
+/// As `crossfade verify`, in this sidecar; without a body, every table.
+async fn verify(State(published): State<Published>, body: Bytes) -> Response {
+    let body = match body.is_empty() {
+        true => Ok(VerifyBody::default()),
+        false => serde_json::from_slice::<VerifyBody>(&body),
+    };
+    let Ok(VerifyBody { tables }) = body else {
+        return refusal(StatusCode::BAD_REQUEST, "wanted: {\"tables\": []}");
+    };
+    let tables: Vec<TableName> = tables.iter().map(|name| TableName::parse(name)).collect();
+    if let Some(refusal) = published.refuses(&tables) {
+        return refusal;
+    }
+    let (reply, answer) = oneshot::channel();
+    published.ask(Request::Verify { tables, reply }, answer, json!({ "started": true })).await
 }
 
 async fn pause_backfill(State(published): State<Published>) -> Response {
@@ -344,6 +371,18 @@ impl Published {
         let situation = Arc::clone(&self.situation.borrow());
         let ledger = Arc::clone(&self.ledger.borrow());
         Report::new(&situation, &ledger, &self.gather())
+    }
+
+    /// Where dual writes have not begun, or one of these tables takes no part in them.
+    fn refuses(&self, tables: &[TableName]) -> Option<Response> {
+        let situation = Arc::clone(&self.situation.borrow());
+        if situation.phase != Phase::DualWrite {
+            return Some(refusal(StatusCode::CONFLICT, "dual writes have not begun"));
+        }
+        let is_captured =
+            |name: &TableName| situation.catalog.captured().any(|table| table.name == *name);
+        let message = "there is no such table that is migrated";
+        (!tables.iter().all(is_captured)).then(|| refusal(StatusCode::NOT_FOUND, message))
     }
 
     /// Hands a request over and waits for what became of it.

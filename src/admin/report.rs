@@ -80,6 +80,44 @@ pub struct TableReport {
     /// How far the copying of its old rows is, once that was begun.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backfill: Option<CopyReport>,
+    /// What the last pass of verify over it found.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verified: Option<VerifyReport>,
+}
+
+/// What the last pass of verify over a table found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyReport {
+    /// When it ended.
+    pub at: String,
+    /// Seconds ago, as of the last look.
+    pub age: f64,
+    /// How long it took.
+    pub seconds: f64,
+    pub rows: u64,
+    pub equal: u64,
+    pub missing: u64,
+    pub extra: u64,
+    pub different: u64,
+    /// Rows that were on their way when patience ran out.
+    pub unsettled: u64,
+    /// Nothing differed, and all of it was looked at.
+    pub clean: bool,
+    /// `at`, in seconds since 1970.
+    #[serde(skip)]
+    pub timestamp: i64,
+    #[serde(skip)]
+    pub sums: VerifySums,
+}
+
+/// Rows over all passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifySums {
+    pub equal: u64,
+    pub missing: u64,
+    pub extra: u64,
+    pub different: u64,
 }
 
 /// How far the copying of a table's old rows is.
@@ -121,6 +159,7 @@ pub struct LedgerLine {
     pub stuck: u64,
     pub last_error: Option<String>,
     pub backfill: Option<CopyReport>,
+    pub verified: Option<VerifyReport>,
 }
 
 impl Report {
@@ -176,6 +215,7 @@ fn line(table: &Table, ledger: &Ledger) -> (String, TableReport) {
         stuck: known.stuck,
         last_error: known.last_error,
         backfill: known.backfill,
+        verified: known.verified,
     };
     (name, report)
 }
@@ -214,17 +254,7 @@ impl fmt::Display for Report {
         let width = self.tables.keys().map(String::len).max().unwrap_or(0).max("table".len());
         writeln!(f, "\n{:width$}  mode      capture    pending  stuck  state", "table")?;
         for (name, table) in &self.tables {
-            let state = match (&table.dirty, &table.last_error) {
-                (Some(reason), _) => format!("dirty: {reason}"),
-                (None, Some(error)) => error.clone(),
-                (None, None) => "ok".to_owned(),
-            };
-            let state = match &table.backfill {
-                Some(copy) if copy.state != "done" && copy.state != "done before" => {
-                    format!("{state}; {copy}")
-                }
-                _ => state,
-            };
+            let state = table.state(phase == Phase::DualWrite.as_str());
             let TableReport { mode, capture, pending, stuck, .. } = table;
             writeln!(f, "{name:width$}  {mode:8}  {capture:9}  {pending:>7}  {stuck:>5}  {state}")?;
         }
@@ -232,6 +262,49 @@ impl fmt::Display for Report {
             writeln!(f, "errors {entity}: {count}")?;
         }
         Ok(())
+    }
+}
+
+impl TableReport {
+    /// The last column of a table's line.
+    fn state(&self, dual_write: bool) -> String {
+        let mut state = match (&self.dirty, &self.last_error) {
+            (Some(reason), _) => format!("dirty: {reason}"),
+            (None, Some(error)) => error.clone(),
+            (None, None) => "ok".to_owned(),
+        };
+        if let Some(copy) = &self.backfill
+            && copy.state != "done"
+            && copy.state != "done before"
+        {
+            state += &format!("; {copy}");
+        }
+        match &self.verified {
+            Some(verified) => state += &format!("; {verified}"),
+            None if dual_write && matches!(&*self.capture, "returning" | "trigger") => {
+                state += "; never verified";
+            }
+            None => {}
+        }
+        state
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let age = self.age;
+        match age {
+            0.0..60.0 => write!(f, "verified {age:.0} s ago")?,
+            60.0..3600.0 => write!(f, "verified {:.0} min ago", (age / 60.0).floor())?,
+            3600.0..172_800.0 => write!(f, "verified {:.0} h ago", (age / 3600.0).floor())?,
+            _ => write!(f, "verified {:.0} days ago", (age / 86400.0).floor())?,
+        }
+        let differ = self.missing + self.extra + self.different;
+        match (self.clean, differ) {
+            (true, _) => Ok(()),
+            (false, 0) => write!(f, ", not clean"),
+            (false, _) => write!(f, ", {differ} rows differed"),
+        }
     }
 }
 
@@ -277,6 +350,20 @@ mod tests {
             json.to_string(),
             r#"{"status":"errors","totalErrors":7,"errorsByEntity":{"auth.codes.insert":4,"users.update":3},"phase":"setup","primary":"postgresql","epoch":0,"lag":{"seconds":0.0,"pending":0,"stuck":0},"tables":{}}"#
         );
+    }
+
+    #[test]
+    fn how_long_ago_it_was_verified_is_said_in_the_largest_unit() {
+        for (age, clean, missing, expected) in [
+            (0.0, true, 0, "verified 0 s ago"),
+            (59.2, true, 0, "verified 59 s ago"),
+            (200.0, true, 0, "verified 3 min ago"),
+            (7300.0, false, 2, "verified 2 h ago, 2 rows differed"),
+            (260_000.0, false, 0, "verified 3 days ago, not clean"),
+        ] {
+            let report = VerifyReport { age, clean, missing, ..VerifyReport::default() };
+            assert_eq!(report.to_string(), expected);
+        }
     }
 
     #[test]

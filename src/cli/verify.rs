@@ -1,7 +1,7 @@
-//! `crossfade verify`: compares every row and column of every captured table.
+//! `crossfade verify`: compares the schema, every row and every column of every captured table.
 //!
 //! ```text
-//! catalogue ──tables, one by one──▶ [`Verifier`] ──Report──▶ a line each, then the sum
+//! catalogue ──tables, one by one──▶ [`Pass`] ──Report──▶ a line each, then the sum
 //! ```
 
 use std::io::{IsTerminal, Write};
@@ -14,13 +14,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::catalog::naming::Naming;
-use crate::catalog::{Catalog, Table};
+use crate::catalog::Table;
 use crate::config::Config;
-use crate::control::store;
+use crate::control::verify::{self, Pass};
 use crate::names::TableName;
-use crate::phase::{Phase, Situation};
-use crate::verify::{Options, Progress, Report, Verifier, VerifyError};
+use crate::verify::{Options, Progress, Report, VerifyError};
 
 use super::setup::ends;
 use super::{Failure, Format, Outcome};
@@ -53,7 +51,7 @@ pub(super) struct Verify {
 
 impl Verify {
     /// Exits 0 when every row is equal, 1 when one differs, is still on its way or could not be
-    /// compared, 3 when a database cannot be reached.
+    /// compared, or a schema differs, 3 when a database cannot be reached.
     pub(super) async fn run(
         self,
         config: &Config,
@@ -75,27 +73,24 @@ impl Verify {
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
         let ends = ends(config)?;
-        let client = ends.from.connect().await;
-        let client = client.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
-        let situation = store::observe(&client, &config.tables, &Naming::default()).await;
-        let situation = situation.map_err(|error| refused(error.into()))?;
-        let tables = self.tables(&situation)?;
         let options =
             Options { patience: Duration::from_secs(self.patience), max_rate: self.max_rate };
-        let verifier = Verifier::connect(&ends.from, &ends.to, &ends.limits, options).await;
-        let mut verifier = verifier.map_err(refused)?;
+        let names: Vec<TableName> = self.table.iter().map(|name| TableName::parse(name)).collect();
+        let mut pass =
+            Pass::begin(&ends, &config.tables, &names, options).await.map_err(refused)?;
         let mut outcome = Outcome::Well;
-        for table in tables {
+        for table in pass.tables() {
             let start = Instant::now();
-            let report = one(&mut verifier, &table, &situation.catalog).await;
+            let report = one(&mut pass, &table).await;
             let report = match report {
-                Err(error) if error.is_unreachable() => return Err(refused(error)),
+                Err(error) if error.is_unreachable() => return Err(refused(error.into())),
                 other => other,
             };
             if !report.as_ref().is_ok_and(Report::is_equal) {
                 outcome = Outcome::Found;
             }
-            self.print(&table, &report, format, out)?;
+            let schema = pass.schema(&table);
+            self.print(&table, schema, &report, format, out)?;
             out.flush()?;
             if self.watch {
                 tokio::time::sleep(start.elapsed().max(WATCH_PAUSE_MIN)).await;
@@ -104,41 +99,21 @@ impl Verify {
         Ok(outcome)
     }
 
-    /// Those asked for, or all that are captured, by name.
-    fn tables(&self, situation: &Situation) -> Result<Vec<Arc<Table>>, Failure> {
-        if situation.phase != Phase::DualWrite {
-            return Err(Failure::Refused(anyhow!(
-                "nothing to compare in phase {}: dual writes have not begun",
-                situation.phase.as_str()
-            )));
-        }
-        let mut tables = Vec::new();
-        for table in situation.catalog.captured() {
-            if self.table.is_empty()
-                || self.table.iter().any(|name| TableName::parse(name) == table.name)
-            {
-                tables.push(Arc::clone(table));
-            }
-        }
-        for name in &self.table {
-            let name = TableName::parse(name);
-            if !tables.iter().any(|table| table.name == name) {
-                return Err(Failure::Refused(anyhow!("table {name} is not migrated")));
-            }
-        }
-        tables.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(tables)
-    }
-
     fn print(
         &self,
         table: &Table,
+        schema: &[String],
         report: &Result<Report, VerifyError>,
         format: Format,
         out: &mut impl Write,
     ) -> std::io::Result<()> {
+        if format == Format::Text && !schema.is_empty() {
+            writeln!(out, "{}: schema differs: {}", table.name, schema.join(", "))?;
+        }
         match (format, report) {
-            (Format::Json, report) => writeln!(out, "{}", line(table, report, self.show_values)),
+            (Format::Json, report) => {
+                writeln!(out, "{}", line(table, schema, report, self.show_values))
+            }
             (Format::Text, Err(error)) => {
                 writeln!(out, "{}: not compared: {error}", table.name)
             }
@@ -156,13 +131,9 @@ impl Verify {
 }
 
 /// One table, with a bar on a terminal.
-async fn one(
-    verifier: &mut Verifier,
-    table: &Arc<Table>,
-    catalog: &Catalog,
-) -> Result<Report, VerifyError> {
+async fn one(pass: &mut Pass, table: &Arc<Table>) -> Result<Report, VerifyError> {
     let progress = Arc::new(Progress::default());
-    let rows = verifier.estimate(table).await? * 2;
+    let rows = pass.estimate(table).await? * 2;
     let bar = match std::io::stderr().is_terminal() {
         true => ProgressBar::new(rows),
         false => ProgressBar::hidden(),
@@ -172,7 +143,7 @@ async fn one(
         bar.set_style(style);
     }
     bar.set_message(table.name.to_string());
-    let mut work = std::pin::pin!(verifier.table(table, catalog, &progress));
+    let mut work = std::pin::pin!(pass.table(table, &progress));
     loop {
         tokio::select! {
             report = &mut work => {
@@ -220,13 +191,16 @@ fn sentence(report: &Report) -> String {
 
 fn line(
     table: &Table,
+    schema: &[String],
     report: &Result<Report, VerifyError>,
     show_values: bool,
 ) -> serde_json::Value {
     let name = table.name.to_string();
     let report = match report {
         Ok(report) => report,
-        Err(error) => return json!({ "table": name, "error": error.to_string() }),
+        Err(error) => {
+            return json!({ "table": name, "schema": schema, "error": error.to_string() });
+        }
     };
     let mut line = json!({
         "table": name,
@@ -239,6 +213,7 @@ fn line(
         "columns": report.columns,
         "unsettled": report.unsettled,
         "unjudged": report.unjudged,
+        "schema": schema,
         "complete": report.complete,
         "dirty": report.dirty,
         "seconds": report.elapsed.as_secs_f64(),
@@ -251,7 +226,7 @@ fn line(
     line
 }
 
-fn refused(error: VerifyError) -> Failure {
+fn refused(error: verify::Failure) -> Failure {
     match error.is_unreachable() {
         true => Failure::Unreachable(anyhow!(error)),
         false => Failure::Refused(anyhow!(error)),

@@ -13,6 +13,7 @@ pub mod preflight;
 pub mod repair;
 pub mod setup;
 pub mod store;
+pub mod verify;
 
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::{ToUrl, WriteError};

@@ -143,7 +143,8 @@ async fn verify(stage: &Stage, out: &mut impl Write) -> anyhow::Result<Found> {
     let catalog = Arc::clone(&stage.published().situation.borrow().catalog);
     let (mut found, began) = (Found::default(), std::time::Instant::now());
     for table in catalog.captured() {
-        let report = verifier.table(table, &catalog, &Arc::new(Compared::default())).await?;
+        let report =
+            verifier.table(table, &catalog, Vec::new(), &Arc::new(Compared::default())).await?;
         found.rows += report.rows;
         found.missing += report.missing;
         found.different += report.different;

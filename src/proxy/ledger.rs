@@ -1,12 +1,12 @@
 //! Reads what Crossfade's own tables on PostgreSQL say: outbox, dirty marks, sidecars.
 //!
-//! Invariant: four statements, bounded in rows however large the tables are.
+//! Invariant: six statements, bounded in rows however large the tables are.
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Error, Row};
 
-use crate::admin::{CopyReport, Ledger, LedgerLine, SidecarReport};
+use crate::admin::{CopyReport, Ledger, LedgerLine, SidecarReport, VerifyReport, VerifySums};
 use crate::backend::postgres::control::Presence;
 use crate::names::TableName;
 use crate::outbox::STUCK_ATTEMPTS;
@@ -27,8 +27,9 @@ const LEDGER: &str = "
            c.last_error, greatest(0, extract(epoch FROM clock_timestamp() - c.since))::float8
     FROM crossfade.tables t LEFT JOIN counted c ON c.table_id = t.id";
 
-/// There since the first copying, or the first setup of a version that has it.
-const COPIED_EXISTS: &str = "SELECT pg_catalog.to_regclass('crossfade.backfill') IS NOT NULL";
+/// There since the first copying or comparing, or the first setup of a version that has them.
+const EXIST: &str = "SELECT pg_catalog.to_regclass('crossfade.backfill') IS NOT NULL, \
+     pg_catalog.to_regclass('crossfade.verified') IS NOT NULL";
 /// Whoever copies says so each second.
 const COPIED: &str = "
     SELECT t.schema, t.name,
@@ -36,6 +37,15 @@ const COPIED: &str = "
                  AND b.at < clock_timestamp() - interval '15 s' THEN 'interrupted' ELSE b.state END,
            b.rows, b.expected, b.refused, b.rate, nullif(b.activity, '')
     FROM crossfade.backfill b JOIN crossfade.tables t ON t.id = b.table_id";
+
+/// How the last passes of verify ended.
+const VERIFIED: &str = "
+    SELECT t.schema, t.name, v.rows, v.equal, v.missing, v.extra, v.different, v.unsettled,
+           v.equal_sum, v.missing_sum, v.extra_sum, v.different_sum, v.seconds, v.clean,
+           to_char(v.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
+           greatest(0, extract(epoch FROM clock_timestamp() - v.at))::float8,
+           extract(epoch FROM v.at)::bigint
+    FROM crossfade.verified v JOIN crossfade.tables t ON t.id = v.table_id";
 
 /// Times as `/statements` writes them.
 const SIDECARS: &str = "
@@ -64,11 +74,20 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
     let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));
     let sidecars = client.query(SIDECARS, &[&SIDECARS_MAX]).await?;
     let mut tables = rows.iter().map(line).collect::<BTreeMap<_, _>>();
-    if client.query_one(COPIED_EXISTS, &[]).await?.get(0) {
+    let exist = client.query_one(EXIST, &[]).await?;
+    if exist.get(0) {
         for row in client.query(COPIED, &[]).await? {
             let (name, copied) = copied(&row);
             if let Some(line) = tables.get_mut(&name) {
                 line.backfill = Some(copied);
+            }
+        }
+    }
+    if exist.get(1) {
+        for row in client.query(VERIFIED, &[]).await? {
+            let (name, verified) = verified(&row);
+            if let Some(line) = tables.get_mut(&name) {
+                line.verified = Some(verified);
             }
         }
     }
@@ -87,8 +106,8 @@ fn count(row: &Row, at: usize) -> u64 {
 fn line(row: &Row) -> (String, LedgerLine) {
     let name = TableName::new(row.get(0), row.get(1));
     let (pending, stuck) = (count(row, 3), count(row, 4));
-    let line =
-        LedgerLine { dirty: row.get(2), pending, stuck, last_error: row.get(5), backfill: None };
+    let (dirty, last_error) = (row.get(2), row.get(5));
+    let line = LedgerLine { dirty, pending, stuck, last_error, ..LedgerLine::default() };
     (name.to_string(), line)
 }
 
@@ -101,6 +120,30 @@ fn copied(row: &Row) -> (String, CopyReport) {
         refused: count(row, 5),
         rate: row.get(6),
         waits: row.get(7),
+    };
+    (name.to_string(), report)
+}
+
+fn verified(row: &Row) -> (String, VerifyReport) {
+    let name = TableName::new(row.get(0), row.get(1));
+    let report = VerifyReport {
+        rows: count(row, 2),
+        equal: count(row, 3),
+        missing: count(row, 4),
+        extra: count(row, 5),
+        different: count(row, 6),
+        unsettled: count(row, 7),
+        sums: VerifySums {
+            equal: count(row, 8),
+            missing: count(row, 9),
+            extra: count(row, 10),
+            different: count(row, 11),
+        },
+        seconds: row.get(12),
+        clean: row.get(13),
+        at: row.get(14),
+        age: row.get(15),
+        timestamp: row.get(16),
     };
     (name.to_string(), report)
 }

@@ -17,6 +17,7 @@ mod login;
 mod modes;
 mod reload;
 mod repair;
+mod verifying;
 mod watch;
 mod workers;
 
@@ -49,6 +50,7 @@ use crate::telemetry::Telemetry;
 
 use copying::Copying;
 use repair::Repairs;
+use verifying::Verifying;
 use watch::Databases;
 use workers::Workers;
 
@@ -105,6 +107,7 @@ impl Proxy {
             workers,
             repairs: Repairs::default(),
             copying: Copying::default(),
+            verifying: Verifying::default(),
         };
         let task = tokio::spawn(running.run(listener, admin, published.clone()));
         Ok(Self { port, admin: admin_address, published, stop, task })
@@ -241,6 +244,7 @@ struct Running {
     workers: Workers,
     repairs: Repairs,
     copying: Copying,
+    verifying: Verifying,
 }
 
 impl Running {
@@ -258,6 +262,7 @@ impl Running {
         if left > 0 {
             warn!(sessions = left, "sessions were still open at the end of limits.shutdown");
         }
+        self.verifying.finish();
         self.copying.finish(self.config.limits.shutdown).await;
         self.workers.finish(self.config.limits.shutdown).await;
         admin_stop.send_replace(true);
@@ -282,6 +287,10 @@ impl Running {
             Request::Backfill { wanted, reply } => {
                 let policies = Policies::clone(&self.parts.policies.borrow());
                 drop(reply.send(self.copying.start(&self.config, policies, wanted)));
+            }
+            Request::Verify { tables, reply } => {
+                let policies = Policies::clone(&self.parts.policies.borrow());
+                drop(reply.send(self.verifying.start(&self.config, policies, tables)));
             }
             Request::PauseBackfill { paused, reply } => {
                 self.copying.pause(&self.config, paused, reply);

@@ -21,7 +21,8 @@ const STATE: &str =
     "SELECT t.dirty_reason IS NOT NULL, t.xmin::text FROM crossfade.tables t WHERE t.id = $1";
 const FORGET: &str = "DELETE FROM crossfade.dirty_keys WHERE table_id = $1";
 const KEEP: &str = "INSERT INTO crossfade.dirty_keys (table_id, key_hash, key, kind) \
-     SELECT $1, k.hash, k.key, k.kind FROM unnest($2::bytea[], $3::bytea[], $4::text[]) k(hash, key, kind)";
+     SELECT $1, k.hash, k.key, k.kind FROM unnest($2::bytea[], $3::bytea[], $4::text[]) k(hash, key, kind) \
+     ON CONFLICT (table_id, key_hash) DO UPDATE SET key = excluded.key, kind = excluded.kind";
 const MARK: &str = "UPDATE crossfade.tables SET dirty_reason = coalesce(dirty_reason, $2), \
      dirty_since = coalesce(dirty_since, pg_catalog.now()) WHERE id = $1";
 const CLEAR: &str = "UPDATE crossfade.tables SET dirty_reason = NULL, dirty_since = NULL \

@@ -4,7 +4,7 @@
 //! both sides whole ──[`scan`]──▶ sums by bucket ──[`digest`]──▶ buckets that differ
 //!                                                                  │ keys of these, on both sides
 //!        report ◀── differences ◀──[`settle`, `judge`]◀────────────┘
-//!          └──▶ [`marks`]: dirty keys, the table's mark
+//!          └──▶ [`marks`]: dirty keys, the table's mark; [`record`]: how the pass ended
 //! ```
 //!
 //! Values are read in binary on both sides and compared as MySQL would hold them
@@ -20,6 +20,7 @@ mod digest;
 mod judge;
 mod marks;
 mod pace;
+mod record;
 mod scan;
 mod settle;
 
@@ -105,6 +106,8 @@ pub struct Report {
     pub unsettled: u64,
     /// Rows only the secondary has whose keys cannot be written in PostgreSQL's form.
     pub unjudged: u64,
+    /// In what the table's schema differs, by name.
+    pub schema: Vec<String>,
     /// False where more rows differ than one pass looks at.
     pub complete: bool,
     /// It was dirty before, and is not any more.
@@ -136,10 +139,11 @@ impl Kind {
 }
 
 impl Report {
-    /// Every row is equal on both sides.
+    /// Every row is equal on both sides, and so is the schema.
     #[must_use]
     pub fn is_equal(&self) -> bool {
         self.complete
+            && self.schema.is_empty()
             && self.missing + self.extra + self.different + self.unsettled + self.unjudged == 0
     }
 
@@ -187,6 +191,7 @@ impl Verifier {
         if client.batch_execute(SETTINGS).await.is_err() {
             client.batch_execute(SETTINGS_13).await?;
         }
+        client.batch_execute(record::CREATE).await?;
         let limits = LinkLimits { idle: IDLE, ..*limits };
         Ok(Self {
             client,
@@ -198,11 +203,12 @@ impl Verifier {
         })
     }
 
-    /// Compares one table and notes what it found.
+    /// Compares one table's rows and notes what it found. `schema` says in what else it differs.
     pub async fn table(
         &mut self,
         table: &Arc<Table>,
         catalog: &Catalog,
+        schema: Vec<String>,
         progress: &Arc<Progress>,
     ) -> Result<Report, VerifyError> {
         let start = Instant::now();
@@ -217,8 +223,8 @@ impl Verifier {
         };
         let (left, right) = self.digests(&scan).await?;
         let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
-        let mut report =
-            Report { rows: left.rows, rows_secondary: right.rows, complete, ..Report::default() };
+        let (rows, rows_secondary) = (left.rows, right.rows);
+        let mut report = Report { rows, rows_secondary, complete, schema, ..Report::default() };
         drop((left, right));
         if !buckets.is_empty() {
             let (keys, unjudged) = self.candidate_keys(&scan, &Arc::new(buckets)).await?;
@@ -227,6 +233,7 @@ impl Verifier {
         }
         self.note(table, &before, ended, &mut report).await?;
         report.elapsed = start.elapsed();
+        record::keep(&self.client, table, &report).await?;
         Ok(report)
     }
 

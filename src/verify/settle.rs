@@ -19,9 +19,10 @@ use tokio_postgres::Client;
 use super::VerifyError;
 use super::judge::{self, Finding, Look, Mark, Memory, Verdict};
 use crate::backend::mysql::{Link, Sight};
-use crate::catalog::{Capture, Table};
-use crate::change::{Key, RowImage};
+use crate::catalog::{Capture, Column, Table};
+use crate::change::{Key, KeyHash, RowImage};
 use crate::outbox::{Peek, Reader};
+use crate::value::PgType;
 
 /// Keys looked at together.
 const BATCH: usize = 200;
@@ -35,6 +36,19 @@ const PAUSE_MAX: Duration = Duration::from_secs(4);
 
 const PENDING: &str = "SELECT DISTINCT key FROM crossfade.outbox \
      WHERE table_id = $1 AND (key IS NULL OR key = ANY ($2))";
+/// Where one key can be written in several ways, entries are known only once they are read.
+const PENDING_SPELLED: &str =
+    "SELECT DISTINCT key FROM crossfade.outbox WHERE table_id = $1 LIMIT $2";
+/// Entries that are read so; where there are more, each row might be on its way.
+const SPELLED_MAX: usize = 100_000;
+
+/// What the outbox has entries for.
+#[derive(Default)]
+struct Pending {
+    /// A TRUNCATE, or more than can be told apart.
+    all: bool,
+    keys: HashSet<KeyHash>,
+}
 
 /// How candidates ended.
 #[derive(Default)]
@@ -95,15 +109,16 @@ impl Looker<'_> {
         let before = self.reader.peek(self.table, keys, self.version).await?;
         let mut pending = self.pending(keys).await?;
         let sights = self.link.look(self.table, keys).await?;
-        pending.extend(self.pending(keys).await?);
+        let more = self.pending(keys).await?;
+        pending.all |= more.all;
+        pending.keys.extend(more.keys);
         let after = self.reader.peek(self.table, keys, self.version).await?;
         let flavor = self.link.flavor();
         let rows = keys.iter().zip(before).zip(after).zip(sights);
         rows.map(|(((key, before), after), sight)| {
             let (image, identity) = present(before)?;
             let (_, later) = present(after)?;
-            let moving =
-                pending.contains(&None) || pending.contains(&Some(&*key.raw)) || identity != later;
+            let moving = pending.all || pending.keys.contains(&key.hash) || identity != later;
             let finding = judge::compare(self.table, image.as_ref(), &sight, flavor);
             Ok(Look { finding, mark: self.mark(identity, &sight), moving })
         })
@@ -115,20 +130,61 @@ impl Looker<'_> {
         Mark { identity, fence: sight.fence, secondary }
     }
 
-    /// The keys among these that the outbox has an entry for; one without a key is a TRUNCATE.
-    async fn pending<'k>(&self, keys: &'k [Key]) -> Result<HashSet<Option<&'k [u8]>>, VerifyError> {
+    /// What the outbox has entries for, these keys at least; one without a key is a TRUNCATE.
+    async fn pending(&self, keys: &[Key]) -> Result<Pending, VerifyError> {
         let id = self.table.id.map_or(0, |id| id.0);
-        let raw: Vec<&[u8]> = keys.iter().map(|key| &*key.raw).collect();
-        let by_raw: HashMap<&[u8], &'k Bytes> =
-            keys.iter().map(|key| (&*key.raw, &key.raw)).collect();
-        let rows = self.client.query(PENDING, &[&id, &raw]).await?;
-        rows.iter()
-            .map(|row| {
-                let found: Option<&[u8]> = row.try_get(0)?;
-                Ok(found.and_then(|raw| by_raw.get(raw)).map(|raw| &***raw))
-            })
-            .collect()
+        let mut pending = Pending::default();
+        let spelled = self.table.key_columns().any(is_spelled_in_several_ways);
+        if !spelled {
+            let by_raw: HashMap<&[u8], KeyHash> =
+                keys.iter().map(|key| (&*key.raw, key.hash)).collect();
+            let raw: Vec<&[u8]> = by_raw.keys().copied().collect();
+            for row in self.client.query(PENDING, &[&id, &raw]).await? {
+                match row.try_get::<_, Option<&[u8]>>(0)? {
+                    None => pending.all = true,
+                    Some(found) => pending.keys.extend(by_raw.get(found)),
+                }
+            }
+            return Ok(pending);
+        }
+        let limit = i64::try_from(SPELLED_MAX).unwrap_or(i64::MAX);
+        let rows = self.client.query(PENDING_SPELLED, &[&id, &limit]).await?;
+        pending.all = SPELLED_MAX <= rows.len();
+        for row in rows {
+            match row.try_get::<_, Option<&[u8]>>(0)? {
+                None => pending.all = true,
+                // A key of another shape than the table's is of no row that is compared.
+                Some(raw) => {
+                    let key = Key::decode(Bytes::copy_from_slice(raw), self.table);
+                    pending.keys.extend(key.ok().map(|key| key.hash));
+                }
+            }
+        }
+        Ok(pending)
     }
+}
+
+/// Whether equal keys may differ as bytes: 1.0 and 1.00, blanks at the end, a domain's number in place
+/// of its base type's.
+fn is_spelled_in_several_ways(column: &Column) -> bool {
+    let one = matches!(
+        column.type_ref.pg_type,
+        PgType::Bool
+            | PgType::Int2
+            | PgType::Int4
+            | PgType::Int8
+            | PgType::Oid
+            | PgType::Text
+            | PgType::Name
+            | PgType::Enum(_)
+            | PgType::Bytea
+            | PgType::Uuid
+            | PgType::Date
+            | PgType::Time
+            | PgType::Timestamp
+            | PgType::TimestampTz
+    );
+    !one || column.type_ref.oid != column.type_ref.base_oid
 }
 
 fn present(peek: Peek) -> Result<(Option<RowImage>, Option<String>), VerifyError> {

@@ -84,6 +84,26 @@ async fn shape_of(conn: &mut Conn, table: &str) -> Result<Shape, mysql_async::Er
     Ok(Shape::parse(&shown.unwrap_or_default().1))
 }
 
+/// The highest value of a column that MySQL numbers by itself, and what it would give next. The
+/// counter is read last: it only grows, so a row that comes in between is no contradiction.
+pub async fn counted(
+    conn: &mut Conn,
+    table: &str,
+    column: &str,
+) -> Result<(Option<i128>, u64), mysql_async::Error> {
+    let (table, column) = (quote_mysql(table), quote_mysql(column));
+    let highest = format!("SELECT CAST(MAX({column}) AS CHAR) FROM {table}");
+    let highest: Option<Option<String>> = conn.query_first(highest).await?;
+    let shown: Option<(String, String)> =
+        conn.query_first(format!("SHOW CREATE TABLE {table}")).await?;
+    let shown = shown.unwrap_or_default().1;
+    // Left out while it is 1; information_schema may be a day behind.
+    let options = shown.split_once("\n) ENGINE=").map_or("", |(_, options)| options);
+    let next = options.split_once(" AUTO_INCREMENT=").map_or("1", |(_, next)| next);
+    let next = next.split(' ').next().and_then(|next| next.parse().ok());
+    Ok((highest.flatten().and_then(|text| text.parse().ok()), next.unwrap_or(1)))
+}
+
 /// Those of `tables` that hold a row.
 pub async fn filled(conn: &mut Conn, tables: &[&str]) -> Result<Vec<String>, WriteError> {
     let mut filled = Vec::new();

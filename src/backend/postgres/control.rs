@@ -175,6 +175,23 @@ CREATE TABLE IF NOT EXISTS crossfade.backfill (
     at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 
+CREATE TABLE IF NOT EXISTS crossfade.verified (
+    table_id      integer PRIMARY KEY,
+    at            timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    rows          bigint NOT NULL,
+    equal         bigint NOT NULL,
+    missing       bigint NOT NULL,
+    extra         bigint NOT NULL,
+    different     bigint NOT NULL,
+    unsettled     bigint NOT NULL,
+    seconds       double precision NOT NULL,
+    clean         boolean NOT NULL,
+    equal_sum     bigint NOT NULL,
+    missing_sum   bigint NOT NULL,
+    extra_sum     bigint NOT NULL,
+    different_sum bigint NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS crossfade.settings (
     key   text PRIMARY KEY,
     value text NOT NULL

@@ -12,6 +12,7 @@
 //! Invariant: the same catalogue gives the same text, so that `setup --dry-run` shows what runs.
 
 pub mod alter;
+pub mod brief;
 mod column;
 pub mod expression;
 mod foreign;
@@ -22,7 +23,7 @@ mod widen;
 use std::collections::HashSet;
 
 use crate::catalog::naming::shorten;
-use crate::catalog::{Capture, Catalog, Table, TargetType};
+use crate::catalog::{Capture, Catalog, Column, Table, TargetType};
 use crate::names::{TableName, quote_mysql};
 
 pub use crate::value::Flavor;
@@ -51,6 +52,12 @@ pub fn migrates(table: &Table) -> bool {
         Capture::Returning | Capture::Trigger | Capture::Impossible("trigger_missing") => true,
         Capture::Off | Capture::Impossible(_) => false,
     }
+}
+
+/// The column that MySQL numbers by itself, if there is one.
+#[must_use]
+pub fn counter(table: &Table) -> Option<&Column> {
+    table.columns.iter().find(|column| column::increments(table, column))
 }
 
 /// All statements for an empty database.

@@ -16,6 +16,7 @@ use tokio_postgres::Client;
 
 use crate::backend::mysql::{Link, facts};
 use crate::backend::postgres::introspect::{self, Reading};
+use crate::catalog::Catalog;
 use crate::catalog::check::{Obstacle, Severity, Wanted};
 use crate::catalog::ddl::alter::{self, Existing};
 use crate::catalog::naming::Naming;
@@ -109,12 +110,7 @@ async fn existing(
     standing: &Standing,
 ) -> Result<Existing, ControlError> {
     let catalog = &reading.catalog;
-    let flavor = link.flavor();
-    let mut existing = facts::existing(link.conn()).await.map_err(ControlError::Facts)?;
-    let probes = alter::probes(catalog, &existing, flavor);
-    let action = "show what its tables look like".to_owned();
-    let shapes = facts::shapes(link.conn(), &probes, &mut existing).await;
-    shapes.map_err(|source| ControlError::MySql { action, source })?;
+    let mut existing = compared(link, catalog).await?;
     let taken: HashSet<&str> = catalog.tables.values().map(|table| table.target.as_str()).collect();
     let gone = standing.registered.keys().filter(|name| catalog.by_name(name).is_none());
     let gone = gone.map(|name| (name.clone(), naming.target(name)));
@@ -124,6 +120,17 @@ async fn existing(
     let mut dropped: Vec<(TableName, String)> = gone.filter(is_left).collect();
     dropped.sort();
     existing.dropped = dropped;
+    Ok(existing)
+}
+
+/// As [`existing`], without the tables that PostgreSQL has no more.
+pub(super) async fn compared(link: &mut Link, catalog: &Catalog) -> Result<Existing, ControlError> {
+    let flavor = link.flavor();
+    let mut existing = facts::existing(link.conn()).await.map_err(ControlError::Facts)?;
+    let probes = alter::probes(catalog, &existing, flavor);
+    let action = "show what its tables look like".to_owned();
+    let shapes = facts::shapes(link.conn(), &probes, &mut existing).await;
+    shapes.map_err(|source| ControlError::MySql { action, source })?;
     Ok(existing)
 }
 
