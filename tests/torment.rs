@@ -100,6 +100,11 @@ async fn torment_would_notice_a_lost_write_and_a_different_row() {
     let found = judge_again(&stage, &hour, &journal).await;
     assert_eq!((found.verdict.lost.len(), found.different.len()), (2, 0));
     assert!(!found.failures().is_empty());
+
+    secondary.query_drop("UPDATE async_journal SET body = 'y' LIMIT 1").await.unwrap();
+    beside::last_pass(&stage, &mut report.beside);
+    assert_eq!(report.beside.false_alarms.len(), 1);
+    assert!(!report.failures().is_empty());
 }
 
 async fn judge_again(stage: &Stage, hour: &Hour, journal: &Journal) -> Report {

@@ -79,10 +79,10 @@ fn tables() -> Vec<String> {
     journals().into_iter().chain(random).collect()
 }
 
-/// Rows per second with which a backfill lasts for half of the run.
+/// Rows per second with which a backfill that nothing stops lasts for a quarter of the run.
 pub fn rate(run: Duration) -> u64 {
     let rows = u64::from(OLD) * (2 * KINDS.len() + MODES.len() * RANDOM_TABLES.len()) as u64;
-    (2 * rows / run.as_secs().max(1)).max(1)
+    (4 * rows / run.as_secs().max(1)).max(1)
 }
 
 /// The old numbers that a client may remove.
