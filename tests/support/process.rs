@@ -211,7 +211,9 @@ impl Running {
     ) -> Self {
         let log = config.with_file_name("log");
         let messages = fs::File::options().create(true).append(true).open(&log).unwrap();
-        let mut child = Command::new(PROGRAM)
+        // Where the processor is short, what runs beside gives way.
+        let mut child = Command::new("nice")
+            .args(["-n", "10", PROGRAM])
             .args(arguments)
             .arg("--config")
             .arg(config)
