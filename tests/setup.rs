@@ -311,6 +311,34 @@ async fn indexes_defaults_comments_and_domains_go_over_or_are_named() {
     }
 }
 
+#[tokio::test]
+async fn a_foreign_key_may_name_the_referenced_columns_in_any_order() {
+    for target in Target::all() {
+        let world = World::bare(target, "").await;
+        let direct = world.direct().await;
+        let schema = "
+            CREATE TABLE member (a int, b int, c int NOT NULL, d int NOT NULL,
+                PRIMARY KEY (a, b), UNIQUE (d, c, a));
+            CREATE TABLE child (id int PRIMARY KEY, x int, y int, z int,
+                CONSTRAINT turned FOREIGN KEY (x, y) REFERENCES member (b, a),
+                CONSTRAINT other FOREIGN KEY (x, y, z) REFERENCES member (a, c, d));";
+        direct.batch_execute(schema).await.unwrap();
+        world.setup();
+        world.setup(); // It is taken for the key that it is.
+        let mut mysql = world.secondary().await;
+        let pairs = "SELECT COLUMN_NAME, REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE \
+             WHERE TABLE_SCHEMA = DATABASE() AND CONSTRAINT_NAME = ? ORDER BY ORDINAL_POSITION";
+        for (name, expected) in [
+            ("turned", &[("y", "a"), ("x", "b")][..]),
+            ("other", &[("z", "d"), ("y", "c"), ("x", "a")]),
+        ] {
+            let found: Vec<(String, String)> = mysql.exec(pairs, (name,)).await.unwrap();
+            let found: Vec<_> = found.iter().map(|(own, of)| (own.as_str(), of.as_str())).collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+}
+
 /// What a schema begins with, and what becomes of it: every kind of change that loses nothing.
 const BEFORE: &str = "
     CREATE TYPE state AS ENUM ('new', 'done');

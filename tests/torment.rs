@@ -7,6 +7,9 @@
 //!     └──▶ afterwards: what was told ⇔ what is there, on both sides; every row equal; outbox empty
 //! ```
 //!
+//! Old rows are there before setup. Beside it all, `crossfade backfill` copies them, `verify --watch`
+//! compares and `repair` repairs, each a process that is killed and started again ([`beside`]).
+//!
 //! Stretches in which anything goes wrong alternate with stretches in which only the secondary does:
 //! in those no client may notice, except in `strict`. `make torment` runs it for long, `make test` for
 //! a minute on each secondary.
@@ -14,6 +17,7 @@
 //! The seed is printed. It fixes which faults come in which order, how long they last, and which
 //! statements each client draws; when they meet is up to real processes and cannot be repeated.
 
+mod beside;
 mod clients;
 mod faults;
 mod forms;
@@ -37,6 +41,7 @@ use rand::seq::IteratorRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::support::{PATIENCE, ROLE_PASSWORD, Target};
+use beside::Beside;
 use clients::Worker;
 use faults::Fault;
 use hour::Hour;
@@ -66,9 +71,9 @@ async fn torment_leaves_nothing_lost_and_nothing_different_on_mysql() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn torment_would_notice_a_lost_write_and_a_different_row() {
-    let stage = Stage::new(Target::MariaDb, 1).await;
+    let stage = Stage::new(Target::MariaDb, 1, "").await;
     let hour = hour(&stage);
-    let journal = work(&hour, 7, Duration::from_secs(2), async {}).await;
+    let journal = work(&hour, 7, Duration::from_secs(2), async {}, |_| Vec::new()).await;
     let mut report = Report::default();
     judge(&stage, &hour, &journal, &mut report).await;
     assert_eq!(report.failures(), Vec::<String>::new());
@@ -95,6 +100,11 @@ async fn torment_would_notice_a_lost_write_and_a_different_row() {
     let found = judge_again(&stage, &hour, &journal).await;
     assert_eq!((found.verdict.lost.len(), found.different.len()), (2, 0));
     assert!(!found.failures().is_empty());
+
+    secondary.query_drop("UPDATE async_journal SET body = 'y' LIMIT 1").await.unwrap();
+    beside::last_pass(&stage, &mut report.beside);
+    assert_eq!(report.beside.false_alarms.len(), 1);
+    assert!(!report.failures().is_empty());
 }
 
 async fn judge_again(stage: &Stage, hour: &Hour, journal: &Journal) -> Report {
@@ -111,7 +121,8 @@ async fn torment(target: Target) {
     let seed = number("SEED").unwrap_or_else(|| rand::rng().random());
     let seconds = number("TORMENT_SECONDS").unwrap_or(SECONDS);
     eprintln!("CROSSFADE_SEED={seed}");
-    let mut stage = Stage::new(target, if LONG <= seconds { 3 } else { 2 }).await;
+    let sidecars = if LONG <= seconds { 3 } else { 2 };
+    let mut stage = Stage::new(target, sidecars, &beside::old_rows()).await;
     let (faults, left_out) = chosen(&stage);
     let hour = hour(&stage);
     let mut report = Report { left_out, ..Report::default() };
@@ -119,19 +130,26 @@ async fn torment(target: Target) {
     let began = Instant::now();
     let random = StdRng::seed_from_u64(seed);
     let duration = Duration::from_secs(seconds);
+    let beside = Beside::start(&stage, seed, beside::rate(duration));
     let tormentor = schedule(&mut stage, &hour, &faults, random, duration, &mut report);
-    let journal = work(&hour, seed, duration, tormentor).await;
+    let mut journal = work(&hour, seed, duration, tormentor, beside::old_of).await;
+    journal.take_in(beside::old_journal());
     report.tormented = began.elapsed();
+    end_prepared(&stage).await;
+    report.beside = beside.end(&stage);
     heal(&stage, &mut report).await;
     judge(&stage, &hour, &journal, &mut report).await;
+    beside::last_pass(&stage, &mut report.beside);
     stage.note_memory();
     report.memory = stage.memory;
     report.starts = stage.starts;
     eprintln!("{report}");
-    if !report.failures().is_empty() {
+    let failed = !report.failures().is_empty();
+    if failed || number("KEEP").is_some() {
         let kept = env::temp_dir().join(format!("crossfade-torment-{seed}.log"));
-        fs::write(&kept, format!("{report}\n{}{}", report.story, stage.logs())).unwrap();
-        panic!("failed; what happened is in {}", kept.display());
+        let told = [&*report.story, &*report.beside.story, &*stage.logs()].concat();
+        fs::write(&kept, format!("{report}\n{told}")).unwrap();
+        assert!(!failed, "failed; what happened is in {}", kept.display());
     }
 }
 
@@ -166,9 +184,11 @@ async fn work(
     seed: u64,
     least: Duration,
     tormentor: impl Future<Output = ()>,
+    old: impl Fn(u32) -> Vec<(i64, &'static str)>,
 ) -> Journal {
     let workers: Vec<_> = (1..=CLIENTS)
-        .map(|client| tokio::spawn(Worker::new(client, seed, Arc::clone(hour)).run()))
+        .map(|client| Worker::new(client, seed, Arc::clone(hour), old(client)))
+        .map(|worker| tokio::spawn(worker.run()))
         .collect();
     tokio::join!(tormentor, tokio::time::sleep(least));
     hour.end();
@@ -239,15 +259,20 @@ async fn two(
     tokio::time::sleep(pause).await;
 }
 
-/// Ends what clients left prepared, and waits until the outbox is empty.
-async fn heal(stage: &Stage, report: &mut Report) {
-    let began = Instant::now();
+/// Ends what clients left prepared.
+async fn end_prepared(stage: &Stage) {
     let admin = stage.world.admin().await;
     let prepared = admin.query("SELECT gid FROM pg_prepared_xacts", &[]).await.unwrap();
     for row in prepared {
         let gid: String = row.get(0);
         admin.batch_execute(&format!("ROLLBACK PREPARED '{gid}'")).await.unwrap();
     }
+}
+
+/// Waits until the outbox is empty.
+async fn heal(stage: &Stage, report: &mut Report) {
+    let began = Instant::now();
+    let admin = stage.world.admin().await;
     const LEFT: &str = "SELECT concat_ws(' ', t.name, o.op, 'attempts', o.attempts, o.last_error), \
          count(*) OVER () FROM crossfade.outbox o LEFT JOIN crossfade.tables t ON t.id = o.table_id \
          ORDER BY o.id LIMIT 20";
@@ -271,6 +296,7 @@ async fn heal(stage: &Stage, report: &mut Report) {
 /// Compares what was told with what is there, and the two sides with each other.
 async fn judge(stage: &Stage, hour: &Hour, journal: &Journal, report: &mut Report) {
     if report.healed.is_zero() {
+        end_prepared(stage).await;
         heal(stage, report).await;
     }
     report.count(journal);

@@ -1,9 +1,11 @@
 //! Crossfade as its users run it: a process with a proxy.yaml.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,14 +52,7 @@ impl Proxy {
             .stderr(output)
             .spawn()
             .unwrap();
-        // Its input closes when the test process is gone, even if that was killed.
-        let guard = Command::new("sh")
-            .args(["-c", "trap '' INT; read -r nothing; kill -KILL \"$1\"", "guard"])
-            .arg(child.id().to_string())
-            .stdin(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let guard = guard(&child);
         let text = fs::read_to_string(config).unwrap();
         let (port, admin_port) = (port_of(&text, "listen:"), port_of(&text, "admin:"));
         Self { child, guard, log, port, admin_port }
@@ -173,6 +168,17 @@ impl Drop for Proxy {
     }
 }
 
+/// Kills a process when the test's is gone, even if that was killed: then the guard's input closes.
+fn guard(child: &Child) -> Child {
+    Command::new("sh")
+        .args(["-c", "trap '' INT; read -r nothing; kill -KILL \"$1\"", "guard"])
+        .arg(child.id().to_string())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// Whether a thread is stopped; one that has just ended is.
 fn is_stopped(task: &Path) -> bool {
     let status = fs::read_to_string(task.join("status")).unwrap_or_default();
@@ -185,6 +191,70 @@ pub fn verb(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
         Command::new(PROGRAM).args(arguments).arg("--config").arg(config).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A verb that runs beside other things; it is killed with the test, however that ends.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    guard: Child,
+    /// Hears each line of its results.
+    ear: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Its messages go to the log of the sidecar that has the same proxy.yaml.
+    pub fn start(
+        config: &Path,
+        arguments: &[&str],
+        mut hear: impl FnMut(&str) + Send + 'static,
+    ) -> Self {
+        let log = config.with_file_name("log");
+        let messages = fs::File::options().create(true).append(true).open(&log).unwrap();
+        // Where the processor is short, what runs beside gives way.
+        let mut child = Command::new("nice")
+            .args(["-n", "10", PROGRAM])
+            .args(arguments)
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(messages)
+            .spawn()
+            .unwrap();
+        let (guard, results) = (guard(&child), child.stdout.take().unwrap());
+        let ear = std::thread::spawn(move || {
+            BufReader::new(results).lines().map_while(Result::ok).for_each(|line| hear(&line));
+        });
+        Self { child, guard, ear: Some(ear) }
+    }
+
+    /// Its exit code, once it has ended and was heard to the end.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.child.try_wait().unwrap()?;
+        if let Some(ear) = self.ear.take() {
+            ear.join().unwrap();
+        }
+        Some(status.code())
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill9(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        if let Some(ear) = self.ear.take() {
+            ear.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.guard.kill());
+        drop(self.guard.wait());
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 /// Below what Linux takes for outgoing connections, so that a port stays free while nobody listens.

@@ -66,14 +66,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(number: u32, seed: u64, hour: Arc<Hour>) -> Self {
+    /// `old` are numbers that were there before.
+    pub fn new(number: u32, seed: u64, hour: Arc<Hour>, old: Vec<(i64, &'static str)>) -> Self {
         Self {
             client: i64::from(number),
             next: i64::from(number) * NUMBERS,
             random: StdRng::seed_from_u64(seed.wrapping_add(u64::from(number))),
             hour,
             journal: Journal::default(),
-            old: Vec::new(),
+            old,
             prepared: None,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::beside::Found;
 use super::faults::Fault;
 use super::hour::{Summary, now};
 use super::journal::{Journal, Told, Verdict};
@@ -30,6 +31,7 @@ pub struct Report {
     pub rows: usize,
     pub tables: usize,
     pub verdict: Verdict,
+    pub beside: Found,
     /// Rows that are on one side only, or not the same.
     pub different: Vec<String>,
     /// Entries that the outbox kept.
@@ -69,6 +71,8 @@ impl Report {
         note("different", &self.different);
         note("left in the outbox", &self.outbox);
         note("errors that no fault excuses", &self.heard.violations);
+        note("false alarms", &self.beside.false_alarms);
+        note("verbs that hung", &self.beside.hung);
         for (what, number) in [
             ("hung transactions", self.stuck),
             ("panics", self.panics as u64),
@@ -144,6 +148,7 @@ impl fmt::Display for Report {
             self.verdict.half.len(),
             self.verdict.risen.len()
         )?;
+        writeln!(f, "  {}", self.beside)?;
         for line in self.failures() {
             writeln!(f, "  FAILED {line}")?;
         }

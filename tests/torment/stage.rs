@@ -55,10 +55,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub async fn new(target: Target, sidecars: usize) -> Self {
+    /// `old` is SQL that fills the tables before setup.
+    pub async fn new(target: Target, sidecars: usize, old: &str) -> Self {
         let mut world = World::alone(target, TABLES).await;
         let disk = blocking(|| Disk::mount(&mut world));
-        world.direct().await.batch_execute(&clients::schema()).await.unwrap();
+        world.direct().await.batch_execute(&(clients::schema() + old)).await.unwrap();
         world.setup();
         accounts(&world).await;
         let primary_leg = Relay::start(world.postgres_port()).await;

@@ -4,13 +4,16 @@
 //! action is one that InnoDB lacks, the plain constraint is taken: the changed children arrive as
 //! rows of their own.
 //!
+//! InnoDB wants the referenced columns in the order of an index of theirs, PostgreSQL in any: they are
+//! named in the order of the key that they are.
+//!
 //! Invariant: a foreign key is added only where both sides have the same type, or MySQL would refuse.
 
 use std::collections::HashSet;
 
 use crate::catalog::ddl::{Flavor, Names, Statement, migrates, type_name};
 use crate::catalog::map::{KEY_BYTES_MAX, index_bytes};
-use crate::catalog::{Action, Catalog, ForeignKey, Table, TargetType};
+use crate::catalog::{Action, Catalog, ForeignKey, Table, TargetType, Unique};
 use crate::names::{TableName, quote_mysql};
 
 /// A foreign key as both servers' `information_schema` tell it.
@@ -121,14 +124,41 @@ fn constraint(
             key.name
         ));
     }
+    let (columns, referenced) = in_order(table, parent, key);
     Ok(ForeignShape {
         table: table.target.clone(),
-        columns: key.columns.iter().map(|at| table.columns[*at].name.clone()).collect(),
+        columns,
         references: parent.target.clone(),
-        referenced: key.referenced.clone(),
+        referenced,
         on_delete: action(table, key, key.on_delete, warnings).to_owned(),
         on_update: action(table, key, key.on_update, warnings).to_owned(),
     })
+}
+
+/// The columns of both sides, in the order of the key that the parent's are: the primary key, where
+/// several have the same columns.
+fn in_order(table: &Table, parent: &Table, key: &ForeignKey) -> (Vec<String>, Vec<String>) {
+    let mut pairs: Vec<(&str, &str)> = key
+        .columns
+        .iter()
+        .map(|at| table.columns[*at].name.as_str())
+        .zip(key.referenced.iter().map(String::as_str))
+        .collect();
+    let name = |at: &usize| parent.columns[*at].name.as_str();
+    let whole = |unique: &&Unique| unique.predicate.is_none() && unique.expressions.is_none();
+    let uniques = parent.uniques.iter().filter(whole).map(|unique| &unique.columns);
+    let mut keys = std::iter::once(&parent.key).chain(uniques);
+    let places = |columns: &Vec<usize>| {
+        let place = |(_, of): &(&str, &str)| columns.iter().position(|at| name(at) == *of);
+        let places: Option<Vec<usize>> = pairs.iter().map(place).collect();
+        places.filter(|places| places.len() == columns.len())
+    };
+    if let Some(places) = keys.find_map(places) {
+        let mut placed: Vec<_> = places.into_iter().zip(pairs).collect();
+        placed.sort_unstable();
+        pairs = placed.into_iter().map(|(_, pair)| pair).collect();
+    }
+    pairs.into_iter().map(|(own, of)| (own.to_owned(), of.to_owned())).unzip()
 }
 
 /// Lengths of text may differ between the two sides, everything else may not.

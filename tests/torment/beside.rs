@@ -1,0 +1,404 @@
+//! The verbs that run beside: old rows are copied, both sides compared, what is found is repaired.
+//!
+//! ```text
+//! filled before setup ──▶ old rows ─┬─ crossfade backfill, slowly; done, then --again ─┐ each a process,
+//!                                   ├─ crossfade verify --watch ──▶ [`Found`]          │ killed and started
+//!                                   └─ crossfade repair, every few seconds ────────────┘ again
+//! afterwards: backfill to its end, repair, and a pass of verify that finds everything equal
+//! ```
+//!
+//! Invariant: nothing excuses an `extra` or `different` row that verify reports, whatever is killed
+//! meanwhile; `missing` is true only of old rows, and only until a backfill has been through.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::Value;
+
+use super::clients::{KINDS, journals, mode};
+use super::hour::now;
+use super::journal::{Journal, Told};
+use super::stage::{Stage, blocking};
+use super::{BODY, CLIENTS};
+use crate::support::PATIENCE;
+use crate::support::process::Running;
+
+/// Old numbers of each kind, and old rows in each of the random tables.
+pub const OLD: u32 = 400;
+const MODES: [&str; 3] = ["async", "blocking", "strict"];
+/// Tables of each of [`MODES`] that are no journal.
+const RANDOM_TABLES: [&str; 3] = ["users", "sessions", "parted"];
+/// Tables that one process of verify watches.
+const WATCHED: usize = 4;
+/// Between two looks at a process.
+const LOOK: Duration = Duration::from_millis(50);
+/// What says nothing for so long hangs: no fault lasts a tenth of it.
+const STUCK: Duration = Duration::from_secs(90);
+const REPAIR_EVERY: Duration = Duration::from_secs(4);
+/// Of a line that is kept.
+const SHOWN: usize = 600;
+
+/// What is there before setup: the clients' numbers, and what random statements meet.
+pub fn old_rows() -> String {
+    let mut sql = String::new();
+    for (kind, name) in KINDS.iter().enumerate() {
+        let (first, last) = old_numbers(kind);
+        sql += &format!(
+            "INSERT INTO {name}_journal SELECT number, half, 1 + number % {CLIENTS}, '{BODY}' \
+             FROM generate_series({first}, {last}) number, generate_series(1, 2) half;"
+        );
+    }
+    for mode in MODES {
+        sql += &format!(
+            "INSERT INTO {mode}_users (id, email, n, note, data, tags, score) \
+             SELECT g, 'old' || g, g % 3, '\u{e9}\u{1f600}', jsonb_build_object('k', g), \
+             ARRAY['a', NULL], g * 1.125 FROM generate_series(1, {OLD}) g; \
+             INSERT INTO {mode}_sessions (user_id, token) \
+             SELECT g, '\\x00ff27' FROM generate_series(1, {OLD}) g; \
+             INSERT INTO {mode}_parted SELECT 1 + g / 5, g % 5, 'old' FROM generate_series(1, {OLD}) g;"
+        );
+    }
+    sql
+}
+
+fn old_numbers(kind: usize) -> (i64, i64) {
+    let (kind, old) = (i64::try_from(kind).expect("kinds are few"), i64::from(OLD));
+    (kind * old + 1, (kind + 1) * old)
+}
+
+fn tables() -> Vec<String> {
+    let random = MODES.iter().flat_map(|mode| RANDOM_TABLES.map(|name| format!("{mode}_{name}")));
+    journals().into_iter().chain(random).collect()
+}
+
+/// Rows per second with which a backfill that nothing stops lasts for a quarter of the run.
+pub fn rate(run: Duration) -> u64 {
+    let rows = u64::from(OLD) * (2 * KINDS.len() + MODES.len() * RANDOM_TABLES.len()) as u64;
+    (4 * rows / run.as_secs().max(1)).max(1)
+}
+
+/// The old numbers that a client may remove.
+pub fn old_of(client: u32) -> Vec<(i64, &'static str)> {
+    let mut all = Vec::new();
+    for (at, kind) in KINDS.iter().enumerate() {
+        let (first, last) = old_numbers(at);
+        let its = |number: &i64| 1 + number % i64::from(CLIENTS) == i64::from(client);
+        all.extend((first..=last).filter(its).map(|number| (number, *kind)));
+    }
+    all
+}
+
+/// Old rows count as acknowledged.
+pub fn old_journal() -> Journal {
+    let mut journal = Journal::default();
+    for (number, kind) in (1..=CLIENTS).flat_map(old_of) {
+        journal.begin(number, &format!("{kind}_journal"), None);
+        journal.told(number, Told::Committed);
+    }
+    journal
+}
+
+/// What the verbs did and found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    backfills: u64,
+    killed: u64,
+    /// Rows that backfills inserted, as far as they lived to say so.
+    copied: u64,
+    /// Tables that verify compared; and after a backfill had been through, the last pass with them.
+    passes: u64,
+    passes_after: u64,
+    not_compared: u64,
+    repairs: u64,
+    /// When a backfill had first been through.
+    done: Option<Instant>,
+    pub false_alarms: Vec<String>,
+    pub hung: Vec<String>,
+    /// What the verbs said, for whoever looks for a reason.
+    pub story: String,
+}
+
+impl Found {
+    /// A line of verify, about a table.
+    fn judge(&mut self, line: &Value, strict: bool) {
+        if line.get("error").is_some() {
+            self.not_compared += 1;
+            return;
+        }
+        self.passes += 1;
+        self.passes_after += u64::from(self.done.is_some());
+        let is = |what: &str| line[what].as_u64() != Some(0);
+        if is("extra") || is("different") || is("unjudged") || strict && is("missing") {
+            self.false_alarms.push(format!("{} {}", now(), shown(line)));
+        }
+    }
+
+    fn tell(&mut self, verb: &str, what: &str) {
+        self.story += &format!("{verb}: {} {what}\n", now());
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "beside it: backfills {} (killed {}, rows inserted {}), verify passes {} ({} after the \
+             backfill, not compared {}), repairs {}, false alarms {}",
+            self.backfills,
+            self.killed,
+            self.copied,
+            self.passes,
+            self.passes_after,
+            self.not_compared,
+            self.repairs,
+            self.false_alarms.len()
+        )
+    }
+}
+
+fn shown(line: &Value) -> String {
+    line.to_string().chars().take(SHOWN).collect()
+}
+
+/// What a thread does until it is over.
+type Work = fn(&Verb, StdRng);
+
+/// The verbs, each in a thread of its own.
+pub struct Beside {
+    found: Arc<Mutex<Found>>,
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Beside {
+    /// `rate` is the backfill's, in rows per second.
+    pub fn start(stage: &Stage, seed: u64, rate: u64) -> Self {
+        let configs: Vec<_> = stage.sidecars.iter().map(|sidecar| sidecar.config.clone()).collect();
+        let (found, over) = (Arc::default(), Arc::default());
+        let work: [(Work, _); 4] = [
+            (Verb::backfill, configs.clone()),
+            (Verb::verify, configs.clone()),
+            // Past the relays: it gets further than one on whose way bytes trickle.
+            (Verb::verify, vec![stage.world.config.clone()]),
+            (Verb::repair, configs),
+        ];
+        let threads = work.into_iter().zip(1..).map(|((work, configs), number)| {
+            let (found, over) = (Arc::clone(&found), Arc::clone(&over));
+            let verb = Verb { configs, rate, found, over };
+            let random = StdRng::seed_from_u64(seed.wrapping_sub(number));
+            std::thread::spawn(move || work(&verb, random))
+        });
+        Self { threads: threads.collect(), found, over }
+    }
+
+    /// Ends them. Then has the backfill run to its end, and what verify had noted repaired.
+    pub fn end(mut self, stage: &Stage) -> Found {
+        blocking(|| self.stop());
+        let verb = self.verb(stage);
+        blocking(|| {
+            let deadline = Instant::now() + PATIENCE;
+            while !verb.copy(false, None) {
+                if deadline < Instant::now() {
+                    verb.note(|found| found.hung.push("the last backfill".to_owned()));
+                    break;
+                }
+            }
+            verb.run("repair", &[], PATIENCE, |_, _| {});
+        });
+        self.found.lock().unwrap().clone()
+    }
+
+    fn verb(&self, stage: &Stage) -> Verb {
+        Verb {
+            configs: vec![stage.sidecars[0].config.clone()],
+            rate: 0,
+            found: Arc::clone(&self.found),
+            over: Arc::default(),
+        }
+    }
+
+    fn stop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A pass of verify when all is quiet: everything is equal.
+pub fn last_pass(stage: &Stage, found: &mut Found) {
+    let shared = Arc::new(Mutex::new(std::mem::take(found)));
+    let verb = Verb {
+        configs: vec![stage.sidecars[0].config.clone()],
+        rate: 0,
+        found: Arc::clone(&shared),
+        over: Arc::default(),
+    };
+    blocking(|| verb.compare(&[], PATIENCE));
+    *found = shared.lock().unwrap().clone();
+}
+
+#[derive(Clone)]
+struct Verb {
+    configs: Vec<PathBuf>,
+    rate: u64,
+    found: Arc<Mutex<Found>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Verb {
+    fn backfill(&self, mut random: StdRng) {
+        while !self.is_over() {
+            let done = self.found.lock().unwrap().done.is_some();
+            // Every other one is killed while it copies.
+            let life = random.random_bool(0.5).then(|| random.random_range(500..12_000));
+            self.copy(done, life.map(Duration::from_millis));
+            self.pause(Duration::from_millis(200));
+        }
+    }
+
+    fn verify(&self, mut random: StdRng) {
+        while !self.is_over() {
+            let life = Duration::from_millis(random.random_range(10_000..90_000));
+            let tables: Vec<_> = tables().choose_multiple(&mut random, WATCHED).cloned().collect();
+            let mut arguments = vec!["--watch"];
+            arguments.extend(tables.iter().flat_map(|table| ["--table", table]));
+            self.compare(&arguments, life);
+            self.pause(Duration::from_millis(200));
+        }
+    }
+
+    fn repair(&self, _: StdRng) {
+        while !self.is_over() {
+            self.run("repair", &[], STUCK, |_, _| {});
+            self.note(|found| found.repairs += 1);
+            self.pause(REPAIR_EVERY);
+        }
+    }
+
+    /// Whether the backfill was through.
+    fn copy(&self, again: bool, life: Option<Duration>) -> bool {
+        let rate = self.rate.to_string();
+        let mut arguments = Vec::new();
+        if 0 < self.rate {
+            arguments.extend(["--max-rate", &rate]);
+        }
+        if again {
+            arguments.push("--again");
+        }
+        self.note(|found| found.backfills += 1);
+        let last = Arc::new(Mutex::new(BTreeMap::<String, Value>::new()));
+        let heard = Arc::clone(&last);
+        // One that says nothing may wait for a database, as it should: only a killed one is bounded.
+        let code = self.run("backfill", &arguments, life.unwrap_or(STUCK * 2), move |_, line| {
+            heard.lock().unwrap().insert(line["table"].to_string(), line.clone());
+        });
+        let last = last.lock().unwrap();
+        let inserted = last.values().filter_map(|line| line["inserted"].as_u64()).sum::<u64>();
+        let is_done =
+            |line: &Value| line["state"].as_str().is_some_and(|it| it.starts_with("done"));
+        let through = code == Some(0)
+            || code == Some(1) && last.len() == tables().len() && last.values().all(is_done);
+        self.note(|found| {
+            found.copied += inserted;
+            if code.is_none() {
+                found.killed += 1;
+            }
+            if through && found.done.is_none() {
+                found.done = Some(Instant::now());
+                found.tell("backfill", "has been through");
+            }
+        });
+        through
+    }
+
+    fn compare(&self, more: &[&str], life: Duration) {
+        let arguments = [&["--show-values", "--patience", "3"], more].concat();
+        self.run("verify", &arguments, life, |found, line| {
+            let took = Duration::from_secs_f64(line["seconds"].as_f64().unwrap_or(0.0));
+            let began = Instant::now().checked_sub(took).expect("the machine runs for longer");
+            let strict = found.done.is_some_and(|done| done < began);
+            found.judge(line, strict);
+        });
+    }
+
+    /// Runs a verb until it ends, it is over, or it has lived for so long: then it is killed. Its exit
+    /// code, `None` where it was killed.
+    fn run(
+        &self,
+        verb: &'static str,
+        more: &[&str],
+        life: Duration,
+        mut hear: impl FnMut(&mut Found, &Value) + Send + 'static,
+    ) -> Option<i32> {
+        let config = self.configs.choose(&mut rand::rng()).expect("there are sidecars");
+        let arguments = [&[verb, "--format", "json"], more].concat();
+        let (found, began) = (Arc::clone(&self.found), Instant::now());
+        let mut running = Running::start(config, &arguments, move |line| {
+            let Ok(line) = serde_json::from_str::<Value>(line) else { return };
+            let mut found = found.lock().unwrap();
+            found.tell(verb, &shown(&line));
+            hear(&mut found, &line);
+        });
+        loop {
+            if let Some(code) = running.ended() {
+                self.note(|found| found.tell(verb, &format!("ended with {code:?}")));
+                return code;
+            }
+            if self.is_over() || life <= began.elapsed() {
+                running.kill9();
+                self.note(|found| {
+                    found.tell(verb, "killed");
+                    if STUCK <= began.elapsed() && verb != "verify" {
+                        found.hung.push(verb.to_owned());
+                    }
+                });
+                return None;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Found)) {
+        note(&mut self.found.lock().unwrap());
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn pause(&self, length: Duration) {
+        let until = Instant::now() + length;
+        while !self.is_over() && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+#[test]
+fn verify_is_believed_only_where_nothing_but_the_backfill_explains_it() {
+    let line = |missing: u64, extra: u64, different: u64| serde_json::json!({ "missing": missing, "extra": extra, "different": different, "unjudged": 0 });
+    let alarms = |line: Value, strict: bool| {
+        let mut found = Found::default();
+        found.judge(&line, strict);
+        found.false_alarms.len()
+    };
+    assert_eq!((alarms(line(0, 0, 0), true), alarms(line(3, 0, 0), false)), (0, 0));
+    assert_eq!((alarms(line(3, 0, 0), true), alarms(line(0, 1, 0), false)), (1, 1));
+    assert_eq!(alarms(line(0, 0, 1), false), 1);
+    assert!(KINDS.iter().all(|kind| MODES.contains(&mode(kind))));
+}
