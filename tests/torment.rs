@@ -130,7 +130,7 @@ async fn torment(target: Target) {
     let began = Instant::now();
     let random = StdRng::seed_from_u64(seed);
     let duration = Duration::from_secs(seconds);
-    let beside = Beside::start(&stage, seed, beside::rate(duration));
+    let beside = Beside::start(&stage, seed, beside::rate(duration), LONG <= seconds);
     let tormentor = schedule(&mut stage, &hour, &faults, random, duration, &mut report);
     let mut journal = work(&hour, seed, duration, tormentor, beside::old_of).await;
     journal.take_in(beside::old_journal());
