@@ -64,8 +64,15 @@
 //!   column to NULL, and the statement fails instead of changing another's row.
 //! - Keys and images travel as `record_send(…)`, which no DateStyle, TimeZone or bytea_output
 //!   changes. A client_encoding other than UTF8 does: such sessions are flagged.
-//! - A delete entry is believed only once the row was seen to be gone, and no version is past the
-//!   log's end: otherwise a forged entry could remove a row.
+//! - A delete entry is believed only once the row was seen to be gone, and again after whoever wrote to its
+//!   table then has ended; no version is past the log's end: otherwise a forged entry could remove or hide
+//!   a row.
+//! - A row whose parent the secondary lacks takes it along, read and versioned like any row that a drain
+//!   reads; `strict` commits the parents before its own transaction. So dual writes work before the
+//!   backfill is through.
+//! - The primary's identity is timeline, system identifier and the database's OID.
+//! - The result of a verify pass lives on the primary (`crossfade.verified`), not in the process that
+//!   compared, so every sidecar shows the same.
 //! - Without the lease reads wait and are then refused, and so are new writes; COMMIT and the answers to
 //!   writes pass: their guard holds the lock that a change of epoch waits for ([`lease`]).
 //! - What a column becomes in MySQL is recorded by `setup` where proxy.yaml has a choice: sidecars with

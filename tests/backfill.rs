@@ -468,3 +468,15 @@ async fn a_sidecar_copies_when_it_is_asked_to() {
         .await;
     world.verb(&["verify"]);
 }
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_said_at_once() {
+    let world = filled(Target::MariaDb, LIVE, "", 500).await;
+    let port = mysql_async::Opts::from_url(world.secondary_url()).unwrap().tcp_port();
+    let nobody = crate::support::process::free_port();
+    let elsewhere = world.config.with_file_name("elsewhere.yaml");
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    std::fs::write(&elsewhere, text.replace(&format!(":{port}/"), &format!(":{nobody}/"))).unwrap();
+    let (code, output) = verb(&elsewhere, &["backfill"]);
+    assert_eq!(code, Some(3), "{output}");
+}

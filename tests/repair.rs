@@ -67,7 +67,12 @@ async fn poison_stops_nobody_is_shown_and_goes_once_it_may() {
         assert!(status.contains(refused), "{status}");
         // Each failure puts the next one further off.
         let pauses = "SELECT bool_and(attempts >= 3 AND next_try > at + interval '3 s') FROM crossfade.outbox";
-        assert!(world.admin().await.query_one(pauses, &[]).await.unwrap().get::<_, bool>(0));
+        let admin = world.admin().await;
+        world
+            .until("the pauses grow", async || {
+                admin.query_one(pauses, &[]).await.unwrap().get::<_, bool>(0)
+            })
+            .await;
 
         put_off(&world).await;
         let (code, listed) = repair(&world, &["--dry-run"]);

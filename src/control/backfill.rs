@@ -75,11 +75,13 @@ pub async fn backfill(
             Err(Failure::Backfill(error)) if error.may_pass() => error,
             Err(other) => return Err(other),
         };
-        let copied: u64 = progress.snapshot().tables.iter().map(|table| table.rows).sum();
+        let snapshot = progress.snapshot();
+        let copied: u64 = snapshot.tables.iter().map(|table| table.rows).sum();
         if rows < copied {
             (rows, well, pause) = (copied, Instant::now(), PAUSE_MIN);
         }
-        let first = rows == 0 && matches!(error, BackfillError::From(_));
+        // Both databases were never reached: most likely they are not where proxy.yaml says.
+        let first = snapshot.tables.is_empty() && error.is_unreachable();
         if first || PATIENCE <= well.elapsed() || *stop.borrow() {
             return Err(error.into());
         }
