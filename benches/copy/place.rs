@@ -146,11 +146,13 @@ impl Place {
 
     /// Waits until the sidecar answers.
     pub fn ready(&self) {
-        let line = format!(
-            "until curl -sf http://127.0.0.1:{}/health/readiness; do sleep 0.1; done",
-            self.admin
-        );
-        drop(self.run(&line, ""));
+        // Until then it lets nobody in.
+        while !self.crossfade(&["status"]).output().is_ok_and(|output| {
+            String::from_utf8_lossy(&output.stdout).contains("phase dual_write")
+                && output.stderr.is_empty()
+        }) {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
 
     /// Waits until every change is carried.

@@ -29,6 +29,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// This part of the timeout is left for the reason to reach the session, which counts by itself.
 const LAST_PART: u32 = 8;
 
+/// How often parents are brought along for one transaction: once for each table that lacks some. More
+/// often, they go again as fast as they come.
+const BRINGS_MAX: usize = 8;
+
 /// Connections that wait for the next transaction, each with the time of its last use.
 type Idle<D> = Arc<Mutex<Vec<(Writer<<D as Databases>::Connection>, Instant)>>>;
 
@@ -121,7 +125,7 @@ impl<D: Databases> One<D> {
         changes: &[Change],
         until: Instant,
     ) -> Result<(Writer<D::Connection>, Vec<Outcome>), Refused> {
-        let started = Instant::now();
+        let (started, mut brought) = (Instant::now(), 0);
         loop {
             let refused = match self.attempt(changes).await {
                 Ok((mut writer, outcomes)) => {
@@ -134,7 +138,9 @@ impl<D: Databases> One<D> {
                 }
                 Err(refused) => refused,
             };
-            if refused.error.lacks_parent() && self.bring_parents(changes, &refused).await {
+            let may_bring = refused.error.lacks_parent() && brought < BRINGS_MAX;
+            if may_bring && self.bring_parents(changes, &refused).await {
+                brought += 1;
                 continue;
             }
             match refused.error.reaction() {

@@ -29,7 +29,7 @@ use tokio::sync::watch as channel;
 
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::copy::CopyError;
-use crate::backend::mysql::{ToUrl, WriteError};
+use crate::backend::mysql::{Reaction, ToUrl, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Connector};
 use crate::catalog::Table;
 use crate::names::{TableId, TableName};
@@ -86,11 +86,15 @@ impl BackfillError {
         }
     }
 
-    /// It may go well after another look at the primary's state.
+    /// It may go well after another look at the primary's state, or once others have let go of locks.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        let epoch = matches!(self, Self::MySql(WriteError::Epoch { .. }));
-        self.is_unreachable() || epoch || matches!(self, Self::Stale)
+        let soon = match self {
+            Self::MySql(error) => matches!(error.reaction(), Reaction::Now | Reaction::ReadAgain),
+            Self::Stale => true,
+            _ => false,
+        };
+        soon || self.is_unreachable()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::catalog::{Column, Table};
 use crate::change::{Version, decode_row};
 use crate::names::quote_pg;
 use crate::outbox::flush;
-use crate::outbox::reader::{Raw, equality_schema};
+use crate::outbox::reader::{Raw, operator_schema};
 use crate::value::{PgType, decode_record};
 
 /// Our role must see every row or be told that it does not. Rows are read along the key's index, however
@@ -157,7 +157,7 @@ async fn after(client: &Client, table: &Table) -> Result<String, BackfillError> 
     }
     let mut schemas = Vec::new();
     for column in &columns {
-        schemas.push(equality_schema(client, column).await?);
+        schemas.push(operator_schema(client, column).await?);
     }
     let compare = |at: usize, sign: &str| {
         let operator = match &schemas[at] {

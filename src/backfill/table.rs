@@ -20,7 +20,6 @@ use super::read::{Size, Source};
 use super::track::{Part, Tracker};
 use super::watch::Seen;
 use super::{Backfill, BackfillError, read};
-use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::copy::{Chunk, Copied, Copier, CopyError, Note, Refused};
 use crate::backend::mysql::progress::{End, Reached, Run, Standing};
 use crate::backend::mysql::{Link, WriteError};
@@ -55,7 +54,7 @@ pub(super) async fn copy(
     epoch: u64,
     seen: &mut Seen,
 ) -> Result<(), BackfillError> {
-    let (run, limits) = (Run::new(), LinkLimits { ..backfill.limits });
+    let (run, limits) = (Run::new(), backfill.limits);
     let mut link = Link::connect(&backfill.to, &limits).await?;
     let again = backfill.options.again && table.id.is_some_and(|id| !backfill.begun.contains(&id));
     let standing = take_over(&mut link, table, run, again, seen).await?;
@@ -75,7 +74,10 @@ pub(super) async fn copy(
         sweep_left(&mut copier, table, epoch, &backfill.progress).await?;
         owned(link.swept_all(table, run).await?, table)?;
     }
+    drop(link);
     let end = chunks(backfill, table, epoch, seen, (run, copier, standing.reached)).await?;
+    // The one that took the table over has said nothing all the while.
+    let mut link = Link::connect(&backfill.to, &limits).await?;
     owned(link.end_backfill(table, run, end).await?, table)?;
     let state = if end == End::Done { State::Done } else { State::Stopped };
     backfill.progress.state(table.id, state);
@@ -174,7 +176,14 @@ async fn chunks(
         let chunk = source.chunk(after.as_ref(), epoch).await?;
         let Some(row) = chunk.rows.last() else { break };
         after = Some(row.key.raw.clone());
-        rate.admit(chunk.rows.len()).await;
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {
+                end = End::Stopped;
+                break;
+            }
+            () = rate.admit(chunk.rows.len()) => {}
+        }
         let last = chunk.last;
         tokio::select! {
             place = sender.reserve() => match place {

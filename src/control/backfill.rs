@@ -67,7 +67,7 @@ pub async fn backfill(
         progress.clone(),
         stop.clone(),
     );
-    let (mut pause, mut well) = (PAUSE_MIN, Instant::now());
+    let (mut pause, mut well, mut stop) = (PAUSE_MIN, Instant::now(), stop);
     let mut rows = 0;
     loop {
         let error = match once(&mut run, ends, policies, names).await {
@@ -86,7 +86,11 @@ pub async fn backfill(
             return Err(error.into());
         }
         progress.activity(Activity::Reconnects(error.to_string()));
-        sleep(pause).await;
+        tokio::select! {
+            // Then the next round ends at once, as it was stopped.
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = sleep(pause) => {}
+        }
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }

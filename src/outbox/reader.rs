@@ -258,7 +258,7 @@ impl Reader {
 
     /// `=`, or the operator of an extension's type with its schema.
     async fn equality(&self, column: &Column) -> Result<String, Error> {
-        Ok(match equality_schema(&self.client, column).await? {
+        Ok(match operator_schema(&self.client, column).await? {
             Some(schema) => format!("OPERATOR({}.=)", quote_pg(&schema)),
             None => "=".to_owned(),
         })
@@ -266,7 +266,7 @@ impl Reader {
 }
 
 /// The schema of an extension's operators; `None` for PostgreSQL's own types.
-pub async fn equality_schema(client: &Client, column: &Column) -> Result<Option<String>, Error> {
+pub async fn operator_schema(client: &Client, column: &Column) -> Result<Option<String>, Error> {
     if column.type_ref.pg_type != PgType::Citext {
         return Ok(None);
     }

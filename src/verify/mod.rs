@@ -242,8 +242,10 @@ impl Verifier {
         let (link, theirs) = (Arc::clone(&self.scan), scan.clone());
         let mut beside = JoinSet::new();
         beside.spawn(async move { scan::secondary_digest(&mut *link.lock().await, &theirs).await });
-        let left = scan::primary_digest(&mut self.client, scan).await?;
-        Ok((left, joined(beside).await?))
+        // Both to their ends: a connection that was left in the middle of an answer is of no more use.
+        let left = scan::primary_digest(&mut self.client, scan).await;
+        let right = joined(beside).await;
+        Ok((left?, right?))
     }
 
     /// The keys of both sides in these buckets, and how many of the secondary's cannot be looked up.
@@ -257,8 +259,9 @@ impl Verifier {
         beside.spawn(async move {
             scan::secondary_keys(&mut *link.lock().await, &theirs, &chosen).await
         });
-        let mut keys = scan::primary_keys(&mut self.client, scan, buckets).await?;
-        let (others, unwritten) = joined(beside).await?;
+        let keys = scan::primary_keys(&mut self.client, scan, buckets).await;
+        let others = joined(beside).await;
+        let (mut keys, (others, unwritten)) = (keys?, others?);
         let unjudged = unwritten.iter().filter(|hash| !keys.contains_key(*hash)).count();
         for (hash, key) in others {
             keys.entry(hash).or_insert(key);

@@ -61,6 +61,7 @@ missing_lint() {
 
 missing_bench() {
     have pgbouncer || [ -x /usr/sbin/pgbouncer ] || wanted+=(pgbouncer)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3 python3-venv)
 }
 
 # Installs packages without starting what they bring.

@@ -22,9 +22,11 @@
 //! Not here: what is read, and how far (`backfill`); whose turn it is ([`super::progress`]).
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Params, Row as Found, Value as Param};
+use tokio::time::Instant;
 
 use super::connect::{Link, LinkLimits, ToUrl};
 use super::error::{Reaction, WriteError};
@@ -46,6 +48,8 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 const HASHES_AT_ONCE: usize = 2000;
 /// Deadlocks and lock waits in a row before the caller hears of it.
 const ATTEMPTS_MAX: u32 = 20;
+/// Whoever waits for a lock here has live writes wait behind it.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// One row as the primary has it.
 #[derive(Clone, Debug)]
@@ -116,22 +120,35 @@ impl CopyError {
     }
 }
 
-/// Writes chunks over one connection.
+/// Writes chunks, over one connection at a time.
 #[derive(Debug)]
 pub struct Copier {
+    url: ToUrl,
+    limits: LinkLimits,
     link: Link,
+    used: Instant,
     run: Run,
 }
 
 impl Copier {
     pub async fn connect(url: &ToUrl, limits: &LinkLimits, run: Run) -> Result<Self, WriteError> {
-        let mut link = Link::connect(url, limits).await?;
-        link.conn().query_drop("SET SESSION foreign_key_checks = 0").await?;
-        Ok(Self { link, run })
+        let limits = LinkLimits { lock_wait: LOCK_WAIT, ..*limits };
+        let link = connected(url, &limits).await?;
+        Ok(Self { url: url.clone(), limits, link, used: Instant::now(), run })
+    }
+
+    /// A copying that is paused says nothing for long, and the server ends such a session.
+    async fn fresh(&mut self) -> Result<(), WriteError> {
+        if self.limits.idle / 2 < self.used.elapsed() {
+            self.link = connected(&self.url, &self.limits).await?;
+        }
+        self.used = Instant::now();
+        Ok(())
     }
 
     /// Inserts the rows whose keys are absent. Nothing is left of an attempt that fails.
     pub async fn copy(&mut self, chunk: &Chunk<'_>) -> Result<Copied, CopyError> {
+        self.fresh().await?;
         let mut attempt = 1;
         loop {
             let result = self.attempt(chunk).await;
@@ -316,6 +333,7 @@ impl Copier {
         epoch: u64,
         note: Option<&Note>,
     ) -> Result<u64, CopyError> {
+        self.fresh().await?;
         let mut attempt = 1;
         loop {
             let result = self.sweep_once(table, keys, epoch, note).await;
@@ -395,6 +413,12 @@ impl Copier {
         }
         Ok((keys, last.filter(|_| full)))
     }
+}
+
+async fn connected(url: &ToUrl, limits: &LinkLimits) -> Result<Link, WriteError> {
+    let mut link = Link::connect(url, limits).await?;
+    link.conn().query_drop("SET SESSION foreign_key_checks = 0").await?;
+    Ok(link)
 }
 
 /// Rows that go in one statement, or a few, by number and by size.
