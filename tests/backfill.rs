@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crossfade::backend::mysql::connect::LinkLimits;
+use crossfade::backend::mysql::copy::{Chunk, Copier, Row};
+use crossfade::backend::mysql::progress::Run;
+use crossfade::backend::mysql::{Link, control};
+use crossfade::change::{RowImage, Version};
 use mysql_async::prelude::Queryable as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -13,8 +18,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_postgres::Client;
 
-use crate::support::process::verb;
+use crate::support::process::{lines, of, verb};
 use crate::support::{Target, World};
+use crate::writer::{Site, delete, int, key, text, to_url};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crossfade");
 
@@ -76,17 +82,7 @@ async fn filled(target: Target, schema: &str, fill: &str, chunk_rows: usize) -> 
 }
 
 fn backfill(world: &World, more: &[&str]) -> (Option<i32>, Vec<Value>) {
-    let arguments = [&["backfill", "--format", "json"], more].concat();
-    let (code, output) = verb(&world.config, &arguments);
-    let lines = output
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{world:?}\n{output}")));
-    (code, lines.collect())
-}
-
-/// The last word on a table.
-fn of<'a>(lines: &'a [Value], table: &str) -> &'a Value {
-    lines.iter().rfind(|line| line["table"] == table).unwrap_or_else(|| panic!("{lines:?}"))
+    lines(&world.config, &[&["backfill"], more].concat())
 }
 
 async fn count(client: &Client, sql: &str) -> i64 {
@@ -479,4 +475,46 @@ async fn a_database_that_is_not_there_is_said_at_once() {
     std::fs::write(&elsewhere, text.replace(&format!(":{port}/"), &format!(":{nobody}/"))).unwrap();
     let (code, output) = verb(&elsewhere, &["backfill"]);
     assert_eq!(code, Some(3), "{output}");
+}
+
+/// An apply writes its rows first, and what is new to the fence at its end: a delete that found no row
+/// has not shown its tombstone yet when the chunk is committed.
+#[tokio::test]
+async fn a_sweep_waits_for_a_delete_that_began_before_the_chunk_was_there() {
+    for target in Target::all() {
+        let ddl = "CREATE TABLE t (id int PRIMARY KEY, note varchar(20))";
+        let mut site = Site::start(target, &[("t", "id:int4*,note:varchar(20)")], &[ddl]).await;
+        let table = site.table("t");
+        let (url, limits, run) = (to_url(&site.world).await, LinkLimits::default(), Run::new());
+        let mut link = Link::connect(&url, &limits).await.unwrap();
+        let bound = Version { epoch: 1, counter: 5, n: 0 };
+        control::register(link.conn(), table.id.unwrap()).await.unwrap();
+        link.take_over(&table, run, bound, false).await.unwrap().unwrap();
+        let gone = delete(&table, (9, 1), &[int(7)]);
+        site.writer.prepare(&[&[gone]], 1, &site.catalog).await.unwrap();
+        let mut copier = Copier::connect(&url, &limits, run).await.unwrap();
+        let image = RowImage { values: vec![int(7), text("old")] };
+        let rows = [Row { key: key(&table, &[int(7)]), image }];
+        let chunk = Chunk { table: &table, rows: &rows, since: bound };
+        assert_eq!(copier.copy(&chunk).await.unwrap().inserted, 1);
+        let swept = {
+            let (table, key) = (Arc::clone(&table), rows[0].key.clone());
+            tokio::spawn(async move { copier.sweep(&table, &[&key], 1, None).await })
+        };
+        let mut conn = site.world.secondary().await;
+        let waits = format!(
+            "SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p \
+             ON p.id = t.trx_mysql_thread_id WHERE t.trx_state = 'LOCK WAIT' AND p.db = '{}'",
+            site.world.database
+        );
+        site.world
+            .until("the sweep waits, or has not", async || {
+                let waiting: Option<u64> = conn.query_first(&waits).await.unwrap();
+                swept.is_finished() || waiting == Some(1)
+            })
+            .await;
+        site.writer.commit().await.unwrap();
+        assert_eq!(swept.await.unwrap(), Ok(1));
+        assert_eq!(site.rows("SELECT * FROM t").await, Vec::<String>::new());
+    }
 }

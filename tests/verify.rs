@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::support::process::verb;
+use crate::support::process::{lines, of, verb};
 use crate::support::{Target, World};
 
 /// How long clients write beside the rounds.
@@ -42,16 +42,7 @@ async fn filled(target: Target, tables: &str) -> World {
 
 /// One round: its exit code, and what it says of each table.
 fn verify(world: &World, more: &[&str]) -> (Option<i32>, Vec<Value>) {
-    let arguments = [&["verify", "--format", "json"], more].concat();
-    let (code, output) = verb(&world.config, &arguments);
-    let lines = output
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{world:?}\n{output}")));
-    (code, lines.collect())
-}
-
-fn of<'a>(lines: &'a [Value], table: &str) -> &'a Value {
-    lines.iter().find(|line| line["table"] == table).unwrap_or_else(|| panic!("{lines:?}"))
+    lines(&world.config, &[&["verify"], more].concat())
 }
 
 async fn dirty(admin: &Client, table: &str) -> Option<String> {

@@ -18,6 +18,7 @@ use tokio_postgres::{Client, Statement};
 use super::BackfillError;
 use crate::backend::mysql::copy::Row;
 use crate::backend::postgres::connect::Connector;
+use crate::backend::postgres::session::unhurried;
 use crate::catalog::{Column, Table};
 use crate::change::{Version, decode_row};
 use crate::names::quote_pg;
@@ -25,11 +26,10 @@ use crate::outbox::flush;
 use crate::outbox::reader::{Raw, operator_schema};
 use crate::value::{PgType, decode_record};
 
-/// Our role must see every row or be told that it does not. Rows are read along the key's index, however
-/// the planner would count: a sort a chunk would read the table as often as it has chunks.
-const SETTINGS: &str = "SET row_security = off; SET statement_timeout = 0; SET lock_timeout = 0; \
-     SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = on; \
-     SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off";
+/// Rows are read along the key's index, however the planner would count: a sort a chunk would read the
+/// table as often as it has chunks.
+const SETTINGS: &str =
+    "SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off";
 const LSN: &str =
     "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint";
 /// Rows of a table's first fetch: they may be large.
@@ -71,6 +71,7 @@ impl<'a> Source<'a> {
         size: Size,
     ) -> Result<Self, BackfillError> {
         let client = from.connect().await?;
+        unhurried(&client).await?;
         client.batch_execute(SETTINGS).await?;
         let after = after(&client, table).await?;
         let first = client.prepare(&sql(table, "", size.rows)).await?;

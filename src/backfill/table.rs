@@ -23,6 +23,7 @@ use super::{Backfill, BackfillError, read};
 use crate::backend::mysql::copy::{Chunk, Copied, Copier, CopyError, Note, Refused};
 use crate::backend::mysql::progress::{End, Reached, Run, Standing};
 use crate::backend::mysql::{Link, WriteError};
+use crate::backend::postgres::facts;
 use crate::catalog::Table;
 use crate::change::Key;
 use crate::outbox::stuck;
@@ -31,10 +32,6 @@ use crate::outbox::stuck;
 const SWEEP_ROWS: usize = 2000;
 /// Rows of a table that may be refused; more of them are a mistake to be looked at first.
 const REFUSED_MAX: u64 = 10_000;
-const ESTIMATE: &str = "SELECT COALESCE(pg_catalog.sum(GREATEST(0, c.reltuples)), 0)::bigint \
-     FROM pg_catalog.pg_class c WHERE c.oid = $1 OR c.oid IN \
-     (SELECT p.relid FROM pg_catalog.pg_partition_tree($1::oid::regclass) p)";
-
 type Chunks = Arc<Mutex<mpsc::Receiver<(u64, read::Chunk)>>>;
 
 /// What the workers of a table share.
@@ -141,10 +138,10 @@ async fn chunks(
     let size = Size { rows: options.chunk_rows, bytes: options.chunk_bytes };
     let mut source = Source::open(&backfill.from, table, size).await?;
     let primary = backfill.from.connect().await?;
-    let expected: i64 = primary.query_one(ESTIMATE, &[&table.oid]).await?.try_get(0)?;
+    let expected = facts::estimate(&primary, table.oid).await?;
     backfill.progress.table(table.id, |table| {
         (table.rows, table.earlier) = (reached.copied, reached.copied);
-        table.expected = expected.max(0).unsigned_abs();
+        table.expected = expected;
     });
     backfill.progress.state(table.id, State::Copying);
     let mut after = reached.key.clone().map(Bytes::from);

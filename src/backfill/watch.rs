@@ -20,6 +20,8 @@ use super::pace::{Bounds, Hold, Pulse};
 use super::progress::{Activity, Progress, TableProgress};
 use super::{Backfill, BackfillError};
 use crate::backend::mysql::Link;
+use crate::backend::postgres::records::BACKFILL;
+use crate::backend::postgres::session::unhurried;
 use crate::catalog::Table;
 use crate::change::Version;
 use crate::outbox::Moment;
@@ -28,12 +30,6 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How often progress is written to PostgreSQL, and the lock looked at.
 const NOTE: Duration = Duration::from_secs(1);
 
-const SETTINGS: &str = "SET statement_timeout = 0; SET idle_session_timeout = 0";
-const SETTINGS_13: &str = "SET statement_timeout = 0";
-pub(super) const CREATE: &str = "CREATE TABLE IF NOT EXISTS crossfade.backfill (\
-     table_id integer PRIMARY KEY, state text NOT NULL, activity text NOT NULL, rows bigint NOT NULL, \
-     expected bigint NOT NULL, refused bigint NOT NULL, rate double precision NOT NULL, \
-     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())";
 const KEEP: &str = "INSERT INTO crossfade.backfill \
      (table_id, state, activity, rows, expected, refused, rate, at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.clock_timestamp()) ON CONFLICT (table_id) DO UPDATE \
@@ -80,10 +76,8 @@ impl Watch {
         epoch: u64,
     ) -> Result<(Self, Seen), BackfillError> {
         let client = backfill.from.connect().await?;
-        if client.batch_execute(SETTINGS).await.is_err() {
-            client.batch_execute(SETTINGS_13).await?;
-        }
-        client.batch_execute(CREATE).await?;
+        unhurried(&client).await?;
+        BACKFILL.ensure(&client).await?;
         let mut keeper = Link::connect(&backfill.to, &backfill.limits).await?;
         if !keeper.lock_backfill().await? {
             return Err(BackfillError::Busy);

@@ -4,8 +4,6 @@ use std::io::Write;
 
 use anyhow::anyhow;
 
-use crate::backend::mysql::connect::LinkLimits;
-use crate::backend::postgres::connect::Connector;
 use crate::catalog::check::Wanted;
 use crate::catalog::naming::Naming;
 use crate::config::Config;
@@ -53,14 +51,7 @@ impl Setup {
 
 /// Both databases of `config`, not yet connected to.
 pub(super) fn ends(config: &Config) -> Result<Ends, Failure> {
-    let from = Connector::new(config.from.clone());
-    let from = from.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
-    let limits = LinkLimits {
-        connect_timeout: config.limits.connect_timeout,
-        // Adding a foreign key may wait for others, and one session is silent meanwhile.
-        ..LinkLimits::default()
-    };
-    Ok(Ends { from, to: config.to.clone(), limits })
+    config.ends().map_err(|error| Failure::Unreachable(anyhow!(error)))
 }
 
 /// What `config` asks of the servers' limits.

@@ -27,9 +27,12 @@ use std::time::Duration;
 use crate::admin::{AdminConfig, Token};
 use crate::backend::from_url::FromUrl;
 use crate::backend::mysql::ToUrl;
-use crate::backend::tls::TlsFiles;
+use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::postgres::connect::Connector;
+use crate::backend::tls::{TlsError, TlsFiles};
 use crate::backend::url::DatabaseUrl;
 use crate::backfill::{Bounds, Options};
+use crate::control::Ends;
 use crate::listener::Address;
 use crate::policy::Policies;
 use crate::telemetry::{LogConfig, LogFormat};
@@ -145,6 +148,17 @@ impl Mistake {
 }
 
 impl Config {
+    /// Both databases, not yet connected to.
+    pub fn ends(&self) -> Result<Ends, TlsError> {
+        let from = Connector::new(self.from.clone())?;
+        let limits = LinkLimits {
+            connect_timeout: self.limits.connect_timeout,
+            // Adding a foreign key may wait for others, and one session is silent meanwhile.
+            ..LinkLimits::default()
+        };
+        Ok(Ends { from, to: self.to.clone(), limits })
+    }
+
     /// Reads the file at `path`, with variables from the environment.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();

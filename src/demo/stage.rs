@@ -7,8 +7,6 @@ use anyhow::Context;
 use tokio_postgres::{Client, NoTls};
 
 use crate::admin::Published;
-use crate::backend::mysql::connect::LinkLimits;
-use crate::backend::postgres::connect::Connector;
 use crate::catalog::naming::Naming;
 use crate::config::Config;
 use crate::control::setup::Extent;
@@ -46,7 +44,7 @@ impl Stage {
             create(&postgres, &secondary).await?;
             let directory = Directory::new()?;
             let (file, config) = configure(&directory, &postgres, &secondary)?;
-            let ends = ends(&config)?;
+            let ends = config.ends()?;
             set_up(&ends, &config).await?;
             let proxy = Proxy::start(config.clone(), file, None).await?;
             let port = proxy.port.context("the proxy listens on TCP")?;
@@ -170,14 +168,6 @@ fn configure(
     std::fs::write(&file, text).context("write proxy.yaml")?;
     let config = Config::load(&file)?;
     Ok((file, config))
-}
-
-fn ends(config: &Config) -> anyhow::Result<Ends> {
-    Ok(Ends {
-        from: Connector::new(config.from.clone())?,
-        to: config.to.clone(),
-        limits: LinkLimits::default(),
-    })
 }
 
 async fn set_up(ends: &Ends, config: &Config) -> anyhow::Result<()> {

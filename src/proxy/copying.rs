@@ -8,11 +8,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::admin::BackfillWanted;
-use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::postgres::connect::Connector;
 use crate::backfill::Progress;
 use crate::config::Config;
-use crate::control::Ends;
 use crate::control::backfill::{backfill, set_paused};
 use crate::policy::Policies;
 
@@ -35,10 +33,7 @@ impl Copying {
         if self.run.as_ref().is_some_and(|(task, _)| !task.is_finished()) {
             return Err("a backfill runs in this sidecar already".to_owned());
         }
-        let from = Connector::new(config.from.clone()).map_err(|error| error.to_string())?;
-        let limits =
-            LinkLimits { connect_timeout: config.limits.connect_timeout, ..LinkLimits::default() };
-        let ends = Ends { from, to: config.to.clone(), limits };
+        let ends = config.ends().map_err(|error| error.to_string())?;
         let mut options = config.backfill.options();
         options.max_rate = wanted.max_rate.or(options.max_rate);
         options.again = wanted.again;

@@ -9,8 +9,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::backend::mysql::connect::LinkLimits;
-use crate::backend::postgres::connect::Connector;
 use crate::config::Config;
 use crate::control::Ends;
 use crate::control::verify::{Failure, Pass};
@@ -35,10 +33,7 @@ impl Verifying {
         if self.0.as_ref().is_some_and(|task| !task.is_finished()) {
             return Err("a verify pass runs in this sidecar already".to_owned());
         }
-        let from = Connector::new(config.from.clone()).map_err(|error| error.to_string())?;
-        let limits =
-            LinkLimits { connect_timeout: config.limits.connect_timeout, ..LinkLimits::default() };
-        let ends = Ends { from, to: config.to.clone(), limits };
+        let ends = config.ends().map_err(|error| error.to_string())?;
         self.0 = Some(tokio::spawn(async move {
             match run(&ends, &policies, &tables).await {
                 Ok(differ) => info!(tables_that_differ = differ, "verify ended"),

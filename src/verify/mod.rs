@@ -37,6 +37,9 @@ use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::look::carried;
 use crate::backend::mysql::{Link, ToUrl, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Connector};
+use crate::backend::postgres::facts;
+use crate::backend::postgres::records::VERIFIED;
+use crate::backend::postgres::session::unhurried;
 use crate::catalog::{Catalog, Table};
 use crate::change::Key;
 use crate::outbox::{Outbox, Reader};
@@ -52,14 +55,6 @@ const CANDIDATES_MAX: u64 = 200_000;
 const ENDED_LOOK: Duration = Duration::from_millis(50);
 /// A scan may take long between two statements of one connection.
 const IDLE: Duration = Duration::from_secs(8 * 3600);
-/// Our role must see every row or be told that it does not.
-const SETTINGS: &str =
-    "SET row_security = off; SET statement_timeout = 0; SET idle_session_timeout = 0";
-const SETTINGS_13: &str = "SET row_security = off; SET statement_timeout = 0";
-const ESTIMATE: &str = "SELECT COALESCE(pg_catalog.sum(GREATEST(0, c.reltuples)), 0)::bigint \
-     FROM pg_catalog.pg_class c WHERE c.oid = $1 OR c.oid IN \
-     (SELECT p.relid FROM pg_catalog.pg_partition_tree($1::oid::regclass) p)";
-
 /// Why a table could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -188,10 +183,8 @@ impl Verifier {
         options: Options,
     ) -> Result<Self, VerifyError> {
         let client = from.connect().await?;
-        if client.batch_execute(SETTINGS).await.is_err() {
-            client.batch_execute(SETTINGS_13).await?;
-        }
-        client.batch_execute(record::CREATE).await?;
+        unhurried(&client).await?;
+        VERIFIED.ensure(&client).await?;
         let limits = LinkLimits { idle: IDLE, ..*limits };
         Ok(Self {
             client,
@@ -352,8 +345,7 @@ impl Verifier {
 
     /// Rows, as the statistics have it.
     pub async fn estimate(&self, table: &Table) -> Result<u64, VerifyError> {
-        let rows: i64 = self.client.query_one(ESTIMATE, &[&table.oid]).await?.try_get(0)?;
-        Ok(rows.max(0).unsigned_abs())
+        Ok(facts::estimate(&self.client, table.oid).await?)
     }
 }
 

@@ -11,13 +11,6 @@ use tokio_postgres::Client;
 use super::{Report, VerifyError};
 use crate::catalog::Table;
 
-/// As setup makes it; whoever verifies makes it where an older version set up.
-pub(super) const CREATE: &str = "CREATE TABLE IF NOT EXISTS crossfade.verified (\
-     table_id integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), \
-     rows bigint NOT NULL, equal bigint NOT NULL, missing bigint NOT NULL, extra bigint NOT NULL, \
-     different bigint NOT NULL, unsettled bigint NOT NULL, seconds double precision NOT NULL, \
-     clean boolean NOT NULL, equal_sum bigint NOT NULL, missing_sum bigint NOT NULL, \
-     extra_sum bigint NOT NULL, different_sum bigint NOT NULL)";
 const KEEP: &str = "INSERT INTO crossfade.verified AS v \
      (table_id, rows, equal, missing, extra, different, unsettled, seconds, clean, \
       equal_sum, missing_sum, extra_sum, different_sum) \

@@ -257,6 +257,21 @@ impl Drop for Running {
     }
 }
 
+/// The same for what prints a line of JSON for each thing it says.
+pub fn lines(config: &Path, arguments: &[&str]) -> (Option<i32>, Vec<serde_json::Value>) {
+    let (code, output) = verb(config, &[arguments, &["--format", "json"]].concat());
+    let lines = output.lines().map(|line| {
+        serde_json::from_str(line).unwrap_or_else(|_| panic!("{arguments:?}\n{output}"))
+    });
+    (code, lines.collect())
+}
+
+/// The last line about a table.
+#[track_caller]
+pub fn of<'a>(lines: &'a [serde_json::Value], table: &str) -> &'a serde_json::Value {
+    lines.iter().rfind(|line| line["table"] == table).unwrap_or_else(|| panic!("{lines:?}"))
+}
+
 /// Below what Linux takes for outgoing connections, so that a port stays free while nobody listens.
 pub fn free_port() -> u16 {
     crossfade::demo::servers::free_port().unwrap()

@@ -18,6 +18,7 @@
 
 use tokio_postgres::{Client, Error};
 
+use super::records;
 use crate::catalog::Table;
 use crate::names::{TableId, TableName, quote_pg};
 
@@ -164,33 +165,7 @@ CREATE TABLE IF NOT EXISTS crossfade.dirty_keys (
     PRIMARY KEY (table_id, key_hash)
 );
 
-CREATE TABLE IF NOT EXISTS crossfade.backfill (
-    table_id integer PRIMARY KEY,
-    state    text NOT NULL,
-    activity text NOT NULL,
-    rows     bigint NOT NULL,
-    expected bigint NOT NULL,
-    refused  bigint NOT NULL,
-    rate     double precision NOT NULL,
-    at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
-);
-
-CREATE TABLE IF NOT EXISTS crossfade.verified (
-    table_id      integer PRIMARY KEY,
-    at            timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    rows          bigint NOT NULL,
-    equal         bigint NOT NULL,
-    missing       bigint NOT NULL,
-    extra         bigint NOT NULL,
-    different     bigint NOT NULL,
-    unsettled     bigint NOT NULL,
-    seconds       double precision NOT NULL,
-    clean         boolean NOT NULL,
-    equal_sum     bigint NOT NULL,
-    missing_sum   bigint NOT NULL,
-    extra_sum     bigint NOT NULL,
-    different_sum bigint NOT NULL
-);
+RECORDS
 
 CREATE TABLE IF NOT EXISTS crossfade.settings (
     key   text PRIMARY KEY,
@@ -341,6 +316,7 @@ pub fn tables() -> String {
     DDL.replace("LOCK_CLASS", &LOCK_CLASS.to_string())
         .replace("LOCK_KEY", &LOCK_KEY.to_string())
         .replace("OWNED_BY_A_STRANGER", STRANGER)
+        .replace("RECORDS", &records::ALL.map(|record| format!("{};", record.create)).join("\n\n"))
 }
 
 /// Removes everything of ours, triggers included.

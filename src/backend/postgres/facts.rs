@@ -1,4 +1,4 @@
-//! What PostgreSQL says about itself and about our role's rights, for `check`.
+//! What PostgreSQL says about itself and about our role's rights, for `check`, and how many rows a table may have.
 //!
 //! Invariant: nothing is changed, and everything asked is open to every role.
 //!
@@ -45,6 +45,16 @@ const RIGHTS: &str = "SELECT c.oid, pg_catalog.has_schema_privilege(c.relnamespa
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' \
        AND n.nspname NOT LIKE 'pg\\_%'";
+
+const ESTIMATE: &str = "SELECT COALESCE(pg_catalog.sum(GREATEST(0, c.reltuples)), 0)::bigint \
+     FROM pg_catalog.pg_class c WHERE c.oid = $1 OR c.oid IN \
+     (SELECT p.relid FROM pg_catalog.pg_partition_tree($1::oid::regclass) p)";
+
+/// Rows of a table and its partitions, as the statistics have it.
+pub async fn estimate(client: &Client, table: Oid) -> Result<u64, Error> {
+    let rows: i64 = client.query_one(ESTIMATE, &[&table]).await?.try_get(0)?;
+    Ok(rows.max(0).unsigned_abs())
+}
 
 /// Asks everything that [`PrimaryFacts`] holds.
 pub async fn facts(client: &Client) -> Result<PrimaryFacts, Error> {

@@ -15,3 +15,5 @@ pub mod control;
 pub mod copy;
 pub mod facts;
 pub mod introspect;
+pub mod records;
+pub mod session;

@@ -1,0 +1,74 @@
+//! Tables of ours in which long work says how far it is, and how it ended.
+//!
+//! ```text
+//! backfill ──▶ crossfade.backfill ─┐
+//! verify ────▶ crossfade.verified ─┴──▶ status, /migration-status, /metrics
+//! ```
+//!
+//! Invariant: they are there where dual writes were begun by a version that has them, or since the first
+//! work that writes them. Nothing depends on what they hold.
+
+use tokio_postgres::{Client, Error};
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub name: &'static str,
+    pub(super) create: &'static str,
+}
+
+/// How far the copying of each table's old rows is.
+pub const BACKFILL: Record = Record {
+    name: "crossfade.backfill",
+    create: "\
+CREATE TABLE IF NOT EXISTS crossfade.backfill (
+    table_id integer PRIMARY KEY,
+    state    text NOT NULL,
+    activity text NOT NULL,
+    rows     bigint NOT NULL,
+    expected bigint NOT NULL,
+    refused  bigint NOT NULL,
+    rate     double precision NOT NULL,
+    at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+)",
+};
+
+/// How the last comparison of each table ended, and sums over all of them.
+pub const VERIFIED: Record = Record {
+    name: "crossfade.verified",
+    create: "\
+CREATE TABLE IF NOT EXISTS crossfade.verified (
+    table_id      integer PRIMARY KEY,
+    at            timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    rows          bigint NOT NULL,
+    equal         bigint NOT NULL,
+    missing       bigint NOT NULL,
+    extra         bigint NOT NULL,
+    different     bigint NOT NULL,
+    unsettled     bigint NOT NULL,
+    seconds       double precision NOT NULL,
+    clean         boolean NOT NULL,
+    equal_sum     bigint NOT NULL,
+    missing_sum   bigint NOT NULL,
+    extra_sum     bigint NOT NULL,
+    different_sum bigint NOT NULL
+)",
+};
+
+pub(super) const ALL: [Record; 2] = [BACKFILL, VERIFIED];
+
+const EXISTS: &str = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
+
+impl Record {
+    pub async fn exists(&self, client: &Client) -> Result<bool, Error> {
+        client.query_one(EXISTS, &[&self.name]).await?.try_get(0)
+    }
+
+    /// Makes it where it is missing; where it is not, no right to make it is needed.
+    pub async fn ensure(&self, client: &Client) -> Result<(), Error> {
+        match self.exists(client).await? {
+            true => Ok(()),
+            false => client.batch_execute(self.create).await,
+        }
+    }
+}
