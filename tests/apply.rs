@@ -24,6 +24,7 @@ use prometheus::Registry;
 use tokio::sync::{oneshot, watch};
 
 use crate::support::{PATIENCE, Target, World};
+use crossfade::outbox::Moment;
 
 const EPOCH: u64 = 1;
 
@@ -847,5 +848,20 @@ async fn images_of_an_epoch_that_is_over_are_left_to_the_outbox() {
         f.world.drained().await;
         f.world.assert_equal("account").await;
         f.finish().await;
+    }
+}
+
+/// The end of what runs is waited for before a row that is absent is believed to be gone, and before a
+/// chunk's bound moves: a transaction that has the newest number of all runs too.
+#[tokio::test]
+async fn a_transaction_that_has_the_newest_number_of_all_runs() {
+    let world = World::bare(Target::MariaDb, "").await;
+    let (runner, watcher) = (world.admin().await, world.admin().await);
+    for _ in 0..20 {
+        runner.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+        let moment = Moment::note(&watcher).await.unwrap();
+        assert!(!moment.ended(&watcher).await.unwrap());
+        runner.batch_execute("COMMIT").await.unwrap();
+        world.until("it has ended", async || moment.ended(&watcher).await.unwrap()).await;
     }
 }

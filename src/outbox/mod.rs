@@ -73,8 +73,9 @@ const RELEASE: &str = "UPDATE crossfade.outbox \
 const FLUSH: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'crossfade', '')";
 const LSN: &str =
     "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint";
-const NEXT_TRANSACTION: &str =
-    "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint";
+/// A number of our own. A snapshot's xmax is past what has *completed*: whoever runs with the newest
+/// number of all is not below it.
+const OWN_NUMBER: &str = "SELECT pg_catalog.pg_current_xact_id()::text::bigint";
 const ENDED: &str =
     "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint >= $1";
 /// Numbers of transactions go round: the older of two is less than half of all behind the other.
@@ -119,16 +120,16 @@ pub struct Backlog {
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub lsn: u64,
-    /// Of the transaction that had none yet: whoever runs has a smaller number.
+    /// Whoever had a number then has a smaller one.
     pub next_transaction: i64,
 }
 
 impl Moment {
     /// The position is read first, in a statement of its own: whoever wrote below it has a number by
-    /// then, and the snapshot of the second statement counts it.
+    /// then, and ours is a later one.
     pub async fn note(client: &Client) -> Result<Self, Error> {
         let lsn: i64 = client.query_one(LSN, &[]).await?.try_get(0)?;
-        let next_transaction = client.query_one(NEXT_TRANSACTION, &[]).await?.try_get(0)?;
+        let next_transaction = client.query_one(OWN_NUMBER, &[]).await?.try_get(0)?;
         Ok(Self { lsn: lsn.unsigned_abs(), next_transaction })
     }
 

@@ -206,8 +206,10 @@ impl Look {
     }
 }
 
-const RUNNING: &str = "SELECT pg_catalog.pg_snapshot_xmin(now)::text::pg_catalog.int8, \
-     pg_catalog.pg_snapshot_xmax(now)::text::pg_catalog.int8 FROM pg_catalog.pg_current_snapshot() now";
+/// The oldest number that runs, and one that is newer than all: see [`crate::outbox::Moment`].
+const RUNNING: &str = "SELECT \
+     pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::pg_catalog.int8, \
+     pg_catalog.pg_current_xact_id()::text::pg_catalog.int8";
 const WRITTEN: &str = "SELECT t.id, pg_catalog.sum(pg_catalog.pg_stat_get_tuples_inserted(t.oid) \
        + pg_catalog.pg_stat_get_tuples_updated(t.oid) \
        + pg_catalog.pg_stat_get_tuples_deleted(t.oid))::pg_catalog.int8 \
