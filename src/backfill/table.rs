@@ -144,7 +144,7 @@ async fn chunks(
         table.expected = expected;
     });
     backfill.progress.state(table.id, State::Copying);
-    let mut after = reached.key.clone().map(Bytes::from);
+    let after = reached.key.clone().map(Bytes::from);
     let shared = Arc::new(Shared {
         table: Arc::clone(table),
         epoch,
@@ -160,47 +160,56 @@ async fn chunks(
         let copier = Copier::connect(&backfill.to, &backfill.limits, run).await?;
         workers.spawn(work(Arc::clone(&shared), Arc::clone(&receiver), copier));
     }
+    // Theirs alone: once they are gone, nothing can be sent.
     drop(receiver);
-    let (rate, mut stop) = (Rate::new(options.max_rate), backfill.stop.clone());
-    let mut end = End::Done;
+    let end = feed(backfill, &shared, seen, (&mut source, after), sender, &mut workers).await?;
+    while let Some(ended) = workers.join_next().await {
+        finished(ended)?;
+    }
+    Ok(end)
+}
+
+/// Reads chunk after chunk, each as soon as the one before is taken.
+async fn feed(
+    backfill: &Backfill,
+    shared: &Shared,
+    seen: &mut Seen,
+    (source, mut after): (&mut Source<'_>, Option<Bytes>),
+    sender: mpsc::Sender<(u64, read::Chunk)>,
+    workers: &mut JoinSet<Result<(), BackfillError>>,
+) -> Result<End, BackfillError> {
+    let (rate, mut stop) = (Rate::new(backfill.options.max_rate), backfill.stop.clone());
     for number in 0.. {
         if !go(&mut seen.hold, &mut stop).await {
-            end = End::Stopped;
-            break;
+            return Ok(End::Stopped);
         }
         let bound = seen.bound.borrow().unwrap_or_default();
         shared.tracker.lock().await.open(number, bound);
-        let chunk = source.chunk(after.as_ref(), epoch).await?;
+        let chunk = source.chunk(after.as_ref(), shared.epoch).await?;
         let Some(row) = chunk.rows.last() else { break };
         after = Some(row.key.raw.clone());
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => {
-                end = End::Stopped;
-                break;
-            }
+            _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
             () = rate.admit(chunk.rows.len()) => {}
         }
         let last = chunk.last;
         tokio::select! {
             place = sender.reserve() => match place {
                 Ok(place) => place.send((number, chunk)),
-                Err(_) => break,
+                // Only a failure ends them before their time, and that is found where they are joined.
+                Err(_) => return Ok(End::Stopped),
             },
             Some(ended) = workers.join_next() => {
                 finished(ended)?;
-                break;
+                return Ok(End::Stopped);
             }
         }
         if last {
             break;
         }
     }
-    drop(sender);
-    while let Some(ended) = workers.join_next().await {
-        finished(ended)?;
-    }
-    Ok(end)
+    Ok(End::Done)
 }
 
 fn finished(
