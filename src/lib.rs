@@ -70,6 +70,8 @@
 //! - A row whose parent the secondary lacks takes it along, read and versioned like any row that a drain
 //!   reads; `strict` commits the parents before its own transaction. So dual writes work before the
 //!   backfill is through.
+//! - Who runs at a moment is told by a transaction number of our own, not by a snapshot's xmax, which is
+//!   only past what has completed ([`outbox::Moment`]).
 //! - The primary's identity is timeline, system identifier and the database's OID.
 //! - The result of a verify pass lives on the primary (`crossfade.verified`), not in the process that
 //!   compared, so every sidecar shows the same.
