@@ -203,6 +203,9 @@ fn combine(mut entered: Vec<Arc<Table>>, mut edits: Vec<Edit>, main: Outcome) ->
     }
 }
 
+/// All that PostgreSQL knows after the tables of a TRUNCATE.
+const AFTER_TRUNCATE: &[&str] = &["RESTART", "CONTINUE", "IDENTITY", "CASCADE", "RESTRICT"];
+
 fn truncate(input: &Input<'_>) -> Step {
     let reader = input.reader();
     let mut at = 1 + usize::from(reader.is(1, "TABLE"));
@@ -222,6 +225,10 @@ fn truncate(input: &Input<'_>) -> Step {
             break;
         }
         at += 1;
+    }
+    // What follows our entries must follow a whole statement: an open bracket would take them in.
+    if (at..input.tokens.len()).any(|at| !reader.is_any(at, AFTER_TRUNCATE)) {
+        return uncaptured(input, "unparsed");
     }
     if reader.find(at..input.tokens.len(), 0, &["CASCADE"]).is_some() {
         add_referencing(input, &mut tables);

@@ -221,6 +221,8 @@ fn what_cannot_be_carried_is_flagged_with_its_tables() {
     step("SELECT a INTO b FROM users", expect!["Ddl"]);
     step("SELECT 1 FROM users FOR UPDATE", expect!["Read"]);
     step("TRUNCATE users, members", expect!["truncate 2"]);
+    step("TRUNCATE TABLE ONLY users RESTART IDENTITY /* … */ CASCADE", expect!["truncate 1"]);
+    step("TRUNCATE users(", expect!["uncaptured unparsed users"]);
     step("PREPARE p (int) AS DELETE FROM users WHERE id = $1", expect!["prepare p capture users"]);
     let unknown = plan("INSERT INTO twice VALUES (1)", &situation(), &SearchPath::Unknown);
     assert_eq!(name(unknown.single().unwrap()), "uncaptured ambiguous_name a.twice,b.twice");
