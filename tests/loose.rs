@@ -1,6 +1,8 @@
 //! `outbox: false`: a table whose images are all that stands for its writes. It costs PostgreSQL no
 //! entry, and says so when something was lost.
 
+use std::collections::HashSet;
+
 use mysql_async::prelude::Queryable;
 
 use crate::support::{Target, World};
@@ -115,4 +117,38 @@ async fn a_mark_that_is_on_its_way_is_there_when_the_sidecar_has_ended() {
     gate.batch_execute("COMMIT").await.unwrap();
     assert_eq!(stopped.await.unwrap(), Some(0));
     assert_eq!(dirty(&world, "logs").await, Some("outbox_off".to_owned()));
+}
+
+/// A sidecar died, so these tables are marked; whoever holds their lines keeps that from being done, and
+/// nothing else.
+#[tokio::test]
+async fn a_lock_on_our_tables_does_not_cost_the_lease() {
+    let world = world(Target::MariaDb).await;
+    let mut holder = world.admin().await;
+    let held = holder.transaction().await.unwrap();
+    held.execute("SELECT FROM crossfade.tables FOR UPDATE", &[]).await.unwrap();
+    let admin = world.admin().await;
+    let died = "INSERT INTO crossfade.sidecars (id, address, epoch, version, lease_ms, lease_until) \
+         VALUES ('gone', 'nowhere', 1, '0', 1000, now() - interval '1 second')";
+    admin.execute(died, &[]).await.unwrap();
+    // Each attempt is given up before the lease could run out, and its connection with it.
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+         AND wait_event_type = 'Lock' AND query LIKE 'UPDATE crossfade.tables%'";
+    let mut waited = HashSet::new();
+    world
+        .until("several looks have waited", async || {
+            waited.extend(
+                admin.query(waiting, &[]).await.unwrap().iter().map(|row| row.get::<_, i32>(0)),
+            );
+            4 <= waited.len()
+        })
+        .await;
+    let proxy = world.proxy.as_ref().unwrap();
+    world.until("the lease is held", async || proxy.metric("lease_held").await == 1.0).await;
+    held.rollback().await.unwrap();
+    world
+        .until("it is marked", async || {
+            dirty(&world, "logs").await.as_deref() == Some("outbox_off")
+        })
+        .await;
 }

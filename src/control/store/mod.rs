@@ -54,6 +54,8 @@ use unseen::Judge;
 const READINGS_MAX: u32 = 5;
 /// Longest time for one look, readings included.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
+/// Nobody who holds a lock of the primary's keeps us from confirming the lease for longer.
+const LOCK_WAIT: &str = "SET lock_timeout = '1s'";
 /// Longest time for the last statement of all.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -91,6 +93,7 @@ pub struct Store {
     follower: Follower,
     nudge: Nudge,
     lease_renewed: Option<Instant>,
+    tended: Option<Instant>,
     settling: Option<Settling>,
 }
 
@@ -166,6 +169,7 @@ impl Store {
             follower: Follower::default(),
             nudge: nudge.clone(),
             lease_renewed: None,
+            tended: None,
             settling: None,
         };
         (store, nudge)
@@ -262,6 +266,7 @@ impl Store {
         if let State::SetUp(state) = &seen.state {
             self.metrics.dirty_tables.set(state.dirty);
             self.metrics.sidecars.set(state.sidecars);
+            self.tend(state.epoch).await?;
             self.agree(state.epoch).await?;
             self.look_for_unseen(state.mysql_is_primary).await?;
         }
@@ -289,7 +294,10 @@ impl Store {
         let client = self.link.get().await?;
         let mut looker = match self.looker.take() {
             Some(looker) if looker.fits(generation) => looker,
-            _ => Looker::new(client, generation).await?,
+            _ => {
+                client.batch_execute(LOCK_WAIT).await?;
+                Looker::new(client, generation).await?
+            }
         };
         let seen = looker.look(client).await?;
         self.looker = Some(looker);
@@ -392,10 +400,19 @@ impl Store {
         let written = unseen::encode(&counts);
         let client = self.link.get().await?;
         self.sidecar.renew(client, epoch, &written).await?;
-        let loose = self.situation.borrow().catalog.loose();
-        self.sidecar.bury_others(client, &loose).await?;
-        self.settling = Some(Settling::go_on(self.settling, &mut self.link, epoch).await?);
         self.lease_renewed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// What is done for others as often as the lease is renewed, and may wait for their locks.
+    async fn tend(&mut self, epoch: u64) -> Result<(), LookError> {
+        if !self.sidecar.is_due(self.tended) {
+            return Ok(());
+        }
+        let loose = self.situation.borrow().catalog.loose();
+        self.sidecar.bury_others(self.link.get().await?, &loose).await?;
+        self.settling = Some(Settling::go_on(self.settling, &mut self.link, epoch).await?);
+        self.tended = Some(Instant::now());
         Ok(())
     }
 
