@@ -477,6 +477,76 @@ async fn a_database_that_is_not_there_is_said_at_once() {
     assert_eq!(code, Some(3), "{output}");
 }
 
+/// Trying on with a password that was changed would be waiting for a person who does not know.
+#[tokio::test]
+async fn a_password_that_was_changed_ends_it_and_says_so() {
+    let world = filled(Target::MariaDb, LIVE, LIVE_FILL, 100).await;
+    let (admin, secondary) = (world.admin().await, &mut world.secondary().await);
+    let role = format!("copier_{}", std::process::id());
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    for side in ["primary", "secondary"] {
+        let own = world.config.with_file_name(format!("{side}.yaml"));
+        let (first, second) = match side {
+            "primary" => {
+                admin
+                    .batch_execute(&format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'first'"))
+                    .await
+                    .unwrap();
+                std::fs::write(&own, with_login(&text, "postgres://", &role)).unwrap();
+                (String::new(), format!("ALTER ROLE {role} PASSWORD 'second'"))
+            }
+            _ => {
+                let user = format!("'{role}'@'%'");
+                secondary
+                    .query_drop(format!("CREATE USER {user} IDENTIFIED BY 'first'"))
+                    .await
+                    .unwrap();
+                secondary.query_drop(format!("GRANT ALL ON *.* TO {user}")).await.unwrap();
+                std::fs::write(&own, with_login(&text, "mysql://", &role)).unwrap();
+                (format!("ALTER USER {user} IDENTIFIED BY 'second'"), String::new())
+            }
+        };
+        let child = Command::new(PROGRAM)
+            .args(["backfill", "--again", "--max-rate", "200", "--config"])
+            .arg(&own)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let rows = "SELECT count(*) FROM crossfade.backfill WHERE state = 'copying' AND rows > 0";
+        world
+            .until("some rows are copied", async || {
+                exists(&admin, "crossfade.backfill").await && count(&admin, rows).await > 0
+            })
+            .await;
+        if !first.is_empty() {
+            secondary.query_drop(first).await.unwrap();
+            let ours =
+                format!("SELECT id FROM information_schema.processlist WHERE user = '{role}'");
+            for id in secondary.query::<u64, _>(ours).await.unwrap() {
+                secondary.query_drop(format!("KILL {id}")).await.unwrap();
+            }
+        }
+        if !second.is_empty() {
+            admin.batch_execute(&second).await.unwrap();
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
+            admin.execute(end, &[&role]).await.unwrap();
+        }
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(3), "{side}: {said}");
+    }
+    world.verb(&["backfill"]);
+    world.verb(&["verify"]);
+}
+
+/// The text of proxy.yaml with this role, whose password is `first`, in the URL of this scheme.
+fn with_login(text: &str, scheme: &str, role: &str) -> String {
+    let (before, rest) = text.split_once(scheme).unwrap();
+    let (_, after) = rest.split_once('@').unwrap();
+    format!("{before}{scheme}{role}:first@{after}")
+}
+
 /// An apply writes its rows first, and what is new to the fence at its end: a delete that found no row
 /// has not shown its tombstone yet when the chunk is committed.
 #[tokio::test]

@@ -94,7 +94,18 @@ impl BackfillError {
             Self::Stale => true,
             _ => false,
         };
-        soon || self.is_unreachable()
+        soon || self.is_unreachable() && !self.is_refused()
+    }
+
+    /// The login was refused: no other attempt with the same password helps.
+    fn is_refused(&self) -> bool {
+        match self {
+            Self::From(ConnectError::Refused { source, .. }) => {
+                source.code().is_some_and(|code| matches!(&code.code()[..2], "28" | "3D"))
+            }
+            Self::MySql(WriteError::Server { code, .. }) => matches!(code, 1044 | 1045 | 1049),
+            _ => false,
+        }
     }
 }
 

@@ -117,8 +117,11 @@ impl Show {
         match (&self.bars, self.format) {
             (Some(_), _) => self.draw(snapshot, current),
             (None, Format::Json) if due => {
-                if let Some(table) = current {
-                    writeln!(out, "{}", line(table, &snapshot.activity))?;
+                let waits = waits(&snapshot.activity);
+                match current {
+                    Some(table) => writeln!(out, "{}", line(table, &snapshot.activity))?,
+                    None if waits.is_empty() => {}
+                    None => writeln!(out, "{}", serde_json::json!({ "waits": waits }))?,
                 }
             }
             (None, Format::Text) if due => {

@@ -306,7 +306,9 @@ impl Verb {
         let heard = Arc::clone(&last);
         // One that says nothing may wait for a database, as it should: only a killed one is bounded.
         let code = self.run("backfill", &arguments, life.unwrap_or(STUCK * 2), move |_, line| {
-            heard.lock().unwrap().insert(line["table"].to_string(), line.clone());
+            if let Some(table) = line["table"].as_str() {
+                heard.lock().unwrap().insert(table.to_owned(), line.clone());
+            }
         });
         let last = last.lock().unwrap();
         let inserted = last.values().filter_map(|line| line["inserted"].as_u64()).sum::<u64>();
