@@ -15,6 +15,7 @@ mod check;
 mod config;
 mod demo;
 mod failover;
+mod follow;
 mod fuzz;
 mod hostile;
 mod lease;

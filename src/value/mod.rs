@@ -165,6 +165,14 @@ pub enum PgType {
     Unsupported(String),
 }
 
+impl PgType {
+    /// Whether two values may be equal as keys and yet not the same.
+    #[must_use]
+    pub fn has_spellings(&self) -> bool {
+        matches!(self, Self::Citext | Self::Numeric | Self::Float4 | Self::Float8)
+    }
+}
+
 /// A column's type: what the record says (`oid`), and how it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeRef {

@@ -22,6 +22,9 @@ pub enum WriteError {
     /// The server said no, by its number and SQLSTATE.
     #[error("secondary reported error {code} ({state})")]
     Server { code: u16, state: String },
+    /// PostgreSQL, as the secondary, said no.
+    #[error("secondary reported {state}")]
+    Postgres { state: String },
     /// The server did it, but changed something on the way.
     #[error("secondary changed a value: warning {code}")]
     Warning { code: u16 },
@@ -72,6 +75,7 @@ impl WriteError {
                 Reaction::Down
             }
             Self::Server { code, .. } => reaction(*code),
+            Self::Postgres { state } => reaction_to_state(state),
             Self::Race => Reaction::Now,
             Self::NewerChild => Reaction::Soon,
             Self::Epoch { .. } => Reaction::ReadAgain,
@@ -96,6 +100,7 @@ impl WriteError {
             Self::Unreachable { .. } => "unreachable".to_owned(),
             Self::TimedOut => "timeout".to_owned(),
             Self::Server { code, .. } | Self::Warning { code } => code.to_string(),
+            Self::Postgres { state } => state.clone(),
             Self::Unrepresentable { .. } => "unrepresentable".to_owned(),
             Self::Epoch { .. } => "epoch".to_owned(),
             Self::Race => "race".to_owned(),
@@ -114,6 +119,7 @@ impl WriteError {
             Self::Unreachable { .. } => "08001",
             Self::TimedOut => "57014",
             Self::Server { code, .. } => sqlstate(*code),
+            Self::Postgres { state } => class(state),
             Self::Warning { .. } | Self::Unrepresentable { .. } => "22000",
             Self::Epoch { .. } | Self::Race | Self::NewerChild => "40001",
             Self::NotSetUp | Self::Settings | Self::NoKey(_) => "55000",
@@ -125,7 +131,7 @@ impl WriteError {
     pub fn breaks_connection(&self) -> bool {
         match self {
             Self::Disconnected | Self::Unreachable { .. } | Self::TimedOut | Self::Settings => true,
-            Self::Server { code, .. } => reaction(*code) == Reaction::Down,
+            Self::Server { .. } | Self::Postgres { .. } => self.reaction() == Reaction::Down,
             _ => false,
         }
     }
@@ -170,6 +176,31 @@ pub(super) fn named_column(error: &mysql_async::Error, table: &Table) -> Option<
     let last = rest.split(" at ").next().and_then(|path| path.rsplit(['\'', '`']).nth(1));
     let known = |name: &&str| table.columns.iter().any(|column| column.name == **name);
     [Some(name), last].into_iter().flatten().find(known).map(str::to_owned)
+}
+
+/// The class of an SQLSTATE.
+fn class(state: &str) -> &'static str {
+    let classes = ["08000", "22000", "23000", "25000", "28000", "40000", "42000", "53000", "57000"];
+    classes.into_iter().find(|class| state.starts_with(&class[..2])).unwrap_or("58000")
+}
+
+/// What PostgreSQL's classes of errors ask for.
+fn reaction_to_state(state: &str) -> Reaction {
+    match state {
+        // Serialization, deadlock, lock not had in time.
+        "40001" | "40P01" | "55P03" => Reaction::Now,
+        // A unique value that another row has, or will soon no longer have; a missing parent.
+        "23505" | "23503" | "23P01" => Reaction::Soon,
+        // Read only: a standby, most likely. Logins, resources, shutdowns, damage.
+        "25006" => Reaction::Down,
+        state
+            if ["08", "28", "3D", "53", "57", "58", "XX"]
+                .contains(&&state[..2.min(state.len())]) =>
+        {
+            Reaction::Down
+        }
+        _ => Reaction::Stuck,
+    }
 }
 
 fn reaction(code: u16) -> Reaction {

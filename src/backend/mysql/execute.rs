@@ -101,10 +101,12 @@ impl Failed {
         Refused { at, column: self.column, error: self.error }
     }
 
-    fn code(&self) -> u16 {
-        match self.error {
-            WriteError::Server { code, .. } => code,
-            _ => 0,
+    /// A row is there already that has the key, or another unique value.
+    fn is_duplicate(&self) -> bool {
+        match &self.error {
+            WriteError::Server { code, .. } => *code == 1062,
+            WriteError::Postgres { state } => state == "23505",
+            _ => false,
         }
     }
 }
@@ -258,7 +260,7 @@ impl<'w, C: Connection> Run<'w, C> {
         }
         match self.insert(table, image).await {
             // Duplicate key: ours, and then the row is there; or another row's value.
-            Err(failed) if failed.code() == 1062 => {
+            Err(failed) if failed.is_duplicate() => {
                 if self.update(table, key, image).await? {
                     Ok(())
                 } else {
@@ -282,7 +284,7 @@ impl<'w, C: Connection> Run<'w, C> {
             Ok(0) => self.put(table, new, image, false).await,
             Ok(_) => Ok(()),
             // The new key is there already (or another row has one of the values).
-            Err(failed) if failed.code() == 1062 => {
+            Err(failed) if failed.is_duplicate() => {
                 if !self.update(table, new, image).await? {
                     return Err(failed);
                 }

@@ -15,7 +15,7 @@ use super::error::WriteError;
 use crate::catalog::{Column, Table, TargetType};
 use crate::change::{Key, RowImage};
 use crate::names::quote_mysql;
-use crate::value::{Flavor, PgType, Value};
+use crate::value::{Flavor, Value};
 
 /// `INSERT` of so many rows, with every carried column.
 pub(super) fn insert(table: &Table, rows: usize) -> String {
@@ -44,7 +44,7 @@ pub(super) fn upsert(table: &Table, rows: usize, flavor: Flavor) -> String {
     let same: Vec<String> =
         table.key_columns().map(|column| format!("{} = {}", own(column), new(column))).collect();
     let guard = table.key_columns().take(1).map(|column| {
-        let kept = if has_spellings(column) { new(column) } else { own(column) };
+        let kept = if column.type_ref.pg_type.has_spellings() { new(column) } else { own(column) };
         format!("{} = IF({}, {kept}, NULL)", quote_mysql(&column.name), same.join(" AND "))
     });
     let first = table.key.first();
@@ -172,18 +172,13 @@ pub(super) fn carried(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
 }
 
 fn in_place(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
-    carried(table).filter(|(at, column)| !table.is_key(*at) || has_spellings(column))
+    carried(table)
+        .filter(|(at, column)| !table.is_key(*at) || column.type_ref.pg_type.has_spellings())
 }
 
 /// Whether an UPDATE in place sets this column.
 pub(super) fn sets_in_place(table: &Table, name: &str) -> bool {
     in_place(table).any(|(_, column)| column.name == name)
-}
-
-/// Types of which two values may be equal as keys and yet not the same.
-fn has_spellings(column: &Column) -> bool {
-    let kind = &column.type_ref.pg_type;
-    matches!(kind, PgType::Citext | PgType::Numeric | PgType::Float4 | PgType::Float8)
 }
 
 fn assignments<'a>(columns: impl Iterator<Item = (usize, &'a Column)>) -> String {

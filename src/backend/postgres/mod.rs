@@ -14,6 +14,7 @@ pub mod connect;
 pub mod control;
 pub mod copy;
 pub mod facts;
+pub mod follow;
 pub mod introspect;
 pub mod records;
 pub mod session;
