@@ -98,6 +98,7 @@ async fn equal_tables_are_equal_and_every_planted_difference_is_found() {
         assert!(listed.contains("stuck 10"), "{listed}");
         let (_, output) = verb(&world.config, &["repair"]);
         assert!(output.contains("tried again 10"), "{output}\n{}", world.log());
+        assert!(output.contains("compared 10   equal 10\n"), "{output}");
         world.drained().await;
         let (code, lines) = verify(&world, &[]);
         assert_eq!(code, Some(0), "{lines:?}");
@@ -411,4 +412,34 @@ async fn a_few_differences_are_found_without_reading_the_table_twice_and_very_ma
         let line = of(&lines, "amounts");
         assert_eq!((&line["missing"], &line["complete"]), (&json!(7903), &json!(true)), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_whether_it_is_asked_for_or_stands_in_proxy_yaml() {
+    let world = filled(Target::MariaDb, "").await;
+    // 2,000 rows at 1,000 a second take two, less a hundredth; without a rate nothing says how long.
+    let seconds = |lines: &[Value]| of(lines, "users")["seconds"].as_f64().unwrap();
+    let (code, lines) = verify(&world, &["--table", "users", "--max-rate", "1000"]);
+    assert!(code == Some(0) && 1.9 < seconds(&lines), "{lines:?}");
+    world.edit(|text| text + "verify: { max_rate: 800, patience: 2s }\n");
+    let (code, lines) = verify(&world, &["--table", "users"]);
+    assert!(code == Some(0) && 2.4 < seconds(&lines), "{lines:?}");
+    let (code, text) = verb(&world.config, &["verify", "--max-rate", "0"]);
+    assert_eq!(code, Some(2), "{text}");
+
+    // A sidecar takes it from there as well, once it has read it.
+    let mut world = world;
+    world.crash().await;
+    world.run().await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let before = world.admin().await;
+    before.batch_execute("DELETE FROM crossfade.verified").await.unwrap();
+    let (status, body) = proxy.request("POST", "/verify").await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    let verified = async || {
+        let (_, body) = proxy.get("/migration-status").await.unwrap();
+        serde_json::from_str::<Value>(&body).unwrap()["tables"]["users"]["verified"].clone()
+    };
+    world.until("users is done", async || verified().await["clean"] == true).await;
+    assert!(2.4 < verified().await["seconds"].as_f64().unwrap(), "{}", verified().await);
 }

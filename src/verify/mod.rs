@@ -80,7 +80,10 @@ impl VerifyError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::From(_) => true,
-            Self::Postgres(error) => error.is_closed() || error.as_db_error().is_none(),
+            // 57P01 to 57P03: it ends, has crashed, or does not take connections yet.
+            Self::Postgres(error) => error
+                .as_db_error()
+                .is_none_or(|answer| error.is_closed() || answer.code().code().starts_with("57P0")),
             Self::MySql(error) => error.breaks_connection(),
             Self::Stale | Self::Key | Self::Stopped => false,
         }
@@ -167,7 +170,7 @@ pub struct Options {
     /// How long rows that are on their way are waited for.
     pub patience: Duration,
     /// Rows a second that are read on each side; `None` is as fast as it goes.
-    pub max_rate: Option<u32>,
+    pub max_rate: Option<u64>,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -266,7 +269,7 @@ impl Verifier {
         Ok(unjudged as u64)
     }
 
-    /// Looks at some keys of a table only.
+    /// Looks at some keys of a table only; those that differ become dirty keys, beside what is there.
     pub async fn keys(
         &mut self,
         table: &Arc<Table>,
@@ -276,6 +279,9 @@ impl Verifier {
         let start = Instant::now();
         let mut report = Report { rows: keys.len() as u64, complete: true, ..Report::default() };
         self.candidates(table, catalog, keys, &mut report).await?;
+        if !report.differences.is_empty() {
+            marks::more(&mut self.client, table, &report.differences).await?;
+        }
         report.elapsed = start.elapsed();
         Ok(report)
     }

@@ -45,7 +45,7 @@ pub(super) struct Scan {
     pub(super) scheme: Scheme,
     pub(super) flavor: Flavor,
     /// Rows a second on each side.
-    pub(super) rate: Option<u32>,
+    pub(super) rate: Option<u64>,
     pub(super) progress: Arc<Progress>,
 }
 
