@@ -103,7 +103,7 @@ async fn torment_would_notice_a_lost_write_and_a_different_row() {
 
     secondary.query_drop("UPDATE async_journal SET body = 'y' LIMIT 1").await.unwrap();
     beside::last_pass(&stage, &mut report.beside);
-    assert_eq!(report.beside.false_alarms.len(), 1);
+    assert_eq!((report.beside.false_alarms.len(), report.beside.failed.len()), (1, 1));
     assert!(!report.failures().is_empty());
 }
 
@@ -140,6 +140,8 @@ async fn torment(target: Target) {
     heal(&stage, &mut report).await;
     judge(&stage, &hour, &journal, &mut report).await;
     beside::last_pass(&stage, &mut report.beside);
+    // Neither the last repair nor what came after it has left anything to do.
+    report.outbox.extend(emptied(&stage).await);
     stage.note_memory();
     report.memory = stage.memory;
     report.starts = stage.starts;
@@ -269,9 +271,14 @@ async fn end_prepared(stage: &Stage) {
     }
 }
 
-/// Waits until the outbox is empty.
 async fn heal(stage: &Stage, report: &mut Report) {
     let began = Instant::now();
+    report.outbox = emptied(stage).await;
+    report.healed = began.elapsed();
+}
+
+/// Waits until the outbox is empty; what it keeps.
+async fn emptied(stage: &Stage) -> Vec<String> {
     let admin = stage.world.admin().await;
     const LEFT: &str = "SELECT concat_ws(' ', t.name, o.op, 'attempts', o.attempts, o.last_error), \
          count(*) OVER () FROM crossfade.outbox o LEFT JOIN crossfade.tables t ON t.id = o.table_id \
@@ -285,9 +292,7 @@ async fn heal(stage: &Stage, report: &mut Report) {
             (shortest, since) = (left, Instant::now());
         }
         if left == 0 || PATIENCE < since.elapsed() {
-            report.outbox = rows.iter().map(|row| row.get(0)).collect();
-            report.healed = began.elapsed();
-            return;
+            return rows.iter().map(|row| row.get(0)).collect();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

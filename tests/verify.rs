@@ -98,6 +98,7 @@ async fn equal_tables_are_equal_and_every_planted_difference_is_found() {
         assert!(listed.contains("stuck 10"), "{listed}");
         let (_, output) = verb(&world.config, &["repair"]);
         assert!(output.contains("tried again 10"), "{output}\n{}", world.log());
+        assert!(output.contains("compared 10   equal 10\n"), "{output}");
         world.drained().await;
         let (code, lines) = verify(&world, &[]);
         assert_eq!(code, Some(0), "{lines:?}");
@@ -372,4 +373,73 @@ async fn nothing_that_is_on_its_way_is_called_a_difference() {
         let (code, lines) = verify(&world, &[]);
         assert_eq!(code, Some(0), "{lines:?}");
     }
+}
+
+#[tokio::test]
+async fn a_few_differences_are_found_without_reading_the_table_twice_and_very_many_as_well() {
+    for target in Target::all() {
+        let world = filled(target, "").await;
+        let admin = world.admin().await;
+        admin.batch_execute("VACUUM ANALYZE users").await.unwrap();
+        let reads = async || -> i64 {
+            let sql = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'users'";
+            admin.query_one(sql, &[]).await.unwrap().get(0)
+        };
+        let before = reads().await;
+        assert_eq!(verify(&world, &["--table", "users"]).0, Some(0));
+        world.until("the clean pass is counted", async || before < reads().await).await;
+        let (clean, before) = (reads().await - before, reads().await);
+        let mut secondary = world.secondary().await;
+        for sql in [
+            "DELETE FROM users WHERE id IN ('u7', 'u70')",
+            "UPDATE users SET n = n + 1 WHERE id IN ('u8', 'u80', 'u800')",
+            "INSERT INTO users (tenant, id) VALUES ('t1', 'more')",
+        ] {
+            secondary.query_drop(sql).await.unwrap();
+        }
+        let (_, lines) = verify(&world, &["--table", "users"]);
+        let counts = ["missing", "different", "extra"].map(|what| &lines[0][what]);
+        assert_eq!(counts, [&json!(2), &json!(3), &json!(1)], "{lines:?}");
+        world.until("the pass is counted", async || before < reads().await).await;
+        assert_eq!(reads().await - before, clean, "the table is read once");
+
+        // More than the sums tell apart, with keys whose form differs between the two databases.
+        let fill = "INSERT INTO amounts SELECT g / 4.0, now() FROM generate_series(100, 9100) g";
+        world.client().await.batch_execute(fill).await.unwrap();
+        world.drained().await;
+        secondary.query_drop("DELETE FROM amounts WHERE amount < 2000").await.unwrap();
+        let (_, lines) = verify(&world, &["--table", "amounts", "--table", "words"]);
+        let line = of(&lines, "amounts");
+        assert_eq!((&line["missing"], &line["complete"]), (&json!(7903), &json!(true)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_whether_it_is_asked_for_or_stands_in_proxy_yaml() {
+    let world = filled(Target::MariaDb, "").await;
+    // 2,000 rows at 1,000 a second take two, less a hundredth; without a rate nothing says how long.
+    let seconds = |lines: &[Value]| of(lines, "users")["seconds"].as_f64().unwrap();
+    let (code, lines) = verify(&world, &["--table", "users", "--max-rate", "1000"]);
+    assert!(code == Some(0) && 1.9 < seconds(&lines), "{lines:?}");
+    world.edit(|text| text + "verify: { max_rate: 800, patience: 2s }\n");
+    let (code, lines) = verify(&world, &["--table", "users"]);
+    assert!(code == Some(0) && 2.4 < seconds(&lines), "{lines:?}");
+    let (code, text) = verb(&world.config, &["verify", "--max-rate", "0"]);
+    assert_eq!(code, Some(2), "{text}");
+
+    // A sidecar takes it from there as well, once it has read it.
+    let mut world = world;
+    world.crash().await;
+    world.run().await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let before = world.admin().await;
+    before.batch_execute("DELETE FROM crossfade.verified").await.unwrap();
+    let (status, body) = proxy.request("POST", "/verify").await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    let verified = async || {
+        let (_, body) = proxy.get("/migration-status").await.unwrap();
+        serde_json::from_str::<Value>(&body).unwrap()["tables"]["users"]["verified"].clone()
+    };
+    world.until("users is done", async || verified().await["clean"] == true).await;
+    assert!(2.4 < verified().await["seconds"].as_f64().unwrap(), "{}", verified().await);
 }

@@ -1,4 +1,5 @@
-//! `crossfade repair`: what is stuck in the outbox, or was found different, is tried again at once.
+//! `crossfade repair`: what is stuck in the outbox, or was found different, is tried again at once, and
+//! compared.
 
 use std::io::Write;
 
@@ -15,7 +16,7 @@ use super::{Failure, Format, Outcome};
 
 /// What a whole table would take is not done here.
 const NO_COMPARISON: &str = "this carries what `crossfade verify` found different and tries again what is \
-     stuck; it does not look for rows that differ itself";
+     stuck, and compares these rows; it does not look for others that differ";
 
 /// Try again at once what could not be carried over.
 #[derive(Debug, clap::Args)]
@@ -32,15 +33,17 @@ pub(super) struct Repair {
 }
 
 impl Repair {
-    /// Exits 0 when nothing is stuck (any more), 1 when something is, 2 where there is no such table or
-    /// key, 3 when the primary could not be reached. The work is the running sidecars'.
+    /// Exits 0 when nothing is stuck (any more) and what was carried is equal on both sides, 1 when
+    /// something is stuck or differs, 2 where there is no such table or key, 3 when the primary could not
+    /// be reached. The work is the running sidecars'; the comparing is done here.
     pub(super) async fn run(
         self,
         config: &Config,
         format: Format,
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
-        let client = ends(config)?.from.connect().await;
+        let ends = ends(config)?;
+        let client = ends.from.connect().await;
         let client = client.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
         let situation = store::observe(&client, &config.tables, &Naming::default()).await;
         let situation = situation.map_err(|error| refused(RepairError::Postgres(error)))?;
@@ -49,7 +52,8 @@ impl Repair {
         }
         let table = self.table.as_deref().map(TableName::parse);
         let wanted = Wanted { table, key: self.key, dry_run: self.dry_run };
-        let repaired = repair(&client, &situation.catalog, &wanted).await.map_err(refused)?;
+        let repaired =
+            repair(&ends, &client, &situation.catalog, &wanted).await.map_err(refused)?;
         match format {
             Format::Text => write!(out, "{repaired}")?,
             Format::Json => {

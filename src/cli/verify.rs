@@ -1,7 +1,9 @@
 //! `crossfade verify`: compares the schema, every row and every column of every captured table.
 //!
 //! ```text
-//! catalogue ──tables, one by one──▶ [`Pass`] ──Report──▶ a line each, then the sum
+//! catalogue ──tables, one by one──▶ [`Pass`] ──Report──▶ a line each
+//!     ▲                              │ a database went away
+//!     └───── --watch: a pause ◀──────┘ then on with the next table
 //! ```
 
 use std::io::{IsTerminal, Write};
@@ -28,6 +30,8 @@ const DRAW: Duration = Duration::from_millis(200);
 /// Least pause between two tables of `--watch`; as long as the table took, where that is longer, so
 /// that comparing takes half of one connection's time at most.
 const WATCH_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// `--watch` looks for a database that went away after a second, then ever later up to this.
+const AWAY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Compare every row of both databases, while they are written to; list missing, extra, different.
 #[derive(Debug, clap::Args)]
@@ -35,18 +39,28 @@ pub(super) struct Verify {
     /// Only this table (`users`, or `auth.users`); may be given several times.
     #[arg(long, value_name = "T")]
     table: Vec<String>,
-    /// Go round for ever, until interrupted.
+    /// Go round for ever, until interrupted; a database that goes away is waited for.
     #[arg(long)]
     watch: bool,
     /// List the keys of the rows that differ. Keys are values of the application.
     #[arg(long)]
     show_values: bool,
-    /// How long rows that are on their way are waited for, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    patience: u64,
-    /// Read no more than so many rows a second on each side.
-    #[arg(long, value_name = "ROWS")]
-    max_rate: Option<u32>,
+    /// How long rows that are on their way are waited for, in seconds; `verify.patience` of proxy.yaml
+    /// where this is not given.
+    #[arg(long, value_name = "SECONDS")]
+    patience: Option<u64>,
+    /// Read no more than so many rows a second on each side; `verify.max_rate` where this is not given.
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    max_rate: Option<u64>,
+}
+
+/// How far `--watch` has come.
+#[derive(Default)]
+struct Watch {
+    /// Both databases were reached once: from then on they are waited for.
+    begun: bool,
+    /// Where a round that ended early goes on.
+    next: usize,
 }
 
 impl Verify {
@@ -58,10 +72,16 @@ impl Verify {
         format: Format,
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
+        let (mut watch, mut pause) = (Watch::default(), WATCH_PAUSE_MIN);
         loop {
-            let outcome = self.round(config, format, out).await?;
-            if !self.watch {
-                return Ok(outcome);
+            match self.round(config, format, &mut watch, out).await {
+                Err(Failure::Unreachable(error)) if self.watch && watch.begun => {
+                    writeln!(std::io::stderr(), "{error:#}; it is waited for")?;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(AWAY_PAUSE_MAX);
+                }
+                Ok(_) if self.watch => pause = WATCH_PAUSE_MIN,
+                ended => return ended,
             }
         }
     }
@@ -70,18 +90,19 @@ impl Verify {
         &self,
         config: &Config,
         format: Format,
+        watch: &mut Watch,
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
         let ends = ends(config)?;
-        let options =
-            Options { patience: Duration::from_secs(self.patience), max_rate: self.max_rate };
         let names: Vec<TableName> = self.table.iter().map(|name| TableName::parse(name)).collect();
-        let mut pass =
-            Pass::begin(&ends, &config.tables, &names, options).await.map_err(refused)?;
+        let pass = Pass::begin(&ends, &config.tables, &names, self.options(config)).await;
+        let mut pass = pass.map_err(refused)?;
+        watch.begun = true;
         let mut outcome = Outcome::Well;
-        for table in pass.tables() {
+        for (at, table) in pass.tables().iter().enumerate().skip(watch.next) {
+            watch.next = at + 1;
             let start = Instant::now();
-            let report = one(&mut pass, &table).await;
+            let report = one(&mut pass, table).await;
             let report = match report {
                 Err(error) if error.is_unreachable() => return Err(refused(error.into())),
                 other => other,
@@ -89,14 +110,22 @@ impl Verify {
             if !report.as_ref().is_ok_and(Report::is_equal) {
                 outcome = Outcome::Found;
             }
-            let schema = pass.schema(&table);
-            self.print(&table, schema, &report, format, out)?;
+            self.print(table, pass.schema(table), &report, format, out)?;
             out.flush()?;
             if self.watch {
                 tokio::time::sleep(start.elapsed().max(WATCH_PAUSE_MIN)).await;
             }
         }
+        watch.next = 0;
         Ok(outcome)
+    }
+
+    fn options(&self, config: &Config) -> Options {
+        let asked = config.verify.options();
+        Options {
+            patience: self.patience.map_or(asked.patience, Duration::from_secs),
+            max_rate: self.max_rate.or(asked.max_rate),
+        }
     }
 
     fn print(

@@ -36,6 +36,7 @@ use crate::control::Ends;
 use crate::listener::Address;
 use crate::policy::Policies;
 use crate::telemetry::{LogConfig, LogFormat};
+use crate::verify;
 
 pub use address::Secret;
 pub use limits::{LimitMetrics, LimitsConfig};
@@ -55,6 +56,7 @@ pub struct Config {
     pub to: ToUrl,
     pub tables: Policies,
     pub backfill: BackfillConfig,
+    pub verify: VerifyConfig,
     pub shadow: ShadowConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
@@ -93,6 +95,23 @@ impl BackfillConfig {
             bounds: self.bounds,
             again: false,
         }
+    }
+}
+
+/// The `verify:` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyConfig {
+    /// Rows per second that are read on each side; `None` is unlimited.
+    pub max_rate: Option<u64>,
+    /// How long rows that are on their way are waited for.
+    pub patience: Duration,
+}
+
+impl VerifyConfig {
+    /// As the `verify:` section asks for it.
+    #[must_use]
+    pub fn options(&self) -> verify::Options {
+        verify::Options { patience: self.patience, max_rate: self.max_rate }
     }
 }
 
@@ -206,11 +225,13 @@ fn top(reader: &Reader<'_>, mut root: Section<'_, '_>) -> Option<Config> {
     let tables = tables::read(root.section("tables"));
     let tables = tables.with_types(tables::types(root.section("types")));
     let backfill = backfill(root.section("backfill"));
+    let verify = verifying(root.section("verify"));
     let shadow = shadow(root.section("shadow"));
     let limits = limits::read(root.section("limits"));
     let log = log(reader, root.section("log"));
     root.finish();
-    Some(Config { listen, admin, from: from?, to: to?, tables, backfill, shadow, limits, log })
+    let (from, to) = (from?, to?);
+    Some(Config { listen, admin, from, to, tables, backfill, verify, shadow, limits, log })
 }
 
 fn listen(reader: &Reader<'_>, mut section: Section<'_, '_>) -> ListenConfig {
@@ -269,6 +290,15 @@ fn backfill(mut section: Section<'_, '_>) -> BackfillConfig {
     };
     section.finish();
     backfill
+}
+
+fn verifying(mut section: Section<'_, '_>) -> VerifyConfig {
+    let verify = VerifyConfig {
+        max_rate: section.read("max_rate", None, unit::rate),
+        patience: section.read("patience", Duration::from_secs(60), unit::duration),
+    };
+    section.finish();
+    verify
 }
 
 fn shadow(mut section: Section<'_, '_>) -> ShadowConfig {

@@ -41,6 +41,10 @@ impl Failure {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Verify(error) => error.is_unreachable(),
+            Self::Schema(ControlError::Facts(error)) => error.breaks_connection(),
+            Self::Schema(ControlError::MySql { source, .. }) => {
+                matches!(source, mysql_async::Error::Io(_))
+            }
             Self::Schema(error) => error.is_unreachable(),
             Self::Table(_) | Self::Phase(_) => false,
         }

@@ -28,14 +28,18 @@ const ENTER: &str = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, cou
        pg_catalog.clock_timestamp() \
      FROM crossfade.epoch e RETURNING id";
 /// Keys that a verify pass found different become entries: they are read again like any other.
-const ENTER_DIRTY: &str = "WITH taken AS (DELETE FROM crossfade.dirty_keys k \
-     WHERE (k.table_id, k.key_hash) IN (SELECT d.table_id, d.key_hash FROM crossfade.dirty_keys d \
-       WHERE $1::int4 IS NULL OR d.table_id = $1 LIMIT $2) RETURNING k.table_id, k.key) \
-     INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
-     SELECT t.table_id, 'U', t.key, e.last_value / 2, \
-       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, \
-       pg_catalog.clock_timestamp() \
-     FROM taken t CROSS JOIN crossfade.epoch e RETURNING id, table_id, key";
+const ENTER_DIRTY: &str = "WITH page AS (SELECT d.table_id, d.key_hash FROM crossfade.dirty_keys d \
+       WHERE ($1::int4 IS NULL OR d.table_id = $1) AND (d.table_id, d.key_hash) > ($3, $4) \
+       ORDER BY d.table_id, d.key_hash LIMIT $2 FOR UPDATE SKIP LOCKED), \
+     taken AS (DELETE FROM crossfade.dirty_keys k USING page p \
+       WHERE k.table_id = p.table_id AND k.key_hash = p.key_hash RETURNING k.table_id, k.key), \
+     entered AS (INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
+       SELECT t.table_id, 'U', t.key, e.last_value / 2, \
+         pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, \
+         pg_catalog.clock_timestamp() \
+       FROM taken t CROSS JOIN crossfade.epoch e RETURNING id, table_id, key) \
+     SELECT n.id, n.table_id, n.key, l.table_id, l.key_hash FROM entered n CROSS JOIN \
+       (SELECT * FROM page p ORDER BY p.table_id DESC, p.key_hash DESC LIMIT 1) l";
 const COUNT_DIRTY: &str = "SELECT pg_catalog.count(*) FROM crossfade.dirty_keys d \
      WHERE $1::int4 IS NULL OR d.table_id = $1";
 const LOOK: &str = "SELECT id, attempts, last_error FROM crossfade.outbox WHERE id = ANY ($1)";
@@ -76,11 +80,29 @@ pub async fn enter(client: &Client, table: TableId, key: &[u8]) -> Result<i64, E
     client.query_one(ENTER, &[&table.0, &key]).await?.try_get(0)
 }
 
-/// Has a page of the keys read again that `verify` found different.
-pub async fn enter_dirty(client: &Client, table: Option<TableId>) -> Result<Vec<Stuck>, Error> {
+/// How far [`enter_dirty`] has come: a table and the hash of a key.
+#[derive(Clone, Debug)]
+pub struct Reached(i32, Vec<u8>);
+
+impl Default for Reached {
+    fn default() -> Self {
+        Self(i32::MIN, Vec::new())
+    }
+}
+
+/// Has a page of the keys read again that `verify` found different; past those that were reached, so that
+/// keys which are noted again meanwhile do not come twice.
+pub async fn enter_dirty(
+    client: &Client,
+    table: Option<TableId>,
+    reached: &mut Reached,
+) -> Result<Vec<Stuck>, Error> {
     let table = table.map(|table| table.0);
-    let params: [&(dyn ToSql + Sync); 2] = [&table, &PAGE];
+    let params: [&(dyn ToSql + Sync); 4] = [&table, &PAGE, &reached.0, &reached.1];
     let entered = client.query(ENTER_DIRTY, &params).await?;
+    if let Some(row) = entered.first() {
+        *reached = Reached(row.try_get(3)?, row.try_get(4)?);
+    }
     let entered = entered.iter().map(|row| {
         Ok(Stuck {
             id: row.try_get(0)?,

@@ -282,7 +282,7 @@ impl Running {
             }
             Request::Repair { wanted, reply } => {
                 let catalog = Arc::clone(&self.parts.situation.borrow().catalog);
-                self.repairs.start(&self.config.from, catalog, wanted, reply);
+                self.repairs.start(&self.config, catalog, wanted, reply);
             }
             Request::Backfill { wanted, reply } => {
                 let policies = Policies::clone(&self.parts.policies.borrow());

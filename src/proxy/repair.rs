@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::admin::Denial;
-use crate::backend::from_url::FromUrl;
-use crate::backend::postgres::connect::Connector;
 use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::control::Ends;
 use crate::control::repair::{self, RepairError, Repaired, Wanted};
 
 /// Repairs under way at once, each with a connection.
@@ -22,7 +22,7 @@ pub(super) struct Repairs(JoinSet<()>);
 impl Repairs {
     pub(super) fn start(
         &mut self,
-        primary: &FromUrl,
+        config: &Config,
         catalog: Arc<Catalog>,
         wanted: Wanted,
         reply: oneshot::Sender<Result<Repaired, Denial>>,
@@ -33,18 +33,20 @@ impl Repairs {
             drop(reply.send(Err(Denial::Later("busy with other repairs".to_owned()))));
             return;
         }
-        let primary = primary.clone();
+        let ends = config.ends().map_err(|error| Denial::Later(error.to_string()));
         self.0.spawn(async move {
-            let repaired = run(primary, &catalog, &wanted).await;
+            let repaired = match ends {
+                Ok(ends) => run(&ends, &catalog, &wanted).await,
+                Err(denial) => Err(denial),
+            };
             drop(reply.send(repaired));
         });
     }
 }
 
-async fn run(primary: FromUrl, catalog: &Catalog, wanted: &Wanted) -> Result<Repaired, Denial> {
-    let connector = Connector::new(primary).map_err(|error| Denial::Later(error.to_string()))?;
-    let client = connector.connect().await.map_err(|error| Denial::Later(error.to_string()))?;
-    repair::repair(&client, catalog, wanted).await.map_err(|error| match &error {
+async fn run(ends: &Ends, catalog: &Catalog, wanted: &Wanted) -> Result<Repaired, Denial> {
+    let client = ends.from.connect().await.map_err(|error| Denial::Later(error.to_string()))?;
+    repair::repair(ends, &client, catalog, wanted).await.map_err(|error| match &error {
         RepairError::Postgres(source) => {
             let code = source.code().map_or("no connection", |code| code.code());
             Denial::Later(format!("{error} ({code})"))

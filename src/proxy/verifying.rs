@@ -4,7 +4,6 @@
 //! table. A pass ends with the sidecar; what it has not written by then, it has not found.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -15,9 +14,6 @@ use crate::control::verify::{Failure, Pass};
 use crate::names::TableName;
 use crate::policy::Policies;
 use crate::verify::{Options, Progress};
-
-/// How long rows that are on their way are waited for, as `crossfade verify` does.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Verifying(Option<JoinHandle<()>>);
@@ -34,8 +30,9 @@ impl Verifying {
             return Err("a verify pass runs in this sidecar already".to_owned());
         }
         let ends = config.ends().map_err(|error| error.to_string())?;
+        let options = config.verify.options();
         self.0 = Some(tokio::spawn(async move {
-            match run(&ends, &policies, &tables).await {
+            match run(&ends, &policies, &tables, options).await {
                 Ok(differ) => info!(tables_that_differ = differ, "verify ended"),
                 Err(error) => warn!(%error, "verify ended early"),
             }
@@ -52,8 +49,12 @@ impl Verifying {
 }
 
 /// How many tables are not equal.
-async fn run(ends: &Ends, policies: &Policies, names: &[TableName]) -> Result<u64, Failure> {
-    let options = Options { patience: PATIENCE, max_rate: None };
+async fn run(
+    ends: &Ends,
+    policies: &Policies,
+    names: &[TableName],
+    options: Options,
+) -> Result<u64, Failure> {
     let mut pass = Pass::begin(ends, policies, names, options).await?;
     let mut differ = 0;
     for table in pass.tables() {

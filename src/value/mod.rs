@@ -35,7 +35,7 @@ use bytes::Bytes;
 use crate::names::Oid;
 
 pub use input::InputError;
-pub use normal::push_normal;
+pub use normal::{push_normal, take_normal};
 pub use raw::RawError;
 pub use record::{Field, decode_record};
 pub use target::{Flavor, TargetType};

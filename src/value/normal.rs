@@ -61,6 +61,59 @@ pub fn push_normal(param: &Param, target: &TargetType, flavor: Flavor, out: &mut
     }
 }
 
+/// The next value of bytes that [`push_normal`] wrote, as MySQL would send it: the same bytes come of it
+/// again. `None` at their end, and for what was never written there.
+#[must_use]
+pub fn take_normal(bytes: &mut &[u8]) -> Option<Param> {
+    let param = match take::<1>(bytes)? {
+        [b'N'] => Param::NULL,
+        [b'D' | b'B' | b'J'] => Param::Bytes(content(bytes)?.to_vec()),
+        [b'I'] => {
+            let value = i128::from_be_bytes(content(bytes)?.try_into().ok()?);
+            match i64::try_from(value) {
+                Ok(value) => Param::Int(value),
+                Err(_) => Param::UInt(value.try_into().ok()?),
+            }
+        }
+        [b'F'] => {
+            Param::Double(f64::from_bits(u64::from_be_bytes(content(bytes)?.try_into().ok()?)))
+        }
+        [b'd'] => {
+            let (year, [month, day]) = (u16::from_be_bytes(take(bytes)?), take(bytes)?);
+            let (hours, minute, second, micro) = clock(u64::from_be_bytes(take(bytes)?))?;
+            Param::Date(year, month, day, hours.try_into().ok()?, minute, second, micro)
+        }
+        [b't'] => {
+            let [negative] = take(bytes)?;
+            let (hours, minute, second, micro) = clock(u64::from_be_bytes(take(bytes)?))?;
+            let hour = u8::try_from(hours % 24).ok()?;
+            Param::Time(negative != 0, hours / 24, hour, minute, second, micro)
+        }
+        _ => return None,
+    };
+    Some(param)
+}
+
+/// Hours, minutes, seconds, microseconds.
+fn clock(micros: u64) -> Option<(u32, u8, u8, u32)> {
+    let (seconds, micro) = (micros / 1_000_000, u32::try_from(micros % 1_000_000).ok()?);
+    let part = |value: u64| u8::try_from(value % 60).ok();
+    Some((u32::try_from(seconds / 3600).ok()?, part(seconds / 60)?, part(seconds)?, micro))
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+fn content<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(u64::from_be_bytes(take(bytes)?)).ok()?;
+    let (content, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(content)
+}
+
 pub(super) fn push(tag: u8, content: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
     out.extend_from_slice(&(content.len() as u64).to_be_bytes());
@@ -117,6 +170,37 @@ mod tests {
         assert!(of(left, Flavor::MariaDb) != of(right, Flavor::MariaDb));
         for other in [r#"{"b":1.1,"a":[100,"xé"]}"#, r#"{"a":[100,"xé"]}"#, "null", "\"null\""] {
             assert!(of(left, Flavor::MySql) != of(other, Flavor::MySql), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let decimal = TargetType::Decimal { precision: 10, scale: 3 };
+        let mut all = Vec::new();
+        let values = [
+            (Param::NULL, TargetType::Int),
+            (bytes("é\0'"), TargetType::LongText),
+            (bytes(""), TargetType::LongText),
+            (bytes("-1.500"), decimal),
+            (Param::Int(i64::MIN), TargetType::BigInt),
+            (Param::UInt(u64::MAX), TargetType::BigInt),
+            (Param::Double(-0.0), TargetType::Double),
+            (Param::Float(1.25), TargetType::Double),
+            (Param::Date(9999, 12, 31, 23, 59, 58, 999_999), TargetType::LongText),
+            (Param::Time(true, 34, 22, 59, 58, 1), TargetType::LongText),
+        ];
+        for (param, target) in &values {
+            push_normal(param, target, Flavor::MySql, &mut all);
+        }
+        let (mut rest, mut again) = (&*all, Vec::new());
+        for (_, target) in &values {
+            let param = take_normal(&mut rest).expect("it was written");
+            push_normal(&param, target, Flavor::MySql, &mut again);
+        }
+        assert!(all == again && rest.is_empty());
+        assert!(take_normal(&mut rest).is_none());
+        for wrong in [&b"?"[..], b"B\0\0\0\0\0\0\0\x09short", b"I\0\0\0\0\0\0\0\x01x", b"d\0"] {
+            assert!(take_normal(&mut &*wrong).is_none());
         }
     }
 

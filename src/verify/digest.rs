@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! row ──▶ bucket, by its key ──▶ sum of 128-bit hashes, count      two tables: which buckets differ
+//!   └───▶ [`Sieve`]                                                             which rows, if few
 //! ```
 //!
 //! Invariant: hashes are SHA-256 with a secret that is new for each comparison, cut to 128 bits and
@@ -13,6 +14,7 @@ use std::collections::HashSet;
 
 use sha2::{Digest as _, Sha256};
 
+use super::sieve::{Sieve, Single};
 use crate::change::KeyHash;
 
 /// Few rows in a bucket make few candidates for each difference.
@@ -57,18 +59,20 @@ struct Bucket {
 pub(super) struct Digest {
     scheme: Scheme,
     buckets: Vec<Bucket>,
+    sieve: Sieve,
     pub(super) rows: u64,
 }
 
 impl Digest {
     pub(super) fn new(scheme: Scheme) -> Self {
         let buckets = vec![Bucket::default(); 1 << scheme.bits];
-        Self { scheme, buckets, rows: 0 }
+        Self { scheme, buckets, sieve: Sieve::new(), rows: 0 }
     }
 
-    /// `row` is the normal form of the whole row.
-    pub(super) fn add(&mut self, key: &KeyHash, row: &[u8]) {
+    /// `row` is the normal form of the whole row, `columns` that of its key's columns.
+    pub(super) fn add(&mut self, key: &KeyHash, columns: &[u8], row: &[u8]) {
         let hash = self.scheme.hash(row);
+        self.sieve.add(hash, columns);
         let at = self.scheme.bucket(key) as usize;
         if let Some(bucket) = self.buckets.get_mut(at) {
             bucket.sum = bucket.sum.wrapping_add(hash);
@@ -77,13 +81,27 @@ impl Digest {
         self.rows += 1;
     }
 
+    /// The rows that only one of the two has, as far as the sieve can tell; it is used up by that.
+    pub(super) fn singles(&mut self, other: &Self) -> Vec<Single> {
+        Sieve::singles(std::mem::take(&mut self.sieve), &other.sieve)
+    }
+
+    /// Takes a row out of the sums again that is looked at by itself.
+    pub(super) fn take(&mut self, key: &KeyHash, hash: u128) {
+        let at = self.scheme.bucket(key) as usize;
+        if let Some(bucket) = self.buckets.get_mut(at) {
+            bucket.sum = bucket.sum.wrapping_sub(hash);
+            bucket.rows = bucket.rows.wrapping_sub(1);
+        }
+    }
+
     /// The buckets in which the two differ, as many as hold up to `rows_max` rows together, and
     /// whether these are all.
     pub(super) fn differing(&self, other: &Self, rows_max: u64) -> (HashSet<u32>, bool) {
         let pairs = (0..).zip(self.buckets.iter().zip(&other.buckets));
         let (mut chosen, mut rows) = (HashSet::new(), 0);
         for (at, (left, right)) in pairs.filter(|(_, (left, right))| left != right) {
-            rows += left.rows + right.rows;
+            rows = left.rows.saturating_add(right.rows).saturating_add(rows);
             if rows_max < rows && !chosen.is_empty() {
                 return (chosen, false);
             }
@@ -105,7 +123,7 @@ mod tests {
 
     fn side(scheme: &Scheme, rows: &[(u32, &str)]) -> Digest {
         let mut digest = Digest::new(scheme.clone());
-        rows.iter().for_each(|(n, row)| digest.add(&key(*n), row.as_bytes()));
+        rows.iter().for_each(|(n, row)| digest.add(&key(*n), &n.to_be_bytes(), row.as_bytes()));
         digest
     }
 
@@ -127,6 +145,26 @@ mod tests {
         assert_eq!(differs(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")]), [4]);
         assert_eq!(differs(&[(1, "b"), (2, "a"), (3, "c")]), [1, 2]);
         assert_eq!(differs(&[(1, "a"), (1, "a"), (2, "b"), (3, "c")]), [1]);
+    }
+
+    #[test]
+    fn what_the_sieve_names_leaves_the_sums_and_nothing_else_does() {
+        let scheme = Scheme::new(100);
+        let mut left = side(&scheme, &[(1, "a"), (2, "b"), (3, "c"), (5, "e")]);
+        let mut right = side(&scheme, &[(1, "a"), (2, "x"), (4, "d"), (5, "e")]);
+        let mut named: Vec<(u32, bool)> = Vec::new();
+        for single in left.singles(&right) {
+            let n = u32::from_be_bytes(single.key.try_into().expect("four bytes were added"));
+            named.push((n, single.on_primary));
+            if n != 4 {
+                let side = if single.on_primary { &mut left } else { &mut right };
+                side.take(&key(n), single.hash);
+            }
+        }
+        named.sort_unstable();
+        assert_eq!(named, [(2, false), (2, true), (3, true), (4, false)]);
+        let (buckets, _) = left.differing(&right, 1_000);
+        assert_eq!(buckets, HashSet::from([scheme.bucket(&key(4))]));
     }
 
     #[test]

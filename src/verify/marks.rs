@@ -8,7 +8,7 @@
 //! and everything that ran when the pass began to look had ended. Every mark is an UPDATE, so the
 //! row's `xmin` says whether there was one.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use super::{Kind, VerifyError};
 use crate::catalog::Table;
@@ -49,6 +49,27 @@ pub(super) async fn found(
 ) -> Result<(), VerifyError> {
     let transaction = client.transaction().await?;
     transaction.execute(FORGET, &[&id(table)]).await?;
+    keep(&transaction, table, differences, dirty).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Notes what was found beside what is noted.
+pub(super) async fn more(
+    client: &mut Client,
+    table: &Table,
+    differences: &[(Key, Kind)],
+) -> Result<(), VerifyError> {
+    let transaction = client.transaction().await?;
+    keep(&transaction, table, differences, true).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn keep(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    differences: &[(Key, Kind)],
+    dirty: bool,
+) -> Result<(), VerifyError> {
     let hashes: Vec<&[u8]> = differences.iter().map(|(key, _)| &key.hash.0[..]).collect();
     let keys: Vec<&[u8]> = differences.iter().map(|(key, _)| &*key.raw).collect();
     let kinds: Vec<&str> = differences.iter().map(|(_, kind)| kind.as_str()).collect();
@@ -56,7 +77,7 @@ pub(super) async fn found(
     if dirty {
         transaction.execute(MARK, &[&id(table), &REASON]).await?;
     }
-    Ok(transaction.commit().await?)
+    Ok(())
 }
 
 /// Takes the mark away; false if somebody has marked the table meanwhile.

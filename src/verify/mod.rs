@@ -1,9 +1,9 @@
 //! Compares every row and column of a table on both sides, while both are written to.
 //!
 //! ```text
-//! both sides whole ──[`scan`]──▶ sums by bucket ──[`digest`]──▶ buckets that differ
-//!                                                                  │ keys of these, on both sides
-//!        report ◀── differences ◀──[`settle`, `judge`]◀────────────┘
+//! both sides whole ──[`scan`]──▶ sums ──[`sieve`]──▶ keys of rows that differ, while they are few
+//!                                  └───[`digest`]──▶ buckets that differ still ──▶ all keys in these
+//!        report ◀── differences ◀──[`settle`, `judge`]◀──────────── keys ◀───────────────┘
 //!          └──▶ [`marks`]: dirty keys, the table's mark; [`record`]: how the pass ended
 //! ```
 //!
@@ -23,8 +23,9 @@ mod pace;
 mod record;
 mod scan;
 mod settle;
+mod sieve;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ use crate::backend::postgres::facts;
 use crate::backend::postgres::records::VERIFIED;
 use crate::backend::postgres::session::unhurried;
 use crate::catalog::{Catalog, Table};
-use crate::change::Key;
+use crate::change::{Key, KeyHash};
 use crate::outbox::{Outbox, Reader};
 
 use digest::{Digest, Scheme};
@@ -79,7 +80,10 @@ impl VerifyError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::From(_) => true,
-            Self::Postgres(error) => error.is_closed() || error.as_db_error().is_none(),
+            // 57P01 to 57P03: it ends, has crashed, or does not take connections yet.
+            Self::Postgres(error) => error
+                .as_db_error()
+                .is_none_or(|answer| error.is_closed() || answer.code().code().starts_with("57P0")),
             Self::MySql(error) => error.breaks_connection(),
             Self::Stale | Self::Key | Self::Stopped => false,
         }
@@ -166,7 +170,7 @@ pub struct Options {
     /// How long rows that are on their way are waited for.
     pub patience: Duration,
     /// Rows a second that are read on each side; `None` is as fast as it goes.
-    pub max_rate: Option<u32>,
+    pub max_rate: Option<u64>,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -214,14 +218,17 @@ impl Verifier {
             rate: self.options.max_rate,
             progress: Arc::clone(progress),
         };
-        let (left, right) = self.digests(&scan).await?;
+        let (mut left, mut right) = self.digests(&scan).await?;
+        let mut keys = scan::named(table, &mut left, &mut right);
         let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
         let (rows, rows_secondary) = (left.rows, right.rows);
         let mut report = Report { rows, rows_secondary, complete, schema, ..Report::default() };
         drop((left, right));
         if !buckets.is_empty() {
-            let (keys, unjudged) = self.candidate_keys(&scan, &Arc::new(buckets)).await?;
-            report.unjudged = unjudged;
+            report.unjudged = self.candidate_keys(&scan, &Arc::new(buckets), &mut keys).await?;
+        }
+        if !keys.is_empty() {
+            let keys = keys.into_values().collect();
             self.candidates(table, catalog, keys, &mut report).await?;
         }
         self.note(table, &before, ended, &mut report).await?;
@@ -241,28 +248,28 @@ impl Verifier {
         Ok((left?, right?))
     }
 
-    /// The keys of both sides in these buckets, and how many of the secondary's cannot be looked up.
+    /// Adds the keys of both sides in these buckets; says how many of the secondary's cannot be looked up.
     async fn candidate_keys(
         &mut self,
         scan: &Scan,
         buckets: &Arc<HashSet<u32>>,
-    ) -> Result<(Vec<Key>, u64), VerifyError> {
+        keys: &mut HashMap<KeyHash, Key>,
+    ) -> Result<u64, VerifyError> {
         let (link, theirs, chosen) = (Arc::clone(&self.scan), scan.clone(), Arc::clone(buckets));
         let mut beside = JoinSet::new();
         beside.spawn(async move {
             scan::secondary_keys(&mut *link.lock().await, &theirs, &chosen).await
         });
-        let keys = scan::primary_keys(&mut self.client, scan, buckets).await;
+        let ours = scan::primary_keys(&mut self.client, scan, buckets).await;
         let others = joined(beside).await;
-        let (mut keys, (others, unwritten)) = (keys?, others?);
-        let unjudged = unwritten.iter().filter(|hash| !keys.contains_key(*hash)).count();
-        for (hash, key) in others {
-            keys.entry(hash).or_insert(key);
-        }
-        Ok((keys.into_values().collect(), unjudged as u64))
+        let (ours, (others, unwritten)) = (ours?, others?);
+        let unjudged = unwritten.iter().filter(|hash| !ours.contains_key(*hash)).count();
+        keys.extend(others);
+        keys.extend(ours);
+        Ok(unjudged as u64)
     }
 
-    /// Looks at some keys of a table only.
+    /// Looks at some keys of a table only; those that differ become dirty keys, beside what is there.
     pub async fn keys(
         &mut self,
         table: &Arc<Table>,
@@ -272,6 +279,9 @@ impl Verifier {
         let start = Instant::now();
         let mut report = Report { rows: keys.len() as u64, complete: true, ..Report::default() };
         self.candidates(table, catalog, keys, &mut report).await?;
+        if !report.differences.is_empty() {
+            marks::more(&mut self.client, table, &report.differences).await?;
+        }
         report.elapsed = start.elapsed();
         Ok(report)
     }

@@ -21,8 +21,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(rate: Option<u32>) -> Self {
-        Self { rate: rate.map(|rate| rate.max(1)), rows: 0, since: Instant::now() }
+    pub(super) fn new(rate: Option<u64>) -> Self {
+        let rate = rate.map(|rate| u32::try_from(rate.max(1)).unwrap_or(u32::MAX));
+        Self { rate, rows: 0, since: Instant::now() }
     }
 
     /// Counts a row: the pause that is due after it.

@@ -29,7 +29,7 @@ use crate::backend::postgres::copy::{BinaryRows, CopyError, RawRow};
 use crate::catalog::{Column, Table};
 use crate::change::{Key, KeyHash};
 use crate::names::quote_pg;
-use crate::value::{Flavor, RawError, Value, push_normal};
+use crate::value::{Flavor, RawError, Value, push_normal, take_normal};
 
 /// Rows read so far, on both sides: for a progress bar.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub(super) struct Scan {
     pub(super) scheme: Scheme,
     pub(super) flavor: Flavor,
     /// Rows a second on each side.
-    pub(super) rate: Option<u32>,
+    pub(super) rate: Option<u64>,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -59,13 +59,17 @@ pub(super) async fn primary_digest(
     let key = key_positions(table, &columns).ok_or(VerifyError::Key)?;
     let read: Vec<&Column> = columns.iter().map(|(_, column)| *column).collect();
     let mut digest = Digest::new(scan.scheme.clone());
-    let mut normal = Vec::new();
+    let (mut normal, mut named) = (Vec::new(), Vec::new());
     copy(client, scan, &read, |row| {
         normal.clear();
         for (n, column) in read.iter().enumerate() {
             push_field(row.get(n), column, scan.flavor, &mut normal)?;
         }
-        digest.add(&KeyHash::of(&key_values(table, &key, row)?, table), &normal);
+        named.clear();
+        for (at, column) in key.iter().zip(table.key_columns()) {
+            push_field(row.get(*at), column, scan.flavor, &mut named)?;
+        }
+        digest.add(&KeyHash::of(&key_values(table, &key, row)?, table), &named, &normal);
         scan.progress.primary.fetch_add(1, Ordering::Relaxed);
         Ok(())
     })
@@ -80,7 +84,7 @@ pub(super) async fn secondary_digest(link: &mut Link, scan: &Scan) -> Result<Dig
     let key = key_positions(table, &columns).ok_or(VerifyError::Key)?;
     let mut digest = Digest::new(scan.scheme.clone());
     let mut pace = Pace::new(scan.rate);
-    let (mut row, mut unreadable) = (Vec::new(), None);
+    let (mut row, mut named, mut unreadable) = (Vec::new(), Vec::new(), None);
     let each = |params: Vec<Param>| {
         let Some(values) = values(table, key.iter().map(|at| params.get(*at))) else {
             unreadable = Some(VerifyError::Key);
@@ -90,7 +94,13 @@ pub(super) async fn secondary_digest(link: &mut Link, scan: &Scan) -> Result<Dig
         for ((_, column), param) in columns.iter().zip(&params) {
             push_normal(param, &column.target, scan.flavor, &mut row);
         }
-        digest.add(&KeyHash::of(&values, table), &row);
+        named.clear();
+        for (at, column) in key.iter().zip(table.key_columns()) {
+            if let Some(param) = params.get(*at) {
+                push_normal(param, &column.target, scan.flavor, &mut named);
+            }
+        }
+        digest.add(&KeyHash::of(&values, table), &named, &row);
         scan.progress.secondary.fetch_add(1, Ordering::Relaxed);
         ControlFlow::Continue(pace.row())
     };
@@ -131,6 +141,27 @@ fn key_values(table: &Table, at: &[usize], row: RawRow<'_>) -> Result<Vec<Value>
             column.type_ref.pg_type.decode(&field).map_err(|_| VerifyError::Stale)
         })
         .collect()
+}
+
+/// Takes the rows that the sums name one by one out of them: these rows' keys. What cannot be read as a
+/// key stays where it is.
+pub(super) fn named(
+    table: &Table,
+    primary: &mut Digest,
+    secondary: &mut Digest,
+) -> HashMap<KeyHash, Key> {
+    let mut keys = HashMap::new();
+    for single in primary.singles(secondary) {
+        let mut rest = &*single.key;
+        let params: Vec<Param> = std::iter::from_fn(|| take_normal(&mut rest)).collect();
+        let read = params.len() == table.key.len() && rest.is_empty();
+        let values = read.then(|| values(table, params.iter().map(Some))).flatten();
+        let Some(key) = values.and_then(|values| Key::encode(values, table)) else { continue };
+        let side = if single.on_primary { &mut *primary } else { &mut *secondary };
+        side.take(&key.hash, single.hash);
+        keys.insert(key.hash, key);
+    }
+    keys
 }
 
 /// The primary's keys in these buckets.

@@ -122,6 +122,8 @@ pub struct Found {
     done: Option<Instant>,
     pub false_alarms: Vec<String>,
     pub hung: Vec<String>,
+    /// What ended otherwise than it should have, when all was quiet.
+    pub failed: Vec<String>,
     /// What the verbs said, for whoever looks for a reason.
     pub story: String,
 }
@@ -212,7 +214,9 @@ impl Beside {
                     break;
                 }
             }
-            verb.run("repair", &[], PATIENCE, |_, _| {});
+            if verb.run("repair", &[], None, |_, _| {}).is_none() {
+                verb.note(|found| found.failed.push("the last repair was killed".to_owned()));
+            }
         });
         self.found.lock().unwrap().clone()
     }
@@ -240,7 +244,7 @@ impl Drop for Beside {
     }
 }
 
-/// A pass of verify when all is quiet: everything is equal.
+/// A pass of verify when all is quiet: everything is equal, and nothing is dirty any more.
 pub fn last_pass(stage: &Stage, found: &mut Found) {
     let shared = Arc::new(Mutex::new(std::mem::take(found)));
     let verb = Verb {
@@ -249,7 +253,10 @@ pub fn last_pass(stage: &Stage, found: &mut Found) {
         found: Arc::clone(&shared),
         over: Arc::default(),
     };
-    blocking(|| verb.compare(&[], PATIENCE));
+    let code = blocking(|| verb.compare(&[], None));
+    if code != Some(0) {
+        verb.note(|found| found.failed.push(format!("the last verify ended with {code:?}")));
+    }
     *found = shared.lock().unwrap().clone();
 }
 
@@ -274,18 +281,18 @@ impl Verb {
 
     fn verify(&self, mut random: StdRng) {
         while !self.is_over() {
-            let life = Duration::from_millis(random.random_range(10_000..90_000));
+            let life = Duration::from_millis(random.random_range(10_000..150_000));
             let tables: Vec<_> = tables().choose_multiple(&mut random, WATCHED).cloned().collect();
             let mut arguments = vec!["--watch"];
             arguments.extend(tables.iter().flat_map(|table| ["--table", table]));
-            self.compare(&arguments, life);
+            self.compare(&arguments, Some(life));
             self.pause(Duration::from_millis(200));
         }
     }
 
     fn repair(&self, _: StdRng) {
         while !self.is_over() {
-            self.run("repair", &[], STUCK, |_, _| {});
+            self.run("repair", &[], None, |_, _| {});
             self.note(|found| found.repairs += 1);
             self.pause(REPAIR_EVERY);
         }
@@ -304,8 +311,7 @@ impl Verb {
         self.note(|found| found.backfills += 1);
         let last = Arc::new(Mutex::new(BTreeMap::<String, Value>::new()));
         let heard = Arc::clone(&last);
-        // One that says nothing may wait for a database, as it should: only a killed one is bounded.
-        let code = self.run("backfill", &arguments, life.unwrap_or(STUCK * 2), move |_, line| {
+        let code = self.run("backfill", &arguments, life, move |_, line| {
             if let Some(table) = line["table"].as_str() {
                 heard.lock().unwrap().insert(table.to_owned(), line.clone());
             }
@@ -329,29 +335,32 @@ impl Verb {
         through
     }
 
-    fn compare(&self, more: &[&str], life: Duration) {
+    fn compare(&self, more: &[&str], life: Option<Duration>) -> Option<i32> {
         let arguments = [&["--show-values", "--patience", "3"], more].concat();
         self.run("verify", &arguments, life, |found, line| {
             let took = Duration::from_secs_f64(line["seconds"].as_f64().unwrap_or(0.0));
             let began = Instant::now().checked_sub(took).expect("the machine runs for longer");
             let strict = found.done.is_some_and(|done| done < began);
             found.judge(line, strict);
-        });
+        })
     }
 
-    /// Runs a verb until it ends, it is over, or it has lived for so long: then it is killed. Its exit
-    /// code, `None` where it was killed.
+    /// Runs a verb until it ends, it is over, it has lived for as long as it may, or it says nothing for so
+    /// long that it hangs: then it is killed. Its exit code, `None` where it was killed.
     fn run(
         &self,
         verb: &'static str,
         more: &[&str],
-        life: Duration,
+        life: Option<Duration>,
         mut hear: impl FnMut(&mut Found, &Value) + Send + 'static,
     ) -> Option<i32> {
         let config = self.configs.choose(&mut rand::rng()).expect("there are sidecars");
         let arguments = [&[verb, "--format", "json"], more].concat();
         let (found, began) = (Arc::clone(&self.found), Instant::now());
+        let heard = Arc::new(Mutex::new(began));
+        let last = Arc::clone(&heard);
         let mut running = Running::start(config, &arguments, move |line| {
+            *last.lock().unwrap() = Instant::now();
             let Ok(line) = serde_json::from_str::<Value>(line) else { return };
             let mut found = found.lock().unwrap();
             found.tell(verb, &shown(&line));
@@ -362,12 +371,13 @@ impl Verb {
                 self.note(|found| found.tell(verb, &format!("ended with {code:?}")));
                 return code;
             }
-            if self.is_over() || life <= began.elapsed() {
+            let hangs = STUCK <= heard.lock().unwrap().elapsed();
+            if hangs || self.is_over() || life.is_some_and(|life| life <= began.elapsed()) {
                 running.kill9();
                 self.note(|found| {
                     found.tell(verb, "killed");
-                    if STUCK <= began.elapsed() && verb != "verify" {
-                        found.hung.push(verb.to_owned());
+                    if hangs {
+                        found.hung.push(format!("{} {verb} {}", now(), more.join(" ")));
                     }
                 });
                 return None;

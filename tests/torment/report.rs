@@ -73,6 +73,7 @@ impl Report {
         note("errors that no fault excuses", &self.heard.violations);
         note("false alarms", &self.beside.false_alarms);
         note("verbs that hung", &self.beside.hung);
+        note("verbs that failed", &self.beside.failed);
         for (what, number) in [
             ("hung transactions", self.stuck),
             ("panics", self.panics as u64),

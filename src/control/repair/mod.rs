@@ -3,14 +3,16 @@
 //! ```text
 //! keys that `verify` found different ──entered──▶┐
 //! all | a table | a key ──▶ entries that failed ──retry──▶ a sidecar's drain ──▶ carried | failed again
-//!                  └─ none for this key: one is entered, and the row read again
+//!                  └─ none for this key: one is entered, and the row read again       └──[`compared`]──▶ equal?
 //! ```
 //!
-//! Invariant: rows are carried by the sidecars alone; this asks, and watches for a while. Keys are shown
-//! to whoever asks for them, no other values are.
+//! Invariant: rows are carried by the sidecars alone; this asks, watches for a while, and compares what was
+//! carried. Keys are shown to whoever asks for them, no other values are. What `verify` found is entered a
+//! page at a time, and the next page once the sidecars have carried the one before.
 //!
 //! Not here: finding rows that differ without an entry (`verify`).
 
+mod compared;
 mod key;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +27,11 @@ use tokio_postgres::{Client, Error};
 use crate::catalog::{Catalog, Table};
 use crate::change::Key;
 use crate::names::TableName;
-use crate::outbox::stuck::{self, Stuck};
+use crate::outbox::stuck::{self, Reached, Stuck};
+
+use super::Ends;
+pub use compared::Compared;
+use compared::Comparer;
 
 /// How long the sidecars' answer is waited for.
 const WATCH_TIME: Duration = Duration::from_secs(10);
@@ -71,6 +77,9 @@ pub struct Repaired {
     pub stuck: Vec<Line>,
     /// Not tried in the time that was watched, or not watched at all.
     pub waiting: u64,
+    /// How the carried rows compare; nothing in a dry run, and where none was carried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -94,15 +103,17 @@ impl RepairError {
 }
 
 impl Repaired {
-    /// Nothing is left that failed.
+    /// Nothing is left that failed, and what was carried is equal.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        self.stuck.is_empty() && self.waiting == 0
+        let equal = self.compared.as_ref().is_none_or(Compared::is_equal);
+        self.stuck.is_empty() && self.waiting == 0 && equal
     }
 }
 
-/// Does what is wanted, over a connection of Crossfade's own.
+/// Does what is wanted. `client` is a connection of Crossfade's own to the primary.
 pub async fn repair(
+    ends: &Ends,
     client: &Client,
     catalog: &Catalog,
     wanted: &Wanted,
@@ -117,22 +128,51 @@ pub async fn repair(
         _ => None,
     };
     let mut found = find(client, table, key.as_ref(), !wanted.dry_run).await?;
-    if key.is_none() {
-        different(client, catalog, table, wanted.dry_run, &mut found).await?;
-    }
-    let mut repaired =
-        Repaired { dry_run: wanted.dry_run, found: found.count, ..Repaired::default() };
+    let mut repaired = Repaired { dry_run: wanted.dry_run, ..Repaired::default() };
     if wanted.dry_run {
-        repaired.waiting = found.count - found.first.len() as u64;
+        let dirty = if key.is_none() { dirty(client, table).await? } else { 0 };
+        repaired.found = found.count + dirty;
+        repaired.waiting = repaired.found - found.first.len() as u64;
         repaired.stuck = lines(client, catalog, found.first).await?;
         return Ok(repaired);
     }
     if let (Some(table), Some(key), 0) = (&table, &key, found.count) {
-        found.first.push(entered(client, table, key).await?);
-        (found.count, repaired.found) = (1, 1);
+        found = Found { count: 1, first: vec![entered(client, table, key).await?] };
     }
-    watch(client, catalog, found, &mut repaired).await?;
+    let mut comparer = Comparer::new(ends, catalog);
+    follow(client, catalog, found, &mut comparer, &mut repaired).await?;
+    let mut reached = Reached::default();
+    while key.is_none() && repaired.waiting == 0 && repaired.stuck.len() < LISTED_MAX {
+        let page = different(client, catalog, table, &mut reached).await?;
+        if page.is_empty() {
+            break;
+        }
+        let page = Found { count: page.len() as u64, first: page };
+        follow(client, catalog, page, &mut comparer, &mut repaired).await?;
+    }
+    if key.is_none() {
+        // A page that was not carried in time is followed by no other.
+        let left = dirty(client, table).await?.saturating_sub(comparer.compared.differing());
+        repaired.found += left;
+        repaired.waiting += left;
+    }
+    repaired.compared = (0 < comparer.compared.rows).then_some(comparer.compared);
     Ok(repaired)
+}
+
+/// Waits for some entries, and compares what was carried.
+async fn follow(
+    client: &Client,
+    catalog: &Catalog,
+    found: Found,
+    comparer: &mut Comparer<'_>,
+    repaired: &mut Repaired,
+) -> Result<(), Error> {
+    repaired.found += found.count;
+    let carried = watch(client, catalog, found, repaired).await?;
+    repaired.carried += carried.len() as u64;
+    comparer.compare(&carried).await;
+    Ok(())
 }
 
 fn captured<'a>(catalog: &'a Catalog, name: &TableName) -> Result<&'a Arc<Table>, RepairError> {
@@ -175,31 +215,23 @@ async fn find(
     }
 }
 
-/// What `verify` found different: counted, or entered to be read again.
+/// How many keys are left that `verify` found different.
+async fn dirty(client: &Client, table: Option<&Arc<Table>>) -> Result<u64, Error> {
+    stuck::dirty(client, table.and_then(|table| table.id)).await
+}
+
+/// A page of what `verify` found different, entered to be read again.
 async fn different(
     client: &Client,
     catalog: &Catalog,
     table: Option<&Arc<Table>>,
-    dry_run: bool,
-    found: &mut Found,
-) -> Result<(), Error> {
-    let id = table.and_then(|table| table.id);
-    if dry_run {
-        found.count += stuck::dirty(client, id).await?;
-        return Ok(());
+    reached: &mut Reached,
+) -> Result<Vec<Stuck>, Error> {
+    let mut page = stuck::enter_dirty(client, table.and_then(|table| table.id), reached).await?;
+    for entry in &mut page {
+        entry.name = catalog.by_id(entry.table).map(|table| table.name.clone());
     }
-    loop {
-        let mut page = stuck::enter_dirty(client, id).await?;
-        if page.is_empty() {
-            return Ok(());
-        }
-        for entry in &mut page {
-            entry.name = catalog.by_id(entry.table).map(|table| table.name.clone());
-        }
-        found.count += page.len() as u64;
-        page.truncate(LISTED_MAX.saturating_sub(found.first.len()));
-        found.first.append(&mut page);
-    }
+    Ok(page)
 }
 
 async fn entered(client: &Client, table: &Table, key: &Key) -> Result<Stuck, RepairError> {
@@ -216,17 +248,18 @@ async fn entered(client: &Client, table: &Table, key: &Key) -> Result<Stuck, Rep
     })
 }
 
-/// Waits until each entry is gone or has failed once more.
+/// Waits until each entry is gone or has failed once more; those that are gone.
 async fn watch(
     client: &Client,
     catalog: &Catalog,
     found: Found,
     repaired: &mut Repaired,
-) -> Result<(), Error> {
+) -> Result<Vec<Stuck>, Error> {
     let unwatched = found.count - found.first.len() as u64;
     let mut open: BTreeMap<i64, Stuck> =
         found.first.into_iter().map(|entry| (entry.id, entry)).collect();
-    let (mut failed, deadline) = (Vec::new(), Instant::now() + WATCH_TIME);
+    let (mut carried, mut failed) = (Vec::new(), Vec::new());
+    let deadline = Instant::now() + WATCH_TIME;
     loop {
         let ids: Vec<i64> = open.keys().copied().collect();
         let mut now: HashMap<_, _> = stuck::look(client, &ids)
@@ -237,10 +270,7 @@ async fn watch(
         for id in ids {
             let before = open.get(&id).map_or(0, |entry| entry.attempts);
             match now.remove(&id) {
-                None => {
-                    open.remove(&id);
-                    repaired.carried += 1;
-                }
+                None => carried.extend(open.remove(&id)),
                 Some((attempts, reason)) if before < attempts => {
                     let entry = open.remove(&id);
                     failed.extend(entry.map(|entry| Stuck { attempts, reason, ..entry }));
@@ -253,9 +283,9 @@ async fn watch(
         }
         sleep(LOOK_AGAIN).await;
     }
-    repaired.waiting = unwatched + open.len() as u64;
-    repaired.stuck = lines(client, catalog, failed).await?;
-    Ok(())
+    repaired.waiting += unwatched + open.len() as u64;
+    repaired.stuck.extend(lines(client, catalog, failed).await?);
+    Ok(carried)
 }
 
 async fn lines(
@@ -303,6 +333,7 @@ impl fmt::Display for Repaired {
                 "tried again {found}   carried {carried}   failed {}   waiting {waiting}",
                 self.stuck.len()
             ),
-        }
+        }?;
+        self.compared.as_ref().map_or(Ok(()), |compared| writeln!(f, "{compared}"))
     }
 }
