@@ -27,6 +27,7 @@ mod privacy;
 mod random;
 mod reload;
 mod repair;
+mod reversed;
 mod seen;
 mod setup;
 mod strict;

@@ -24,7 +24,7 @@ use crate::catalog::Table;
 use crate::change::Key;
 use crate::names::Oid;
 use crate::outbox::{self, Backlog, Entry, Moment, Reading, Reference};
-use crate::phase::Situation;
+use crate::phase::{Phase, Situation};
 
 use super::ApplyLimits;
 
@@ -33,6 +33,8 @@ pub(super) trait Databases: Send + Sync + 'static {
     type Outbox: Outbox;
     type Reader: Reader;
     type Connection: Connection;
+    /// When the one leads and the other follows.
+    const PHASE: Phase = Phase::DualWrite;
 
     fn outbox(&self) -> impl Future<Output = Result<Self::Outbox, Lost>> + Send;
     fn reader(&self) -> impl Future<Output = Result<Self::Reader, Lost>> + Send;
@@ -67,7 +69,7 @@ pub(super) trait Outbox: Send + Sync {
         &self,
         limit: i64,
         grace: Duration,
-        except: &str,
+        except: &[(i64, i64)],
         epoch: u64,
     ) -> impl Future<Output = Result<Vec<Entry>, Lost>> + Send;
     fn settle(&self, ids: &[i64], epoch: u64) -> impl Future<Output = Result<(), Lost>> + Send;
@@ -79,6 +81,14 @@ pub(super) trait Outbox: Send + Sync {
     ) -> impl Future<Output = Result<(), Lost>> + Send;
     fn flush(&self) -> impl Future<Output = Result<(), Lost>> + Send;
     fn note(&self) -> impl Future<Output = Result<Moment, Lost>> + Send;
+    /// A counter that none is past.
+    fn log_end(&self) -> impl Future<Output = Result<u64, Lost>> + Send {
+        async { Ok(self.note().await?.lsn) }
+    }
+    /// A counter below which fence entries may go once it is old.
+    fn prunable(&self) -> impl Future<Output = Result<u64, Lost>> + Send {
+        async { Ok(self.note().await?.lsn) }
+    }
     fn ended(&self, moment: Moment) -> impl Future<Output = Result<bool, Lost>> + Send;
     /// The same, of those who write to one of these tables. Whoever waits for all is right as well.
     fn ended_on(
@@ -119,12 +129,12 @@ pub(super) struct Servers {
 
 /// A connection to the primary whose answers come in time, or not at all.
 pub(super) struct InTime<T> {
-    inner: T,
-    limit: Duration,
+    pub(super) inner: T,
+    pub(super) limit: Duration,
 }
 
 /// Whoever gets an error here drops the connection, so a late answer reaches nobody.
-async fn within<T, E>(
+pub(super) async fn within<T, E>(
     limit: Duration,
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Lost>
@@ -133,7 +143,7 @@ where
 {
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(Lost::new("PostgreSQL did not answer in time")),
+        Err(_) => Err(Lost::new("the primary did not answer in time")),
     }
 }
 
@@ -176,7 +186,7 @@ impl Outbox for InTime<outbox::Outbox> {
         &self,
         limit: i64,
         grace: Duration,
-        except: &str,
+        except: &[(i64, i64)],
         epoch: u64,
     ) -> Result<Vec<Entry>, Lost> {
         within(self.limit, self.inner.claim(limit, grace, except, epoch)).await

@@ -151,7 +151,7 @@ impl<D: Databases> Drain<D> {
             return Ok(Pass { claimed: 0, all: true });
         }
         let (outbox, _) = self.primary()?;
-        let log_end = outbox.note().await?.lsn;
+        let log_end = outbox.log_end().await?;
         let claimed = entries.len();
         let Gathered { tasks, unknown, later } =
             gather::gather(entries, &situation.catalog, situation.epoch, log_end);
@@ -243,6 +243,11 @@ impl<D: Databases> Drain<D> {
                             _ => Operation::Update,
                         };
                         let change = task.change(version, operation, Effect::Put { key, image });
+                        units.push(Unit { change, ids: task.ids });
+                    }
+                    (Reading::Gone { counter }, _) => {
+                        let version = Version { epoch: situation.epoch, counter, n: 0 };
+                        let change = task.gone(key, version);
                         units.push(Unit { change, ids: task.ids });
                     }
                     (Reading::Absent, Some(version)) if task.waited => {

@@ -31,6 +31,7 @@ mod gather;
 mod lost;
 mod metrics;
 mod parents;
+mod reversed;
 mod settle;
 #[cfg(test)]
 mod sim;
@@ -49,11 +50,12 @@ use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::{ToUrl, WriteError, Writer};
 use crate::backend::postgres::connect::Connector;
 use crate::handoff::{Jobs, Notices};
-use crate::phase::{Phase, Situation};
+use crate::phase::Situation;
 
 use bell::Bell;
 use breaker::Breaker;
 use databases::{Databases, Servers};
+use reversed::Reversed;
 use under_way::UnderWay;
 
 pub use metrics::ApplyMetrics;
@@ -110,7 +112,7 @@ pub struct Applier {
     stop_tasks: watch::Sender<bool>,
 }
 
-/// Starts everything.
+/// Starts everything, from PostgreSQL to MySQL.
 #[must_use]
 pub fn start(
     primary: Connector,
@@ -121,6 +123,22 @@ pub fn start(
     metrics: ApplyMetrics,
 ) -> Applier {
     let servers = Servers { primary, secondary, answer: limits.primary_timeout };
+    let (shared, settled) = share(servers, limits, situation, &jobs, metrics);
+    Applier::spawn(shared, jobs, settled)
+}
+
+/// Starts everything, from MySQL to PostgreSQL: after a switchover.
+#[must_use]
+pub fn start_reversed(
+    primary: ToUrl,
+    secondary: Connector,
+    limits: ApplyLimits,
+    situation: watch::Receiver<Arc<Situation>>,
+    jobs: Jobs,
+    metrics: ApplyMetrics,
+) -> Applier {
+    let answer = limits.primary_timeout;
+    let servers = Reversed { primary, secondary, answer, link: limits.link };
     let (shared, settled) = share(servers, limits, situation, &jobs, metrics);
     Applier::spawn(shared, jobs, settled)
 }
@@ -203,9 +221,9 @@ impl<D: Databases> Shared<D> {
         Arc::clone(&self.situation.borrow())
     }
 
-    /// Whether PostgreSQL leads and MySQL follows: only then is anything applied.
+    /// Whether these databases lead and follow in this order now: only then is anything applied.
     fn follows(&self) -> bool {
-        self.situation.borrow().phase == Phase::DualWrite
+        self.situation.borrow().phase == D::PHASE
     }
 
     /// A new connection; the breaker hears how it went.

@@ -4,7 +4,6 @@
 //! set is bounded, and what does not fit is not remembered.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::change::Change;
@@ -32,9 +31,9 @@ impl UnderWay {
         }
     }
 
-    /// All of them as the text of an `int8multirange`: numbers follow one another, so that a long
-    /// queue is a short text.
-    pub(super) fn ranges(&self) -> String {
+    /// All of them, first and last of each run: numbers follow one another, so that a long queue is a
+    /// short list.
+    pub(super) fn ranges(&self) -> Vec<(i64, i64)> {
         ranges(self.set().iter().copied())
     }
 
@@ -43,27 +42,15 @@ impl UnderWay {
     }
 }
 
-fn ranges(ascending: impl Iterator<Item = i64>) -> String {
-    let mut text = "{".to_owned();
-    let mut open: Option<(i64, i64)> = None;
-    // Writing to a String cannot fail.
-    let mut close = |open: Option<(i64, i64)>| {
-        if let Some((first, last)) = open {
-            let comma = if text.len() > 1 { "," } else { "" };
-            let _ = write!(text, "{comma}[{first},{last}]");
-        }
-    };
+fn ranges(ascending: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
     for id in ascending {
-        open = match open {
-            Some((first, last)) if last + 1 == id => Some((first, id)),
-            other => {
-                close(other);
-                Some((id, id))
-            }
-        };
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == id => *last = id,
+            _ => ranges.push((id, id)),
+        }
     }
-    close(open);
-    text + "}"
+    ranges
 }
 
 #[cfg(test)]
@@ -72,8 +59,8 @@ mod tests {
 
     #[test]
     fn numbers_that_follow_one_another_are_one_range() {
-        assert_eq!(ranges([].into_iter()), "{}");
-        assert_eq!(ranges([7].into_iter()), "{[7,7]}");
-        assert_eq!(ranges([1, 2, 3, 5, 8, 9].into_iter()), "{[1,3],[5,5],[8,9]}");
+        assert_eq!(ranges([].into_iter()), []);
+        assert_eq!(ranges([7].into_iter()), [(7, 7)]);
+        assert_eq!(ranges([1, 2, 3, 5, 8, 9].into_iter()), [(1, 3), (5, 5), (8, 9)]);
     }
 }

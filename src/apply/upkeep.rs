@@ -112,8 +112,8 @@ impl<D: Databases> Upkeep<D> {
 
     async fn note(&mut self, epoch: u64) {
         let Some(outbox) = &self.outbox else { return };
-        if let Ok(moment) = outbox.note().await {
-            let version = Version { epoch, counter: moment.lsn, n: 0 };
+        if let Ok(counter) = outbox.prunable().await {
+            let version = Version { epoch, counter, n: 0 };
             self.noted = Some((version, Instant::now()));
         }
     }

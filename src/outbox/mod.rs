@@ -171,15 +171,17 @@ impl Outbox {
     }
 
     /// Leases up to `limit` entries that are older than `grace` or whose next try has come, the
-    /// oldest first; `except`, an `int8multirange`, are those whose images are still under way here.
+    /// oldest first; `except`, first and last of each run, are those whose images are still under way
+    /// here.
     /// None where the server is at another epoch.
     pub async fn claim(
         &self,
         limit: i64,
         grace: Duration,
-        except: &str,
+        except: &[(i64, i64)],
         epoch: u64,
     ) -> Result<Vec<Entry>, Error> {
+        let except = multirange(except);
         let (lease, grace) = (LEASE.as_secs_f64(), grace.as_secs_f64());
         let epoch = signed(epoch);
         let params: [&(dyn ToSql + Sync); 5] = [&limit, &lease, &grace, &except, &epoch];
@@ -251,6 +253,13 @@ pub async fn flush(client: &Client) -> Result<(), Error> {
 
 fn at_home(statement: &str, epoch: usize) -> String {
     statement.replace("$HOME", &AT_HOME.replace("$EPOCH", &format!("${epoch}")))
+}
+
+/// The text of an `int8multirange`.
+fn multirange(ranges: &[(i64, i64)]) -> String {
+    let ranges: Vec<String> =
+        ranges.iter().map(|(first, last)| format!("[{first},{last}]")).collect();
+    format!("{{{}}}", ranges.join(","))
 }
 
 /// PostgreSQL's numbers have a sign; an epoch never gets that far.

@@ -42,6 +42,8 @@ pub enum Reading {
     Present { image: RowImage, lsn: u64 },
     /// No row that this transaction can see.
     Absent,
+    /// No row, as of this counter: on MySQL the fence says so.
+    Gone { counter: u64 },
     /// Somebody holds the row's lock.
     Busy,
     /// The table is not as the catalogue has it.

@@ -277,10 +277,9 @@ impl Outbox for MemoryOutbox {
         &self,
         limit: i64,
         grace: Duration,
-        except: &str,
+        except: &[(i64, i64)],
         epoch: u64,
     ) -> Result<Vec<Entry>, Lost> {
-        let except = ranges(except);
         let any_epoch = self.0.primary.secondary.has(Flaw::AnyEpoch);
         let claimed = self.0.call("claim", |state| {
             let mut claimed = Vec::new();
@@ -434,13 +433,4 @@ impl MemoryReader {
             None => Reading::Absent,
         }
     }
-}
-
-/// `{[1,3],[5,5]}`.
-fn ranges(text: &str) -> Vec<(i64, i64)> {
-    let numbers: Vec<i64> = text
-        .split(|letter: char| !letter.is_ascii_digit())
-        .filter_map(|number| number.parse().ok())
-        .collect();
-    numbers.chunks(2).map(|pair| (pair[0], pair[1])).collect()
 }

@@ -23,6 +23,7 @@ mod fence;
 mod foreign;
 mod lock;
 pub mod look;
+pub mod outbox;
 mod owners;
 pub mod past;
 pub mod progress;
