@@ -1,6 +1,7 @@
 //! `crossfade verify`: every planted difference is found, nothing that is on its way is called one, and
 //! dirty marks go only when they may.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -9,7 +10,8 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::support::process::{lines, of, verb};
+use crate::support::process::{Running, lines, of, verb};
+use crate::support::relay::Relay;
 use crate::support::{Target, World};
 
 /// How long clients write beside the rounds.
@@ -430,10 +432,9 @@ async fn a_rate_is_kept_whether_it_is_asked_for_or_stands_in_proxy_yaml() {
     // A sidecar takes it from there as well, once it has read it.
     let mut world = world;
     world.crash().await;
-    world.run().await;
     let proxy = world.proxy.as_ref().unwrap();
-    let before = world.admin().await;
-    before.batch_execute("DELETE FROM crossfade.verified").await.unwrap();
+    let admin = world.admin().await;
+    admin.batch_execute("DELETE FROM crossfade.verified").await.unwrap();
     let (status, body) = proxy.request("POST", "/verify").await.unwrap();
     assert_eq!(status, 200, "{body}");
     let verified = async || {
@@ -442,4 +443,71 @@ async fn a_rate_is_kept_whether_it_is_asked_for_or_stands_in_proxy_yaml() {
     };
     world.until("users is done", async || verified().await["clean"] == true).await;
     assert!(2.4 < verified().await["seconds"].as_f64().unwrap(), "{}", verified().await);
+}
+
+/// A verb with its lines of JSON.
+fn heard(world: &World, arguments: &[&str]) -> (Running, Arc<Mutex<Vec<Value>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let ear = Arc::clone(&lines);
+    let arguments = [&["verify", "--format", "json"], arguments].concat();
+    let running = Running::start(&world.config, &arguments, move |line| {
+        ear.lock().unwrap().push(serde_json::from_str(line).unwrap());
+    });
+    (running, lines)
+}
+
+#[tokio::test]
+async fn a_watch_outlives_a_lost_database_and_follows_it_to_where_proxy_yaml_says_it_is() {
+    let world = filled(Target::MariaDb, "").await;
+    let relay = Relay::start(world.postgres_port());
+    world.through(&relay);
+    let (mut running, heard) = heard(&world, &["--watch"]);
+    let count =
+        |what: &str| heard.lock().unwrap().iter().filter(|line| line.get(what).is_some()).count();
+    world.until("a table is compared", async || 0 < count("table")).await;
+    let (old, new) = (relay.port.to_string(), world.postgres_port().to_string());
+    world.edit(|text| text.replacen(&format!(":{old}/"), &format!(":{new}/"), 1));
+    relay.point(1);
+    relay.cut();
+    world.until("it says what it waits for", async || 0 < count("waitsFor")).await;
+    let before = count("table");
+    world.until("it goes round again", async || before + 6 < count("table")).await;
+    assert_eq!(running.ended(), None);
+    running.kill9();
+    let lines = heard.lock().unwrap();
+    let tables: Vec<&Value> = lines.iter().filter(|line| line.get("table").is_some()).collect();
+    assert!(tables.iter().all(|line| line["equal"] == line["rows"]), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_lost_connection_takes_nothing_from_rows_that_are_waited_for() {
+    let world = filled(Target::MariaDb, "").await;
+    let (admin, mut secondary) = (world.admin().await, world.secondary().await);
+    secondary.query_drop("DELETE FROM words WHERE word = 'a'").await.unwrap();
+    // On its way: nobody tries it before an hour has passed.
+    let entry = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
+         SELECT id, 'U', record_send(ROW('a'::text)), 1, 1, now() + interval '1 h' \
+         FROM crossfade.tables WHERE name = 'words'";
+    admin.batch_execute(entry).await.unwrap();
+    let (mut running, heard) = heard(&world, &["--table", "words", "--patience", "90"]);
+    const ENDED: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND query LIKE 'SELECT DISTINCT key FROM crossfade.outbox%'";
+    for _ in 0..2 {
+        world
+            .until("it waits for the row, and loses its connection", async || {
+                !admin.query(ENDED, &[]).await.unwrap().is_empty()
+            })
+            .await;
+    }
+    admin.batch_execute("DELETE FROM crossfade.outbox").await.unwrap();
+    let mut code = None;
+    world
+        .until("it ends", async || {
+            code = running.ended();
+            code.is_some()
+        })
+        .await;
+    let lines = heard.lock().unwrap();
+    assert_eq!((code, lines.len()), (Some(Some(1)), 1), "{lines:?}");
+    assert_eq!((&lines[0]["missing"], &lines[0]["unsettled"]), (&json!(1), &json!(0)), "{lines:?}");
 }

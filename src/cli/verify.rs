@@ -3,7 +3,7 @@
 //! ```text
 //! catalogue ──tables, one by one──▶ [`Pass`] ──Report──▶ a line each
 //!     ▲                              │ a database went away
-//!     └───── --watch: a pause ◀──────┘ then on with the next table
+//!     └──── --watch: a pause, proxy.yaml read again ◀┘ then on with the next table
 //! ```
 
 use std::io::{IsTerminal, Write};
@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::catalog::Table;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::control::verify::{self, Pass};
 use crate::names::TableName;
 use crate::verify::{Options, Progress, Report, VerifyError};
@@ -68,17 +68,24 @@ impl Verify {
     /// compared, or a schema differs, 3 when a database cannot be reached.
     pub(super) async fn run(
         self,
-        config: &Config,
+        load: impl Fn() -> Result<Config, ConfigError>,
         format: Format,
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
+        let mut config = load()?;
         let (mut watch, mut pause) = (Watch::default(), WATCH_PAUSE_MIN);
         loop {
-            match self.round(config, format, &mut watch, out).await {
+            match self.round(&config, format, &mut watch, out).await {
                 Err(Failure::Unreachable(error)) if self.watch && watch.begun => {
-                    writeln!(std::io::stderr(), "{error:#}; it is waited for")?;
+                    let error = format!("{error:#}");
+                    match format {
+                        Format::Json => writeln!(out, "{}", json!({ "waitsFor": error }))?,
+                        Format::Text => writeln!(std::io::stderr(), "{error}; it is waited for")?,
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(AWAY_PAUSE_MAX);
+                    // A database may be elsewhere by now, or have another password.
+                    config = load().unwrap_or(config);
                 }
                 Ok(_) if self.watch => pause = WATCH_PAUSE_MIN,
                 ended => return ended,

@@ -49,11 +49,13 @@ use digest::{Digest, Scheme};
 use judge::Finding;
 pub use scan::Progress;
 use scan::Scan;
-use settle::Looker;
+use settle::{Candidates, Looker};
 
 /// Candidates looked at one by one in one pass; where more rows differ, the report says so.
 const CANDIDATES_MAX: u64 = 200_000;
 const ENDED_LOOK: Duration = Duration::from_millis(50);
+/// Before a connection that was lost while rows were looked at is made again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// A scan may take long between two statements of one connection.
 const IDLE: Duration = Duration::from_secs(8 * 3600);
 /// Why a table could not be compared.
@@ -162,6 +164,7 @@ pub struct Verifier {
     scan: Arc<Mutex<Link>>,
     look: Link,
     options: Options,
+    places: (Connector, ToUrl, LinkLimits),
 }
 
 /// How a pass goes about it.
@@ -189,6 +192,7 @@ impl Verifier {
         let client = from.connect().await?;
         unhurried(&client).await?;
         VERIFIED.ensure(&client).await?;
+        let places = (from.clone(), to.clone(), *limits);
         let limits = LinkLimits { idle: IDLE, ..*limits };
         Ok(Self {
             client,
@@ -197,7 +201,24 @@ impl Verifier {
             scan: Arc::new(Mutex::new(Link::connect(to, &limits).await?)),
             look: Link::connect(to, &limits).await?,
             options,
+            places,
         })
+    }
+
+    /// Connects anew, as long as candidates may still be settled.
+    async fn reconnect(&mut self, candidates: &Candidates) -> Result<(), VerifyError> {
+        loop {
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+            let (from, to, limits) = &self.places;
+            match Self::connect(from, to, limits, self.options).await {
+                Ok(anew) => {
+                    *self = anew;
+                    return Ok(());
+                }
+                Err(error) if error.is_unreachable() && !candidates.is_late() => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Compares one table's rows and notes what it found. `schema` says in what else it differs.
@@ -293,14 +314,25 @@ impl Verifier {
         keys: Vec<Key>,
         report: &mut Report,
     ) -> Result<(), VerifyError> {
-        let mut looker = Looker {
-            table,
-            version: catalog.version,
-            client: &self.client,
-            reader: &mut self.reader,
-            link: &mut self.look,
-        };
-        let settled = looker.settle(keys, self.options.patience).await?;
+        let mut candidates = Candidates::new(keys, self.options.patience);
+        loop {
+            let mut looker = Looker {
+                table,
+                version: catalog.version,
+                client: &self.client,
+                reader: &mut self.reader,
+                link: &mut self.look,
+            };
+            match looker.settle(&mut candidates).await {
+                Ok(()) => break,
+                // What the scans and the looks so far have found is worth more than a connection.
+                Err(error) if error.is_unreachable() && !candidates.is_late() => {
+                    self.reconnect(&candidates).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let settled = candidates.into_settled();
         report.unsettled = settled.unsettled;
         for (key, finding) in settled.differences {
             let kind = match finding {
