@@ -7,6 +7,8 @@
 //!          └──▶ [`marks`]: dirty keys, the table's mark; [`record`]: how the pass ended
 //! ```
 //!
+//! For thin links [`checksum`] takes the place of the scans, where [`texts`] says that it can.
+//!
 //! Values are read in binary on both sides and compared as MySQL would hold them
 //! ([`crate::value::push_normal`]); nothing is sampled, and no order of rows has to be the same.
 //!
@@ -16,6 +18,7 @@
 //!
 //! Not here: repairing (`repair`), when to verify and what to print (`cli`).
 
+mod checksum;
 mod digest;
 mod judge;
 mod marks;
@@ -24,6 +27,7 @@ mod record;
 mod scan;
 mod settle;
 mod sieve;
+mod texts;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -45,6 +49,7 @@ use crate::catalog::{Catalog, Table};
 use crate::change::{Key, KeyHash};
 use crate::outbox::{Outbox, Reader};
 
+use checksum::Checksum;
 use digest::{Digest, Scheme};
 use judge::Finding;
 pub use scan::Progress;
@@ -105,6 +110,10 @@ pub struct Report {
     pub columns: BTreeMap<String, u64>,
     /// Rows that were still on their way, or moving, when patience ran out.
     pub unsettled: u64,
+    /// Rows that were looked at one by one, on both sides.
+    pub looked: u64,
+    /// Why the table was read whole although hashes were asked for.
+    pub read_whole: Option<String>,
     /// Rows only the secondary has whose keys cannot be written in PostgreSQL's form.
     pub unjudged: u64,
     /// In what the table's schema differs, by name.
@@ -174,6 +183,8 @@ pub struct Options {
     pub patience: Duration,
     /// Rows a second that are read on each side; `None` is as fast as it goes.
     pub max_rate: Option<u64>,
+    /// Have the servers hash rows, instead of sending them, where that is exact.
+    pub checksum: bool,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -232,22 +243,8 @@ impl Verifier {
         let start = Instant::now();
         let before = marks::before(&self.client, table).await?;
         let ended = self.older_ended().await?;
-        let scan = Scan {
-            table: Arc::clone(table),
-            scheme: Scheme::new(self.estimate(table).await?),
-            flavor: self.look.flavor(),
-            rate: self.options.max_rate,
-            progress: Arc::clone(progress),
-        };
-        let (mut left, mut right) = self.digests(&scan).await?;
-        let mut keys = scan::named(table, &mut left, &mut right);
-        let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
-        let (rows, rows_secondary) = (left.rows, right.rows);
-        let mut report = Report { rows, rows_secondary, complete, schema, ..Report::default() };
-        drop((left, right));
-        if !buckets.is_empty() {
-            report.unjudged = self.candidate_keys(&scan, &Arc::new(buckets), &mut keys).await?;
-        }
+        let mut report = Report { schema, ..Report::default() };
+        let keys = self.suspects(table, progress, &mut report).await?;
         if !keys.is_empty() {
             let keys = keys.into_values().collect();
             self.candidates(table, catalog, keys, &mut report).await?;
@@ -256,6 +253,72 @@ impl Verifier {
         report.elapsed = start.elapsed();
         record::keep(&self.client, table, &report).await?;
         Ok(report)
+    }
+
+    /// The keys of all rows that may differ, as far as one pass looks at them.
+    async fn suspects(
+        &mut self,
+        table: &Arc<Table>,
+        progress: &Arc<Progress>,
+        report: &mut Report,
+    ) -> Result<HashMap<KeyHash, Key>, VerifyError> {
+        let (rows, flavor) = (self.estimate(table).await?, self.look.flavor());
+        if self.options.checksum {
+            // Of a column of another type nobody knows what its text says.
+            let hashable = match report.schema.is_empty() {
+                true => Checksum::of(table, flavor, rows).map_err(|why| why.to_string()),
+                false => Err("the schema differs".to_owned()),
+            };
+            match hashable {
+                Ok(checksum) => return self.by_hashes(table, &checksum, report).await,
+                Err(why) => report.read_whole = Some(why),
+            }
+        }
+        let (table, progress) = (Arc::clone(table), Arc::clone(progress));
+        let (scheme, rate) = (Scheme::new(rows), self.options.max_rate);
+        self.by_reading(&Scan { table, scheme, flavor, rate, progress }, report).await
+    }
+
+    async fn by_reading(
+        &mut self,
+        scan: &Scan,
+        report: &mut Report,
+    ) -> Result<HashMap<KeyHash, Key>, VerifyError> {
+        let (mut left, mut right) = self.digests(scan).await?;
+        let mut keys = scan::named(&scan.table, &mut left, &mut right);
+        let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
+        (report.rows, report.rows_secondary) = (left.rows, right.rows);
+        report.complete = complete;
+        drop((left, right));
+        if !buckets.is_empty() {
+            report.unjudged = self.candidate_keys(scan, &Arc::new(buckets), &mut keys).await?;
+        }
+        Ok(keys)
+    }
+
+    async fn by_hashes(
+        &mut self,
+        table: &Table,
+        checksum: &Checksum,
+        report: &mut Report,
+    ) -> Result<HashMap<KeyHash, Key>, VerifyError> {
+        let link = Arc::clone(&self.scan);
+        let link = &mut *link.lock().await;
+        // Both to their ends, as below.
+        let (left, right) = tokio::join!(
+            checksum.primary_sums(&mut self.client, table),
+            checksum.secondary_sums(link, table)
+        );
+        let (left, right) = (left?, right?);
+        (report.rows, report.rows_secondary) = (left.rows(), right.rows());
+        let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
+        report.complete = complete;
+        if buckets.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = checksum.candidates(&mut self.client, link, table, &buckets).await?;
+        report.unjudged = found.1;
+        Ok(found.0)
     }
 
     /// Both sides' sums. The secondary is read by a task of its own, so that no processor waits.
@@ -314,6 +377,7 @@ impl Verifier {
         keys: Vec<Key>,
         report: &mut Report,
     ) -> Result<(), VerifyError> {
+        report.looked = keys.len() as u64;
         let mut candidates = Candidates::new(keys, self.options.patience);
         loop {
             let mut looker = Looker {
