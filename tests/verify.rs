@@ -1,6 +1,7 @@
 //! `crossfade verify`: every planted difference is found, nothing that is on its way is called one, and
 //! dirty marks go only when they may.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -9,7 +10,8 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::support::process::{lines, of, verb};
+use crate::support::process::{Running, lines, of, verb};
+use crate::support::relay::Relay;
 use crate::support::{Target, World};
 
 /// How long clients write beside the rounds.
@@ -430,10 +432,9 @@ async fn a_rate_is_kept_whether_it_is_asked_for_or_stands_in_proxy_yaml() {
     // A sidecar takes it from there as well, once it has read it.
     let mut world = world;
     world.crash().await;
-    world.run().await;
     let proxy = world.proxy.as_ref().unwrap();
-    let before = world.admin().await;
-    before.batch_execute("DELETE FROM crossfade.verified").await.unwrap();
+    let admin = world.admin().await;
+    admin.batch_execute("DELETE FROM crossfade.verified").await.unwrap();
     let (status, body) = proxy.request("POST", "/verify").await.unwrap();
     assert_eq!(status, 200, "{body}");
     let verified = async || {
@@ -442,4 +443,182 @@ async fn a_rate_is_kept_whether_it_is_asked_for_or_stands_in_proxy_yaml() {
     };
     world.until("users is done", async || verified().await["clean"] == true).await;
     assert!(2.4 < verified().await["seconds"].as_f64().unwrap(), "{}", verified().await);
+}
+
+const HASHED: &str = "
+    CREATE TYPE hue AS ENUM ('red', 'green');
+    CREATE DOMAIN small AS int;
+    CREATE TABLE hashed (id bigint, firm varchar(20), ok boolean, s smallint, i int, d small,
+        score numeric(12, 3), free numeric, name text, c char(5), hue hue, u uuid, raw bytea, day date,
+        at timestamp, made timestamptz, t time, j json, PRIMARY KEY (firm, id));
+    CREATE TABLE floats (id int PRIMARY KEY, f float8);
+    CREATE TABLE keyed (u uuid, day timestamptz, raw bytea, PRIMARY KEY (u, day, raw))";
+const HASHED_ROWS: &str = "
+    INSERT INTO hashed SELECT g, 'f' || g % 3, g % 2 = 0, g, -g, g, g / 8.0, g / 7.0, 'n\u{e9}\u{1f600}' || g, 'x',
+        'green', md5(g::text)::uuid, decode(md5(g::text), 'hex'), '2020-01-01'::date + g,
+        '2020-01-01'::timestamp + g * interval '1.000001 s', '2020-01-01Z'::timestamptz + g * interval '1 h',
+        time '00:00' + g * interval '1 s', json_build_object('k', g) FROM generate_series(1, 2000) g;
+    INSERT INTO hashed (id, firm) VALUES (0, '');
+    INSERT INTO hashed VALUES (-9223372036854775808, 'N', true, -32768, 2147483647, 0, -0.001, 1.10, '', '',
+        'red', '00000000-0000-0000-0000-000000000000', '', '0001-01-01', '0001-01-01', '9999-12-31 23:59:59.999999Z',
+        '24:00', ' { \"a\" : 1.0 } ');
+    INSERT INTO floats SELECT g, g / 3.0 FROM generate_series(1, 50) g;
+    INSERT INTO keyed SELECT md5(g::text)::uuid, '2020-01-01Z'::timestamptz + g * interval '1 d',
+        decode(md5(g::text), 'hex') FROM generate_series(1, 300) g";
+
+#[tokio::test]
+async fn hashes_made_by_the_servers_find_every_planted_difference_and_need_no_row_otherwise() {
+    for target in Target::all() {
+        let world = World::bare(target, "").await;
+        // Neither the session's nor the database's own form of a date plays a part.
+        let owner = world.direct().await;
+        let style = format!("ALTER DATABASE \"{}\" SET datestyle = 'SQL, DMY'", world.database);
+        owner.batch_execute(&style).await.unwrap();
+        let zone = format!("ALTER DATABASE \"{}\" SET timezone = 'Asia/Kathmandu'", world.database);
+        owner.batch_execute(&zone).await.unwrap();
+        owner.batch_execute(HASHED).await.unwrap();
+        world.choose("{ jsonb: text, numeric: text }");
+        world.setup();
+        let mut world = world;
+        world.run().await;
+        world.client().await.batch_execute(HASHED_ROWS).await.unwrap();
+        world.drained().await;
+        world.admin().await.batch_execute("ANALYZE").await.unwrap();
+        let hashed = || verify(&world, &["--checksum", "--patience", "5"]);
+        let (code, lines) = hashed();
+        assert_eq!(code, Some(0), "{lines:?}");
+        for (table, rows) in [("hashed", 2002), ("keyed", 300), ("floats", 50)] {
+            let line = of(&lines, table);
+            let counts = [&line["rows"], &line["equal"], &line["looked"]];
+            assert_eq!(counts, [&json!(rows), &json!(rows), &json!(0)], "{line}");
+            let whole = line["readWhole"].as_str().unwrap_or_default();
+            assert_eq!(whole.ends_with(" for f"), table == "floats", "{line}");
+        }
+
+        let mut secondary = world.secondary().await;
+        for (change, column) in [
+            ("ok = NOT ok", "ok"),
+            ("s = s + 1", "s"),
+            ("i = i + 1", "i"),
+            ("d = NULL", "d"),
+            ("score = score + 0.001", "score"),
+            ("free = CONCAT(free, '0')", "free"),
+            ("name = CONCAT(name, ' ')", "name"),
+            ("c = 'X'", "c"),
+            ("hue = 'red'", "hue"),
+            ("u = UPPER(u)", "u"),
+            ("raw = CONCAT(raw, x'00')", "raw"),
+            ("day = day + INTERVAL 1 DAY", "day"),
+            ("at = at + INTERVAL 1 MICROSECOND", "at"),
+            ("made = made + INTERVAL 1 MICROSECOND", "made"),
+            ("t = '24:00'", "t"),
+            ("j = CONCAT(j, ' ')", "j"),
+        ] {
+            let sql = format!("UPDATE hashed SET {change} WHERE firm = 'f1' AND id = 1000");
+            secondary.query_drop(&sql).await.unwrap();
+            let (code, lines) = verify(&world, &["--checksum", "--table", "hashed"]);
+            let line = of(&lines, "hashed");
+            assert_eq!((code, &line["columns"]), (Some(1), &json!({ column: 1 })), "{line}");
+            assert_eq!((&line["different"], &line["looked"]), (&json!(1), &json!(1)), "{line}");
+            verb(&world.config, &["repair"]);
+        }
+        for sql in [
+            "DELETE FROM hashed WHERE id = 77",
+            "INSERT INTO hashed (id, firm) VALUES (5000, 'f1'), (1, 'F1')",
+            "UPDATE hashed SET name = 'N' WHERE id = 0",
+            "UPDATE floats SET f = f + 1e-9 WHERE id = 7",
+            "DELETE FROM keyed LIMIT 2",
+        ] {
+            secondary.query_drop(sql).await.unwrap();
+        }
+        let (code, lines) = hashed();
+        assert_eq!(code, Some(1), "{lines:?}");
+        for (table, missing, extra, different) in
+            [("hashed", 1, 2, 1), ("floats", 0, 0, 1), ("keyed", 2, 0, 0)]
+        {
+            let line = of(&lines, table);
+            let counts = [&line["missing"], &line["extra"], &line["different"]];
+            assert_eq!(counts, [&json!(missing), &json!(extra), &json!(different)], "{line}");
+        }
+
+        // A column of another type has texts that say nothing.
+        secondary
+            .query_drop("ALTER TABLE keyed MODIFY COLUMN raw varbinary(2000) NOT NULL")
+            .await
+            .unwrap();
+        let (_, lines) = hashed();
+        assert_eq!(of(&lines, "keyed")["readWhole"], "the schema differs");
+        let (code, text) = verb(&world.config, &["verify", "--checksum", "--max-rate", "5"]);
+        assert_eq!(code, Some(2), "{text}");
+        world.edit(|text| text + "verify: { max_rate: 100 }\n");
+        let (code, text) = verb(&world.config, &["verify", "--checksum"]);
+        assert!(code == Some(2) && text.contains("verify.max_rate"), "{text}");
+    }
+}
+
+/// A verb with its lines of JSON.
+fn heard(world: &World, arguments: &[&str]) -> (Running, Arc<Mutex<Vec<Value>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let ear = Arc::clone(&lines);
+    let arguments = [&["verify", "--format", "json"], arguments].concat();
+    let running = Running::start(&world.config, &arguments, move |line| {
+        ear.lock().unwrap().push(serde_json::from_str(line).unwrap());
+    });
+    (running, lines)
+}
+
+#[tokio::test]
+async fn a_watch_outlives_a_lost_database_and_follows_it_to_where_proxy_yaml_says_it_is() {
+    let world = filled(Target::MariaDb, "").await;
+    let relay = Relay::start(world.postgres_port());
+    world.through(&relay);
+    let (mut running, heard) = heard(&world, &["--watch"]);
+    let count =
+        |what: &str| heard.lock().unwrap().iter().filter(|line| line.get(what).is_some()).count();
+    world.until("a table is compared", async || 0 < count("table")).await;
+    let (old, new) = (relay.port.to_string(), world.postgres_port().to_string());
+    world.edit(|text| text.replacen(&format!(":{old}/"), &format!(":{new}/"), 1));
+    relay.point(1);
+    relay.cut();
+    world.until("it says what it waits for", async || 0 < count("waitsFor")).await;
+    let before = count("table");
+    world.until("it goes round again", async || before + 6 < count("table")).await;
+    assert_eq!(running.ended(), None);
+    running.kill9();
+    let lines = heard.lock().unwrap();
+    let tables: Vec<&Value> = lines.iter().filter(|line| line.get("table").is_some()).collect();
+    assert!(tables.iter().all(|line| line["equal"] == line["rows"]), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_lost_connection_takes_nothing_from_rows_that_are_waited_for() {
+    let world = filled(Target::MariaDb, "").await;
+    let (admin, mut secondary) = (world.admin().await, world.secondary().await);
+    secondary.query_drop("DELETE FROM words WHERE word = 'a'").await.unwrap();
+    // On its way: nobody tries it before an hour has passed.
+    let entry = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
+         SELECT id, 'U', record_send(ROW('a'::text)), 1, 1, now() + interval '1 h' \
+         FROM crossfade.tables WHERE name = 'words'";
+    admin.batch_execute(entry).await.unwrap();
+    let (mut running, heard) = heard(&world, &["--table", "words", "--patience", "90"]);
+    const ENDED: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND query LIKE 'SELECT DISTINCT key FROM crossfade.outbox%'";
+    for _ in 0..2 {
+        world
+            .until("it waits for the row, and loses its connection", async || {
+                !admin.query(ENDED, &[]).await.unwrap().is_empty()
+            })
+            .await;
+    }
+    admin.batch_execute("DELETE FROM crossfade.outbox").await.unwrap();
+    let mut code = None;
+    world
+        .until("it ends", async || {
+            code = running.ended();
+            code.is_some()
+        })
+        .await;
+    let lines = heard.lock().unwrap();
+    assert_eq!((code, lines.len()), (Some(Some(1)), 1), "{lines:?}");
+    assert_eq!((&lines[0]["missing"], &lines[0]["unsettled"]), (&json!(1), &json!(0)), "{lines:?}");
 }

@@ -135,7 +135,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
         Verb::Demo(demo) => demo.run(out).await,
         Verb::Repair(repair) => repair.run(&config()?, shared.format, out).await,
         Verb::Status(status) => status.run(&config()?, shared.format, out).await,
-        Verb::Verify(verify) => verify.run(&config()?, shared.format, out).await,
+        Verb::Verify(verify) => verify.run(config, shared.format, out).await,
     }
 }
 

@@ -111,7 +111,7 @@ impl VerifyConfig {
     /// As the `verify:` section asks for it.
     #[must_use]
     pub fn options(&self) -> verify::Options {
-        verify::Options { patience: self.patience, max_rate: self.max_rate }
+        verify::Options { patience: self.patience, max_rate: self.max_rate, checksum: false }
     }
 }
 

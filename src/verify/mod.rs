@@ -7,6 +7,8 @@
 //!          └──▶ [`marks`]: dirty keys, the table's mark; [`record`]: how the pass ended
 //! ```
 //!
+//! For thin links [`checksum`] takes the place of the scans, where [`texts`] says that it can.
+//!
 //! Values are read in binary on both sides and compared as MySQL would hold them
 //! ([`crate::value::push_normal`]); nothing is sampled, and no order of rows has to be the same.
 //!
@@ -16,6 +18,7 @@
 //!
 //! Not here: repairing (`repair`), when to verify and what to print (`cli`).
 
+mod checksum;
 mod digest;
 mod judge;
 mod marks;
@@ -24,6 +27,7 @@ mod record;
 mod scan;
 mod settle;
 mod sieve;
+mod texts;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -45,15 +49,18 @@ use crate::catalog::{Catalog, Table};
 use crate::change::{Key, KeyHash};
 use crate::outbox::{Outbox, Reader};
 
+use checksum::Checksum;
 use digest::{Digest, Scheme};
 use judge::Finding;
 pub use scan::Progress;
 use scan::Scan;
-use settle::Looker;
+use settle::{Candidates, Looker};
 
 /// Candidates looked at one by one in one pass; where more rows differ, the report says so.
 const CANDIDATES_MAX: u64 = 200_000;
 const ENDED_LOOK: Duration = Duration::from_millis(50);
+/// Before a connection that was lost while rows were looked at is made again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// A scan may take long between two statements of one connection.
 const IDLE: Duration = Duration::from_secs(8 * 3600);
 /// Why a table could not be compared.
@@ -103,6 +110,10 @@ pub struct Report {
     pub columns: BTreeMap<String, u64>,
     /// Rows that were still on their way, or moving, when patience ran out.
     pub unsettled: u64,
+    /// Rows that were looked at one by one, on both sides.
+    pub looked: u64,
+    /// Why the table was read whole although hashes were asked for.
+    pub read_whole: Option<String>,
     /// Rows only the secondary has whose keys cannot be written in PostgreSQL's form.
     pub unjudged: u64,
     /// In what the table's schema differs, by name.
@@ -162,6 +173,7 @@ pub struct Verifier {
     scan: Arc<Mutex<Link>>,
     look: Link,
     options: Options,
+    places: (Connector, ToUrl, LinkLimits),
 }
 
 /// How a pass goes about it.
@@ -171,6 +183,8 @@ pub struct Options {
     pub patience: Duration,
     /// Rows a second that are read on each side; `None` is as fast as it goes.
     pub max_rate: Option<u64>,
+    /// Have the servers hash rows, instead of sending them, where that is exact.
+    pub checksum: bool,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -189,6 +203,7 @@ impl Verifier {
         let client = from.connect().await?;
         unhurried(&client).await?;
         VERIFIED.ensure(&client).await?;
+        let places = (from.clone(), to.clone(), *limits);
         let limits = LinkLimits { idle: IDLE, ..*limits };
         Ok(Self {
             client,
@@ -197,7 +212,24 @@ impl Verifier {
             scan: Arc::new(Mutex::new(Link::connect(to, &limits).await?)),
             look: Link::connect(to, &limits).await?,
             options,
+            places,
         })
+    }
+
+    /// Connects anew, as long as candidates may still be settled.
+    async fn reconnect(&mut self, candidates: &Candidates) -> Result<(), VerifyError> {
+        loop {
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+            let (from, to, limits) = &self.places;
+            match Self::connect(from, to, limits, self.options).await {
+                Ok(anew) => {
+                    *self = anew;
+                    return Ok(());
+                }
+                Err(error) if error.is_unreachable() && !candidates.is_late() => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Compares one table's rows and notes what it found. `schema` says in what else it differs.
@@ -211,22 +243,8 @@ impl Verifier {
         let start = Instant::now();
         let before = marks::before(&self.client, table).await?;
         let ended = self.older_ended().await?;
-        let scan = Scan {
-            table: Arc::clone(table),
-            scheme: Scheme::new(self.estimate(table).await?),
-            flavor: self.look.flavor(),
-            rate: self.options.max_rate,
-            progress: Arc::clone(progress),
-        };
-        let (mut left, mut right) = self.digests(&scan).await?;
-        let mut keys = scan::named(table, &mut left, &mut right);
-        let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
-        let (rows, rows_secondary) = (left.rows, right.rows);
-        let mut report = Report { rows, rows_secondary, complete, schema, ..Report::default() };
-        drop((left, right));
-        if !buckets.is_empty() {
-            report.unjudged = self.candidate_keys(&scan, &Arc::new(buckets), &mut keys).await?;
-        }
+        let mut report = Report { schema, ..Report::default() };
+        let keys = self.suspects(table, progress, &mut report).await?;
         if !keys.is_empty() {
             let keys = keys.into_values().collect();
             self.candidates(table, catalog, keys, &mut report).await?;
@@ -235,6 +253,72 @@ impl Verifier {
         report.elapsed = start.elapsed();
         record::keep(&self.client, table, &report).await?;
         Ok(report)
+    }
+
+    /// The keys of all rows that may differ, as far as one pass looks at them.
+    async fn suspects(
+        &mut self,
+        table: &Arc<Table>,
+        progress: &Arc<Progress>,
+        report: &mut Report,
+    ) -> Result<HashMap<KeyHash, Key>, VerifyError> {
+        let (rows, flavor) = (self.estimate(table).await?, self.look.flavor());
+        if self.options.checksum {
+            // Of a column of another type nobody knows what its text says.
+            let hashable = match report.schema.is_empty() {
+                true => Checksum::of(table, flavor, rows).map_err(|why| why.to_string()),
+                false => Err("the schema differs".to_owned()),
+            };
+            match hashable {
+                Ok(checksum) => return self.by_hashes(table, &checksum, report).await,
+                Err(why) => report.read_whole = Some(why),
+            }
+        }
+        let (table, progress) = (Arc::clone(table), Arc::clone(progress));
+        let (scheme, rate) = (Scheme::new(rows), self.options.max_rate);
+        self.by_reading(&Scan { table, scheme, flavor, rate, progress }, report).await
+    }
+
+    async fn by_reading(
+        &mut self,
+        scan: &Scan,
+        report: &mut Report,
+    ) -> Result<HashMap<KeyHash, Key>, VerifyError> {
+        let (mut left, mut right) = self.digests(scan).await?;
+        let mut keys = scan::named(&scan.table, &mut left, &mut right);
+        let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
+        (report.rows, report.rows_secondary) = (left.rows, right.rows);
+        report.complete = complete;
+        drop((left, right));
+        if !buckets.is_empty() {
+            report.unjudged = self.candidate_keys(scan, &Arc::new(buckets), &mut keys).await?;
+        }
+        Ok(keys)
+    }
+
+    async fn by_hashes(
+        &mut self,
+        table: &Table,
+        checksum: &Checksum,
+        report: &mut Report,
+    ) -> Result<HashMap<KeyHash, Key>, VerifyError> {
+        let link = Arc::clone(&self.scan);
+        let link = &mut *link.lock().await;
+        // Both to their ends, as below.
+        let (left, right) = tokio::join!(
+            checksum.primary_sums(&mut self.client, table),
+            checksum.secondary_sums(link, table)
+        );
+        let (left, right) = (left?, right?);
+        (report.rows, report.rows_secondary) = (left.rows(), right.rows());
+        let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
+        report.complete = complete;
+        if buckets.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = checksum.candidates(&mut self.client, link, table, &buckets).await?;
+        report.unjudged = found.1;
+        Ok(found.0)
     }
 
     /// Both sides' sums. The secondary is read by a task of its own, so that no processor waits.
@@ -293,14 +377,26 @@ impl Verifier {
         keys: Vec<Key>,
         report: &mut Report,
     ) -> Result<(), VerifyError> {
-        let mut looker = Looker {
-            table,
-            version: catalog.version,
-            client: &self.client,
-            reader: &mut self.reader,
-            link: &mut self.look,
-        };
-        let settled = looker.settle(keys, self.options.patience).await?;
+        report.looked = keys.len() as u64;
+        let mut candidates = Candidates::new(keys, self.options.patience);
+        loop {
+            let mut looker = Looker {
+                table,
+                version: catalog.version,
+                client: &self.client,
+                reader: &mut self.reader,
+                link: &mut self.look,
+            };
+            match looker.settle(&mut candidates).await {
+                Ok(()) => break,
+                // What the scans and the looks so far have found is worth more than a connection.
+                Err(error) if error.is_unreachable() && !candidates.is_late() => {
+                    self.reconnect(&candidates).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let settled = candidates.into_settled();
         report.unsettled = settled.unsettled;
         for (key, finding) in settled.differences {
             let kind = match finding {

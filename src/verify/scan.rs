@@ -214,7 +214,7 @@ pub(super) async fn secondary_keys(
 }
 
 /// The key's values as PostgreSQL has them; `None` where one cannot be read back.
-fn values<'a>(
+pub(super) fn values<'a>(
     table: &Table,
     params: impl Iterator<Item = Option<&'a Param>>,
 ) -> Option<Vec<Value>> {
@@ -254,7 +254,7 @@ async fn copy(
 
 /// Whether the table has the columns, of the types, that the catalogue says; it is locked against
 /// having others until the transaction ends.
-async fn is_as_known(
+pub(super) async fn is_as_known(
     transaction: &Transaction<'_>,
     table: &Table,
 ) -> Result<bool, tokio_postgres::Error> {

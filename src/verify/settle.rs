@@ -6,7 +6,8 @@
 //!      └──────────── a growing pause ◀──────── Again ◀────────────[`judge`]◀───────────────────┘
 //! ```
 //!
-//! Invariant: nothing is locked, and no more than one batch of rows is held.
+//! Invariant: nothing is locked, and no more than one batch of rows is held. What was found of a batch is
+//! kept when a connection is lost after it: looks in a row need not be looks of one connection.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -58,6 +59,53 @@ pub(super) struct Settled {
     pub(super) unsettled: u64,
 }
 
+/// What is looked at, and how far that has come. It outlives the connections.
+pub(super) struct Candidates {
+    /// Of this round; and of the next.
+    left: Vec<(Key, Memory)>,
+    again: Vec<(Key, Memory)>,
+    pause: Duration,
+    deadline: Instant,
+    settled: Settled,
+}
+
+impl Candidates {
+    /// `patience` bounds the whole of it.
+    pub(super) fn new(keys: Vec<Key>, patience: Duration) -> Self {
+        let left = keys.into_iter().map(|key| (key, Memory::default())).collect();
+        let (again, settled) = (Vec::new(), Settled::default());
+        Self { left, again, pause: PAUSE_MIN, deadline: Instant::now() + patience, settled }
+    }
+
+    /// Time is up.
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline <= Instant::now()
+    }
+
+    pub(super) fn into_settled(self) -> Settled {
+        let unsettled = (self.left.len() + self.again.len()) as u64;
+        Settled { unsettled, ..self.settled }
+    }
+
+    /// Keys to look at together: the last of those that are left.
+    fn batch(&self) -> Vec<Key> {
+        let from = self.left.len().saturating_sub(BATCH);
+        self.left.iter().skip(from).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// What was found of the last batch.
+    fn judge(&mut self, looks: Vec<Look>, times: u32) {
+        let from = self.left.len().saturating_sub(looks.len());
+        for ((key, mut memory), look) in self.left.drain(from..).zip(looks) {
+            match judge::judge(&mut memory, look, times) {
+                Verdict::Equal => {}
+                Verdict::Real(finding) => self.settled.differences.push((key, finding)),
+                Verdict::Again => self.again.push((key, memory)),
+            }
+        }
+    }
+}
+
 /// Both databases, for looking at single rows.
 pub(super) struct Looker<'a> {
     pub(super) table: &'a Arc<Table>,
@@ -68,40 +116,21 @@ pub(super) struct Looker<'a> {
 }
 
 impl Looker<'_> {
-    /// `patience` bounds the whole of it.
-    pub(super) async fn settle(
-        &mut self,
-        candidates: Vec<Key>,
-        patience: Duration,
-    ) -> Result<Settled, VerifyError> {
+    /// Until every candidate is settled, or time is up. After an error another [`Looker`] may go on.
+    pub(super) async fn settle(&mut self, candidates: &mut Candidates) -> Result<(), VerifyError> {
         let loose = !self.table.policy.outbox && self.table.capture == Capture::Returning;
         let times = if loose { TIMES_LOOSE } else { TIMES };
-        let deadline = Instant::now() + patience;
-        let mut settled = Settled::default();
-        let mut left: Vec<(Key, Memory)> =
-            candidates.into_iter().map(|key| (key, Memory::default())).collect();
-        let mut pause = PAUSE_MIN;
         loop {
-            let mut again = Vec::new();
-            while !left.is_empty() {
-                let batch: Vec<_> = left.drain(..BATCH.min(left.len())).collect();
-                let keys: Vec<Key> = batch.iter().map(|(key, _)| key.clone()).collect();
-                let looks = self.look(&keys).await?;
-                for ((key, mut memory), look) in batch.into_iter().zip(looks) {
-                    match judge::judge(&mut memory, look, times) {
-                        Verdict::Equal => {}
-                        Verdict::Real(finding) => settled.differences.push((key, finding)),
-                        Verdict::Again => again.push((key, memory)),
-                    }
-                }
+            while !candidates.left.is_empty() {
+                let looks = self.look(&candidates.batch()).await?;
+                candidates.judge(looks, times);
             }
-            if again.is_empty() || deadline <= Instant::now() {
-                settled.unsettled = again.len() as u64;
-                return Ok(settled);
+            if candidates.again.is_empty() || candidates.is_late() {
+                return Ok(());
             }
-            left = again;
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            tokio::time::sleep(candidates.pause).await;
+            candidates.left = std::mem::take(&mut candidates.again);
+            candidates.pause = (candidates.pause * 2).min(PAUSE_MAX);
         }
     }
 

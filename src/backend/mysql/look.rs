@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! [`Link::scan`]   every row, streamed in the order in which the server has them
+//! [`Link::rows`]   what another query reads, streamed
 //! [`Link::look`]   some keys: the row and its fence entry, as of one moment
 //! ```
 //!
@@ -55,9 +56,18 @@ impl Link {
         &mut self,
         table: &Table,
         columns: Columns,
-        mut each: impl FnMut(Vec<Param>) -> ControlFlow<(), Duration> + Send,
+        each: impl FnMut(Vec<Param>) -> ControlFlow<(), Duration> + Send,
     ) -> Result<(), WriteError> {
         let sql = format!("SELECT {} FROM {}", names(table, columns), quote_mysql(&table.target));
+        self.rows(&sql, each).await
+    }
+
+    /// The same for the rows that another query reads.
+    pub async fn rows(
+        &mut self,
+        sql: &str,
+        mut each: impl FnMut(Vec<Param>) -> ControlFlow<(), Duration> + Send,
+    ) -> Result<(), WriteError> {
         let mut result = self.conn().exec_iter(sql, ()).await?;
         while let Some(row) = result.next().await? {
             match each(row.unwrap()) {

@@ -109,7 +109,7 @@ impl<'a> Comparer<'a> {
         let verifier = match &mut self.verifier {
             Some(verifier) => verifier,
             missing => {
-                let options = Options { patience: PATIENCE, max_rate: None };
+                let options = Options { patience: PATIENCE, max_rate: None, checksum: false };
                 let Ends { from, to, limits } = self.ends;
                 missing.insert(Verifier::connect(from, to, limits, options).await?)
             }
