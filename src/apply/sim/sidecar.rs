@@ -127,9 +127,9 @@ impl Sidecar {
         if breaker {
             chance.reached("breaker open");
         }
-        let rest = under_way == "{}" && bytes == 0 && strict == 0 && !breaker;
+        let rest = under_way.is_empty() && bytes == 0 && strict == 0 && !breaker;
         (!rest).then(|| {
-            format!("{bytes} and {strict} bytes, under way {under_way}, breaker open {breaker}")
+            format!("{bytes} and {strict} bytes, under way {under_way:?}, breaker open {breaker}")
         })
     }
 }
