@@ -396,7 +396,7 @@ proxy.yaml:5: limits.queue_bytes: must be a single value
 proxy.yaml:7: tables.logs.outbox: may be false with mode async only: the other modes promise more
 proxy.yaml:8: from.url: environment variable NONE is not set
 proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, types, backfill, \
-             shadow, limits, log"
+             verify, shadow, limits, log"
         );
     }
 
@@ -462,8 +462,8 @@ proxy.yaml:9: colour: unknown key; known here: listen, admin, from, to, tables, 
         let reference = Config::parse(REFERENCE, "proxy.yaml", Path::new(""), &none).unwrap();
         let default = read(URLS).unwrap();
         let sections = |config: &Config| {
-            let Config { listen, admin, backfill, shadow, limits, log, .. } = config;
-            format!("{listen:#?}{admin:#?}{backfill:#?}{shadow:#?}{limits:#?}{log:#?}")
+            let Config { listen, admin, backfill, verify, shadow, limits, log, .. } = config;
+            format!("{listen:#?}{admin:#?}{backfill:#?}{verify:#?}{shadow:#?}{limits:#?}{log:#?}")
         };
         assert_eq!(sections(&reference), sections(&default));
         let any = TableName::parse("any.table");

@@ -52,13 +52,16 @@ impl Hashes {
         }
         let hash = |columns: &mut dyn Iterator<Item = &Column>| {
             let (mut postgres, mut mysql) = (format!("'{secret}'"), format!("'{secret}'"));
-            for Texts { postgres: p, mysql: m } in
-                columns.filter_map(|column| texts(column, flavor))
-            {
+            for (column, texts) in columns.filter_map(|c| Some((c, texts(c, flavor)?))) {
+                let (p, m) = (quote_pg(&column.name), quote_mysql(&column.name));
+                let Texts { postgres: text, mysql: bytes } = texts;
+                // A text that is too long for MySQL is NULL there, and so is the hash. It must not be
+                // taken for a NULL in the column; and PostgreSQL's hash never is NULL.
                 postgres += &format!(
-                    " || coalesce(pg_catalog.octet_length({p})::text || ':' || ({p}), 'N')"
+                    " || CASE WHEN t.{p} IS NULL THEN 'N' \
+                     ELSE coalesce(pg_catalog.octet_length({text})::text || ':' || ({text}), '?') END"
                 );
-                mysql += &format!(", COALESCE(CONCAT(LENGTH({m}), ':', {m}), 'N')");
+                mysql += &format!(", IF({m} IS NULL, 'N', CONCAT(LENGTH({bytes}), ':', {bytes}))");
             }
             let bytes = format!("pg_catalog.sha256(pg_catalog.convert_to({postgres}, 'UTF8'))");
             [format!("pg_catalog.encode({bytes}, 'hex')"), format!("SHA2(CONCAT({mysql}), 256)")]
