@@ -34,7 +34,7 @@ use bytes::Bytes;
 
 use crate::names::Oid;
 
-pub use builtin::element_of;
+pub use builtin::{builtins, element_of};
 pub use normal::push_normal;
 pub use raw::RawError;
 pub use record::{Field, decode_record};
