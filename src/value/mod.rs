@@ -19,6 +19,9 @@ mod json;
 mod mysql;
 mod network;
 mod normal;
+mod parse;
+mod parse_date;
+mod parse_json;
 mod raw;
 mod record;
 mod show;
@@ -31,6 +34,7 @@ use bytes::Bytes;
 use crate::names::Oid;
 
 pub use normal::push_normal;
+pub use parse::{InputError, Zone};
 pub use raw::RawError;
 pub use record::{Field, decode_record};
 pub use target::{Flavor, TargetType};
