@@ -113,6 +113,7 @@
 //! | [`wire`] [`sql`] [`catalog`] | frames; text to tokens and tree; tables, the type map, MySQL's schema |
 //! | [`change`] [`phase`] | what a write did; where the migration stands |
 //! | [`plan`] | what becomes of a statement: pass, capture, flag |
+//! | [`dialect`] | a statement of PostgreSQL as a program for MySQL |
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
 //! | [`lease`] | whether this sidecar may answer |
@@ -137,6 +138,7 @@ pub mod wire;
 pub mod change;
 pub mod phase;
 
+pub mod dialect;
 pub mod plan;
 
 pub mod capture;

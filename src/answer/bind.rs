@@ -9,6 +9,7 @@
 use bytes::Bytes;
 
 use crate::answer::error::PgError;
+use crate::catalog::Catalog;
 use crate::dialect::Type;
 use crate::value::style::Style;
 use crate::value::{Array, PgType, Value};
@@ -68,7 +69,12 @@ impl<'a> Bind<'a> {
     }
 
     /// Reads the parameters by their types.
-    pub(super) fn values(&self, types: &[Type], style: &Style) -> Result<Vec<Value>, PgError> {
+    pub(super) fn values(
+        &self,
+        types: &[Type],
+        style: &Style,
+        catalog: &Catalog,
+    ) -> Result<Vec<Value>, PgError> {
         if self.fields.len() != types.len() {
             let text = format!(
                 "bind message supplies {} parameters, but prepared statement \"{}\" requires {}",
@@ -93,7 +99,10 @@ impl<'a> Bind<'a> {
         };
         let read = |(at, (field, ty)): (usize, (&Option<&[u8]>, &Type))| match field {
             None => Ok(Value::Null),
-            Some(field) => read(field, format(at), ty, at, style),
+            Some(field) => {
+                let name = enum_name(ty, catalog);
+                read(field, format(at), (&ty.kind, &name), at, style)
+            }
         };
         self.fields.iter().zip(types).enumerate().map(read).collect()
     }
@@ -134,7 +143,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, PgError> {
 fn read(
     field: &[u8],
     format: Format,
-    ty: &Type,
+    (kind, name): (&PgType, &str),
     at: usize,
     style: &Style,
 ) -> Result<Value, PgError> {
@@ -143,13 +152,13 @@ fn read(
         if text.contains('\0') {
             return Err(nul());
         }
-        return Ok(ty.kind.read(&text, &ty.name(), style)?);
+        return Ok(kind.read(&text, name, style)?);
     }
     let wrong = || {
         let text = format!("incorrect binary data format in bind parameter {}", at + 1);
         PgError::new("22P03", text)
     };
-    let kind = match &ty.kind {
+    let kind = match kind {
         // Unknown types are sent as text in either format.
         PgType::Unsupported(_) => &PgType::Text,
         kind => kind,
@@ -160,7 +169,17 @@ fn read(
             _ => wrong(),
         }
     })?;
-    checked(value, kind, ty, style)
+    checked(value, kind, name, style)
+}
+
+/// What PostgreSQL calls an enum; empty for any other type.
+fn enum_name(ty: &Type, catalog: &Catalog) -> String {
+    if !matches!(ty.kind.element(), PgType::Enum(_)) {
+        return String::new();
+    }
+    let mut columns = catalog.tables.values().flat_map(|table| &table.columns);
+    let found = columns.find(|column| column.type_ref.base_oid == ty.oid);
+    found.map_or(String::new(), |column| column.type_name.trim_end_matches("[]").to_owned())
 }
 
 fn is_text(kind: &PgType) -> bool {
@@ -181,16 +200,16 @@ fn nul() -> PgError {
 }
 
 /// What a type's binary input checks beyond the layout of the bytes.
-fn checked(value: Value, kind: &PgType, ty: &Type, style: &Style) -> Result<Value, PgError> {
+fn checked(value: Value, kind: &PgType, name: &str, style: &Style) -> Result<Value, PgError> {
     match (value, kind) {
         (Value::Text(text) | Value::Json(text) | Value::Jsonb(text), _) if text.contains('\0') => {
             Err(nul())
         }
-        (Value::Text(text), PgType::Enum(_)) => Ok(kind.read(&text, &ty.name(), style)?),
+        (Value::Text(text), PgType::Enum(_)) => Ok(kind.read(&text, name, style)?),
         (Value::Json(text), _) => Ok(PgType::Json.read(&text, "json", style)?),
         (Value::Jsonb(text), _) => Ok(PgType::Jsonb.read(&text, "jsonb", style)?),
         (Value::Array(array), PgType::Array(element)) => {
-            let check = |value| checked(value, element, ty, style);
+            let check = |value| checked(value, element, name, style);
             let elements = array.elements.into_iter().map(check).collect::<Result<_, _>>()?;
             Ok(Value::Array(Array { dimensions: array.dimensions, elements }))
         }
@@ -226,7 +245,7 @@ mod tests {
     }
 
     fn values(formats: &[u16], fields: &[Option<&[u8]>], types: &[Type]) -> Result<Vec<Value>, PgError> {
-        Bind::parse(&body(formats, fields, &[]))?.values(types, &Style::default())
+        Bind::parse(&body(formats, fields, &[]))?.values(types, &Style::default(), &Catalog::default())
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl<'a> Places<'a> {
             return Ok(row.and_then(|row| row.get(*column)).cloned().unwrap_or(Param::NULL));
         }
         let value = self.value(&slot.source, &slot.ty)?;
-        let value = crate::dialect::assign(value, &slot.ty)?;
+        let value = assigned(value, &slot.ty)?;
         self.formed(&value, &slot.form)
     }
 
@@ -171,8 +171,8 @@ impl<'a> Places<'a> {
             Source::Replaced(set) => Value::Int(self.replaced[*set].into()),
             Source::Zip(arrays) => self.zip(arrays)?,
             Source::Cell { .. } => {
-                let name = ty.name();
-                return Err(PgError::internal(format!("a kept value of type {name} is out of place")));
+                let oid = ty.oid;
+                return Err(PgError::internal(format!("a kept value of type {oid} is out of place")));
             }
         })
     }
@@ -325,6 +325,10 @@ fn random_uuid() -> [u8; 16] {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     bytes
+}
+
+fn assigned(value: Value, _ty: &Type) -> Result<Value, PgError> {
+    Ok(value)
 }
 
 /// The present, in microseconds since 2000-01-01 UTC.
