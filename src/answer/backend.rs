@@ -54,7 +54,10 @@ impl std::fmt::Debug for Backend {
 
 impl Backend {
     /// Connects, with the settings that translated statements rely on.
-    pub(super) async fn connect(url: &ToUrl, connect_timeout: Duration) -> Result<Self, WriteError> {
+    pub(super) async fn connect(
+        url: &ToUrl,
+        connect_timeout: Duration,
+    ) -> Result<Self, WriteError> {
         let limits = LinkLimits {
             connect_timeout,
             lock_wait: Duration::from_secs(LOCK_WAIT_MAX),
@@ -172,7 +175,11 @@ impl Backend {
     }
 
     /// One number that MySQL answers.
-    pub(super) async fn number(&mut self, sql: &str, params: Vec<Param>) -> Result<Option<i64>, PgError> {
+    pub(super) async fn number(
+        &mut self,
+        sql: &str,
+        params: Vec<Param>,
+    ) -> Result<Option<i64>, PgError> {
         let catalog = Catalog::default();
         let about = About { catalog: &catalog, table: None };
         let (rows, _) = self.rows(sql, params, 1, about).await?;

@@ -115,7 +115,10 @@ impl<'a> Bind<'a> {
             each if each.len() == columns => Ok(each.to_vec()),
             each => Err(PgError::new(
                 "08P01",
-                format!("bind message has {} result formats but query has {columns} columns", each.len()),
+                format!(
+                    "bind message has {} result formats but query has {columns} columns",
+                    each.len()
+                ),
             )),
         }
     }
@@ -133,7 +136,8 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, PgError> {
         Ok(text) => Ok(text.to_owned()),
         Err(error) => {
             let bad = &bytes[error.valid_up_to()..];
-            let shown: Vec<String> = bad.iter().take(2).map(|byte| format!("0x{byte:02x}")).collect();
+            let shown: Vec<String> =
+                bad.iter().take(2).map(|byte| format!("0x{byte:02x}")).collect();
             let text = format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" "));
             Err(PgError::new("22021", text))
         }
@@ -163,12 +167,11 @@ fn read(
         PgType::Unsupported(_) => &PgType::Text,
         kind => kind,
     };
-    let value = kind.decode(&Bytes::copy_from_slice(field)).map_err(|_| {
-        match str::from_utf8(field) {
+    let value =
+        kind.decode(&Bytes::copy_from_slice(field)).map_err(|_| match str::from_utf8(field) {
             Err(_) if is_text(kind) => text(field).err().unwrap_or_else(wrong),
             _ => wrong(),
-        }
-    })?;
+        })?;
     checked(value, kind, name, style)
 }
 
@@ -244,8 +247,16 @@ mod tests {
         body
     }
 
-    fn values(formats: &[u16], fields: &[Option<&[u8]>], types: &[Type]) -> Result<Vec<Value>, PgError> {
-        Bind::parse(&body(formats, fields, &[]))?.values(types, &Style::default(), &Catalog::default())
+    fn values(
+        formats: &[u16],
+        fields: &[Option<&[u8]>],
+        types: &[Type],
+    ) -> Result<Vec<Value>, PgError> {
+        Bind::parse(&body(formats, fields, &[]))?.values(
+            types,
+            &Style::default(),
+            &Catalog::default(),
+        )
     }
 
     #[test]
@@ -281,9 +292,8 @@ mod tests {
 
     #[test]
     fn result_formats_are_none_one_or_one_each() {
-        let results = |codes: &[u16], columns| {
-            Bind::parse(&body(&[], &[], codes)).unwrap().results(columns)
-        };
+        let results =
+            |codes: &[u16], columns| Bind::parse(&body(&[], &[], codes)).unwrap().results(columns);
         assert_eq!(results(&[], 2).unwrap(), [Format::Text; 2]);
         assert_eq!(results(&[1], 2).unwrap(), [Format::Binary; 2]);
         assert_eq!(results(&[0, 1], 2).unwrap(), [Format::Text, Format::Binary]);

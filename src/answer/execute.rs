@@ -374,7 +374,9 @@ impl Session {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Function::SetConfig(name, value, local) => self.set_config(name, value, local, values)?,
+            Function::SetConfig(name, value, local) => {
+                self.set_config(name, value, local, values)?
+            }
             Function::Advisory(what, arguments) => self.advisory(*what, arguments, values).await?,
         })
     }
@@ -419,7 +421,8 @@ impl Session {
         }
         let keys: Option<Vec<String>> = arguments.iter().map(|key| key.text(values)).collect();
         let Some(keys) = keys else { return Ok(Value::Null) };
-        let name = crate::catalog::naming::shorten(&format!("cf:{}:{}", self.database, keys.join(",")));
+        let name =
+            crate::catalog::naming::shorten(&format!("cf:{}:{}", self.database, keys.join(",")));
         let param = || mysql_async::Value::Bytes(name.clone().into_bytes());
         let waits = matches!(what, Advisory::Lock | Advisory::LockInTransaction);
         let local = matches!(what, Advisory::LockInTransaction | Advisory::TryLockInTransaction);

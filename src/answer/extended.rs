@@ -81,7 +81,8 @@ impl Session {
         if !planned.ends_transaction() {
             self.block.admits()?;
         }
-        let values = bind.values(planned.parameters(), self.settings.style(), &self.ground.catalog)?;
+        let values =
+            bind.values(planned.parameters(), self.settings.style(), &self.ground.catalog)?;
         let formats = bind.results(planned.columns().len())?;
         if bind.portal.is_empty() {
             self.statements.close_portal("");

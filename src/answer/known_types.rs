@@ -116,7 +116,8 @@ impl Query {
     pub(super) fn of(sql: &str, tokens: &[Token]) -> Option<Self> {
         let named = |token: &Token| {
             let text = token.text(sql.as_bytes());
-            text.len() > 4 && (text[..3].eq_ignore_ascii_case(b"pg_") || text.eq_ignore_ascii_case(b"regtype"))
+            text.len() > 4
+                && (text[..3].eq_ignore_ascii_case(b"pg_") || text.eq_ignore_ascii_case(b"regtype"))
         };
         if !tokens.iter().any(named) {
             return None;
@@ -395,7 +396,8 @@ mod tests {
             INNER JOIN pg_catalog.pg_namespace n ON t.typnamespace = n.oid WHERE t.oid = $1";
         let found = ask(sql, &[Value::Int(90_001)]).unwrap();
         assert_eq!(found[0][1], "e");
-        let sql = "SELECT enumlabel FROM pg_catalog.pg_enum WHERE enumtypid = $1 ORDER BY enumsortorder";
+        let sql =
+            "SELECT enumlabel FROM pg_catalog.pg_enum WHERE enumtypid = $1 ORDER BY enumsortorder";
         assert_eq!(ask(sql, &[Value::Int(90_001)]).unwrap(), [["on"], ["off"]]);
         assert!(ask(sql, &[Value::Int(1)]).unwrap().is_empty());
         assert_eq!(ask("SELECT enumlabel FROM pg_catalog.pg_enum", &[]), None);

@@ -29,7 +29,9 @@ use crate::backend::stream::Stream;
 use crate::door::fatal::Fatal;
 use crate::door::packet::Startup;
 use crate::door::peer::{Peer, PeerError};
-use crate::door::sasl::{OK, SASL_CONTINUE, SASL_FINAL, authentication, read_initial_response, sasl};
+use crate::door::sasl::{
+    OK, SASL_CONTINUE, SASL_FINAL, authentication, read_initial_response, sasl,
+};
 use crate::door::scram::{self, Challenge, ScramVerifier};
 use crate::door::startup::{Opening, open};
 use crate::wire::write;
@@ -210,7 +212,9 @@ async fn hear(client: &mut Peer, config: &AnswerConfig) -> Result<Bytes, Refusal
             let text = format!("expected password response, got message type {}", frame.tag);
             Err(Some(Fatal::new("08P01", text).encode()))
         }
-        Err(PeerError::Length) => Err(Some(Fatal::protocol("invalid password packet size").encode())),
+        Err(PeerError::Length) => {
+            Err(Some(Fatal::protocol("invalid password packet size").encode()))
+        }
         Err(PeerError::Closed | PeerError::Io(_)) => Err(None),
     }
 }

@@ -172,7 +172,9 @@ impl<'a> Places<'a> {
             Source::Zip(arrays) => self.zip(arrays)?,
             Source::Cell { .. } => {
                 let oid = ty.oid;
-                return Err(PgError::internal(format!("a kept value of type {oid} is out of place")));
+                return Err(PgError::internal(format!(
+                    "a kept value of type {oid} is out of place"
+                )));
             }
         })
     }
@@ -423,7 +425,10 @@ mod tests {
     #[test]
     fn paths_are_quoted_and_counted_from_either_end() {
         assert_eq!(quoted("a\"b\\"), "\"a\\\"b\\\\\"");
-        assert_eq!((position(-1), position(-3), position(2)), ("[last]".into(), "[last-2]".into(), "[2]".into()));
+        assert_eq!(
+            (position(-1), position(-3), position(2)),
+            ("[last]".into(), "[last-2]".into(), "[2]".into())
+        );
         let steps = ["a", "1", "x y"].map(|step| Value::Text(step.to_owned()));
         let array = Array { dimensions: vec![(3, 1)], elements: steps.to_vec() };
         assert_eq!(path(&array), "$.\"a\"[1].\"x y\"");
@@ -435,8 +440,7 @@ mod tests {
         let values =
             [array(vec![Value::Int(1), Value::Int(2)]), array(vec![Value::Text("a\"".to_owned())])];
         let places = places(&values, &[]);
-        let arrays =
-            [0, 1].map(|at| (Box::new(Source::Parameter(at)), ty("int4")));
+        let arrays = [0, 1].map(|at| (Box::new(Source::Parameter(at)), ty("int4")));
         let zipped = places.value(&Source::Zip(arrays.to_vec()), &ty("json")).unwrap();
         assert!(zipped == Value::Json("[[1, \"a\\\"\"], [2, null]]".to_owned()));
     }

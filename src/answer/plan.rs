@@ -82,9 +82,8 @@ impl Planned {
 /// The statements of a query string, as texts.
 pub(super) fn statements(sql: &str) -> Vec<&str> {
     let tokens: Vec<Token> = Lexer::new(sql.as_bytes()).collect();
-    let text = |range: std::ops::Range<usize>| {
-        &sql[tokens[range.start].start..tokens[range.end - 1].end]
-    };
+    let text =
+        |range: std::ops::Range<usize>| &sql[tokens[range.start].start..tokens[range.end - 1].end];
     split(sql.as_bytes(), &tokens).into_iter().map(text).collect()
 }
 

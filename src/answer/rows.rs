@@ -129,11 +129,7 @@ fn size(ty: &Type) -> i16 {
         PgType::Int2 => 2,
         PgType::Int4 | PgType::Oid | PgType::Float4 | PgType::Date | PgType::Enum(_) => 4,
         PgType::Macaddr => 6,
-        PgType::Int8
-        | PgType::Float8
-        | PgType::Time
-        | PgType::Timestamp
-        | PgType::TimestampTz => 8,
+        PgType::Int8 | PgType::Float8 | PgType::Time | PgType::Timestamp | PgType::TimestampTz => 8,
         PgType::TimeTz => 12,
         PgType::Uuid | PgType::Interval => 16,
         PgType::Name => 64,
@@ -203,7 +199,8 @@ fn push(
         out.put_u16(u16::try_from(columns.len()).unwrap_or(u16::MAX));
         let mut text = String::new();
         for ((value, column), format) in fields.zip(columns).zip(formats) {
-            let pushed = value.and_then(|value| field(out, &value, column, *format, style, &mut text));
+            let pushed =
+                value.and_then(|value| field(out, &value, column, *format, style, &mut text));
             if let Err(error) = pushed {
                 failed = Some(error);
                 break;

@@ -320,7 +320,8 @@ impl Session {
             return Ok(());
         }
         let code = if in_block { "57P01" } else { "57P03" };
-        let error = PgError::new(code, "Crossfade cannot confirm on MySQL that it may still answer");
+        let error =
+            PgError::new(code, "Crossfade cannot confirm on MySQL that it may still answer");
         Err(match lease.why_not() {
             Some(why) => error.detail(why),
             None => error,

@@ -177,7 +177,8 @@ impl Walk<'_, '_> {
                     self.places.keep(upsert.written, Rows::new())?;
                     return Ok(());
                 }
-                Err(error) if error.key.as_ref().is_some_and(|key| upsert.arbiters.contains(key)) => {}
+                Err(error)
+                    if error.key.as_ref().is_some_and(|key| upsert.arbiters.contains(key)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -210,7 +211,9 @@ impl Walk<'_, '_> {
     fn written_keys(&self, upsert: &Upsert, write: &Write) -> Set {
         match &write.keys {
             Keys::Kept(set) => *set,
-            Keys::Given { into, .. } | Keys::Copied { into, .. } | Keys::Counted { into, .. } => *into,
+            Keys::Given { into, .. } | Keys::Copied { into, .. } | Keys::Counted { into, .. } => {
+                *into
+            }
             Keys::None => upsert.found,
         }
     }
