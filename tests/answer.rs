@@ -57,7 +57,7 @@ impl Site {
         let (situation, published) = watch::channel(Arc::new(situation(&world).await));
         let config = AnswerConfig {
             tls: None,
-            users: Users::new(verifiers(&world).await),
+            users: Users::new(verifiers(&world).await, to_url(&world).await),
             database: world.database.clone(),
             url: to_url(&world).await,
             server_version: Some(version(&world).await),
