@@ -8,6 +8,7 @@ mod drivers;
 mod support;
 
 mod admin;
+mod answer;
 mod apply;
 mod backfill;
 mod capture;
@@ -15,6 +16,7 @@ mod check;
 mod config;
 mod demo;
 mod failover;
+mod formats;
 mod fuzz;
 mod hostile;
 mod lease;

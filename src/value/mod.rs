@@ -15,17 +15,21 @@ mod builtin;
 mod canonical;
 mod decode;
 mod encode;
+pub mod input;
 mod json;
 mod mysql;
 mod network;
 mod normal;
+mod output;
 mod parse;
 mod parse_date;
 mod parse_json;
 mod raw;
 mod record;
+mod result;
 mod show;
 mod size;
+pub mod style;
 mod target;
 mod text;
 
@@ -33,6 +37,7 @@ use bytes::Bytes;
 
 use crate::names::Oid;
 
+pub use builtin::{builtins, element_of};
 pub use normal::push_normal;
 pub use parse::{InputError, Zone};
 pub use raw::RawError;
