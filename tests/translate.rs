@@ -11,12 +11,13 @@ mod sheet;
 
 use std::collections::BTreeMap;
 
-use crossfade::value::{Numeric, PgType, Value, Zone};
+use crossfade::value::style::Style;
+use crossfade::value::{Numeric, PgType, Value};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 
 use crate::answer::Site;
-use crate::support::Target;
+use crate::support::{Target, World};
 use sheet::Statement;
 
 const SCHEMA: &str = include_str!("translate/schema_pg.sql");
@@ -47,9 +48,10 @@ struct Outcome {
 async fn statements_have_the_same_answers_or_are_refused() {
     let statements = sheet::parse(STATEMENTS);
     for target in Target::all() {
-        let schema = SCHEMA.replace("CREATE EXTENSION IF NOT EXISTS citext;", "");
-        let schema = schema.replace("CREATE EXTENSION IF NOT EXISTS pgcrypto;", "");
-        let site = Site::start_with(target, &["citext", "pgcrypto"], &schema, SEED).await;
+        let world = World::bare(target, "").await;
+        let (extensions, schema) = SCHEMA.split_at(SCHEMA.find("CREATE TYPE").unwrap());
+        world.admin().await.batch_execute(extensions).await.unwrap();
+        let site = Site::in_world(world, schema, SEED).await;
         let (mut equal, mut refused, mut wrong) = (0, Vec::new(), Vec::new());
         for statement in &statements {
             let expected = run(&site.world.direct().await, statement).await;
@@ -57,7 +59,9 @@ async fn statements_have_the_same_answers_or_are_refused() {
             match judge(statement, &expected, &found) {
                 Ok(()) => equal += 1,
                 Err(Verdict::Refused(why)) => refused.push(format!("{} {why}", statement.id)),
-                Err(Verdict::Wrong(why)) => wrong.push(format!("{} {why}\n   {}", statement.id, statement.sql)),
+                Err(Verdict::Wrong(why)) => {
+                    wrong.push(format!("{} {why}\n   {}", statement.id, statement.sql))
+                }
             }
         }
         let report = format!(
@@ -113,7 +117,9 @@ fn judge(statement: &Statement, expected: &Outcome, found: &Outcome) -> Result<(
     for (table, rows) in &expected.tables {
         if found.tables.get(table) != Some(rows) && !statement.volatile {
             let theirs = found.tables.get(table);
-            return wrong(format!("table {table} holds\n   {theirs:?}\n   instead of\n   {rows:?}"));
+            return wrong(format!(
+                "table {table} holds\n   {theirs:?}\n   instead of\n   {rows:?}"
+            ));
         }
         if found.tables.get(table).map(Vec::len) != Some(rows.len()) {
             return wrong(format!("table {table} has another number of rows"));
@@ -175,7 +181,9 @@ async fn simple(client: &tokio_postgres::Client, sql: &str) -> Outcome {
     for message in messages {
         match message {
             SimpleQueryMessage::Row(row) => {
-                let cell = |(at, (_, ty)): (usize, &(String, Type))| row.get(at).map(|text| normal(text, ty));
+                let cell = |(at, (_, ty)): (usize, &(String, Type))| {
+                    row.get(at).map(|text| normal(text, ty))
+                };
                 rows.push(types.iter().enumerate().map(cell).collect());
             }
             SimpleQueryMessage::CommandComplete(number) => count = number,
@@ -198,7 +206,8 @@ async fn extended(client: &tokio_postgres::Client, statement: &Statement) -> Out
         Err(error) => return failed(&error),
     };
     let params: Vec<Text> = statement.parameters.iter().cloned().map(Text).collect();
-    let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
+    let params: Vec<&(dyn ToSql + Sync)> =
+        params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
     let columns: Vec<(String, u32)> =
         prepared.columns().iter().map(|c| (c.name().to_owned(), described(c.type_()))).collect();
     if columns.is_empty() {
@@ -235,7 +244,7 @@ async fn extended(client: &tokio_postgres::Client, statement: &Statement) -> Out
 fn normal(text: &str, ty: &Type) -> String {
     let oid = ty.oid();
     match PgType::builtin(oid) {
-        Some(PgType::Numeric) => match PgType::Numeric.parse(text, Zone::Utc) {
+        Some(PgType::Numeric) => match PgType::Numeric.read(text, "numeric", &Style::default()) {
             Ok(Value::Numeric(Numeric::Finite(text))) if text.contains('.') => {
                 text.trim_end_matches('0').trim_end_matches('.').to_owned()
             }

@@ -10,7 +10,7 @@
 use sqlparser::ast::Expr;
 
 use crate::catalog::{Column, Table, TargetType};
-use crate::dialect::literal::{assign, convert};
+use crate::dialect::literal::{assign, convert, parse};
 use crate::dialect::program::{Form, Slot, Source, Text};
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::translator::{Translator, is_null};
@@ -37,7 +37,7 @@ impl Translator<'_> {
         }
         let typed = match &typed.node {
             Node::Unknown(text) => {
-                let value = assign(ty.kind.parse(text, self.around.zone)?, &ty)?;
+                let value = assign(parse(text, &ty, &self.around)?, &ty)?;
                 Typed::constant(value, ty.clone())
             }
             _ => self.resolve(typed, &ty)?,

@@ -40,11 +40,11 @@ impl Translator<'_> {
         let ty = Type::builtin("interval");
         match (&typed.node, &interval.leading_field) {
             (Node::Unknown(text), None) => {
-                let value = literal::read(text, &ty, self.around.zone)?;
+                let value = literal::read(text, &ty, &self.around)?;
                 Ok(Typed::constant(value, ty))
             }
             (Node::Unknown(text), Some(unit)) => {
-                let value = literal::read(&format!("{text} {unit}"), &ty, self.around.zone)?;
+                let value = literal::read(&format!("{text} {unit}"), &ty, &self.around)?;
                 Ok(Typed::constant(value, ty))
             }
             _ => Err(unsupported("an interval that is not a literal")),

@@ -11,7 +11,9 @@ use sqlparser::ast::Value as Literal;
 use crate::dialect::Type;
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::typed::{Typed, flat};
-use crate::value::{Array, Numeric, PgType, Value, Zone};
+use crate::dialect::{Surroundings, types};
+use crate::value::style::Style;
+use crate::value::{Array, Numeric, PgType, Value};
 
 /// A literal of the tree; `None` for a placeholder.
 pub(super) fn literal(value: &Literal) -> Result<Option<Typed>, Refused> {
@@ -37,14 +39,19 @@ fn number(digits: &str) -> Result<Typed, Refused> {
             return Ok(Typed::constant(Value::Int(value), ty));
         }
     }
-    let value = PgType::Numeric.parse(digits, Zone::Utc)?;
+    let value = PgType::Numeric.read(digits, "numeric", &Style::default())?;
     Ok(Typed::constant(value, Type::numeric()))
 }
 
 /// A quoted literal as a value of a type, with the type's modifier applied as an explicit cast does.
-pub(super) fn read(text: &str, ty: &Type, zone: Zone) -> Result<Value, Refused> {
-    let value = ty.kind.parse(text, zone)?;
-    cast_value(value, ty)
+pub(super) fn read(text: &str, ty: &Type, around: &Surroundings<'_>) -> Result<Value, Refused> {
+    cast_value(parse(text, ty, around)?, ty)
+}
+
+/// The same without the modifier.
+pub(super) fn parse(text: &str, ty: &Type, around: &Surroundings<'_>) -> Result<Value, Refused> {
+    let style = Style { zone: around.zone, ..Style::default() };
+    Ok(ty.kind.read(text, &types::enum_name(ty, around.catalog), &style)?)
 }
 
 /// Applies a type's modifier as an explicit cast does: text is cut, numbers are rounded.
@@ -198,7 +205,9 @@ fn convert_array(
     let mut elements = Vec::with_capacity(array.elements.len());
     for value in &array.elements {
         let converted = match value {
-            Value::Text(text) if from.is_text() => Some(element.parse(text, Zone::Other)?),
+            Value::Text(text) if from.is_text() => {
+                Some(element.read(text, "", &Style::default())?)
+            }
             value => convert(value, &from, &to)?,
         };
         match converted {

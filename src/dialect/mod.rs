@@ -52,7 +52,8 @@ mod words;
 
 use crate::catalog::Catalog;
 use crate::names::Oid;
-use crate::value::{Flavor, Zone};
+use crate::value::Flavor;
+use crate::value::style::Zone;
 
 pub use literal::assign;
 pub use program::Program;
@@ -113,3 +114,6 @@ pub fn translate(sql: &str, around: Surroundings<'_>) -> Result<Translated, Refu
     let statement = words::statement(sql, around)?;
     translator::Translator::new(around).statement(&statement)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use sqlparser::ast::{Expr, TrimWhereField};
 
 use crate::dialect::cast::FAILS;
 use crate::dialect::expression::strict;
+use crate::dialect::literal;
 use crate::dialect::program::{Slot, Source, Text};
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::translator::Translator;
@@ -254,7 +255,7 @@ impl Translator<'_> {
         }
         let ty = Type::builtin("bytea");
         if let Node::Unknown(digits) = &args[0].node {
-            let value = ty.kind.parse(&format!("\\x{digits}"), self.around.zone)?;
+            let value = literal::parse(&format!("\\x{digits}"), &ty, &self.around)?;
             return Ok(Some(Typed::constant(value, ty)));
         }
         let arg = self.text_argument(args[0].clone())?;

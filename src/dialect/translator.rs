@@ -4,14 +4,15 @@
 
 use sqlparser::ast::Expr;
 
-use crate::dialect::program::{Set, Slot, Text};
+use crate::dialect::program::{Set, Text};
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::scope::{Cte, Scope};
 use crate::dialect::typed::{Node, Typed, render};
 use crate::dialect::types::{self, Type};
 use crate::dialect::{Surroundings, literal};
 use crate::names::Oid;
-use crate::value::{Flavor, Value, Zone};
+use crate::value::style::Zone;
+use crate::value::{Flavor, Value};
 
 /// Parameters that one statement may have, as the protocol counts them.
 const PARAMETERS_MAX: usize = 65_535;
@@ -29,7 +30,6 @@ pub(super) struct Translator<'a> {
     pub(super) grouping: Option<Grouping>,
     /// Rows of tables that this statement's own WITH inserted: the rest does not see them.
     pub(super) hidden: Vec<(Oid, Hidden)>,
-    pub(super) recursion: Option<String>,
     /// Where `DEFAULT` and `gen_random_uuid()` are one value for a row, not SQL.
     pub(super) slots: bool,
 }
@@ -66,7 +66,6 @@ impl<'a> Translator<'a> {
             aliases: 0,
             grouping: None,
             hidden: Vec::new(),
-            recursion: None,
             slots: false,
         }
     }
@@ -99,8 +98,8 @@ impl<'a> Translator<'a> {
 
     pub(super) fn needs_utc(&self, what: &str) -> Result<(), Refused> {
         match self.around.zone {
-            Zone::Utc => Ok(()),
-            Zone::Other => Err(unsupported(&format!("{what} under a TimeZone other than UTC"))),
+            Zone::Named(chrono_tz::Tz::UTC) | Zone::Fixed(0) => Ok(()),
+            _ => Err(unsupported(&format!("{what} under a TimeZone other than UTC"))),
         }
     }
 
@@ -130,7 +129,7 @@ impl<'a> Translator<'a> {
         }
         match typed.node {
             Node::Unknown(text) => {
-                let value = literal::read(&text, ty, self.around.zone)?;
+                let value = literal::read(&text, ty, &self.around)?;
                 Ok(Typed::constant(value, ty.clone()))
             }
             Node::Parameter(at) => {
@@ -148,14 +147,6 @@ impl<'a> Translator<'a> {
     /// What has no type by now is text.
     pub(super) fn settle(&mut self, typed: Typed) -> Result<Typed, Refused> {
         self.resolve(typed, &Type::text())
-    }
-
-    /// A place for the value of an expression that is known before the text runs.
-    pub(super) fn slot(&self, typed: &Typed) -> Result<Option<Slot>, Refused> {
-        let Some(source) = typed.source() else { return Ok(None) };
-        let form = crate::dialect::typed::form_of(&typed.ty, &source)?;
-        let form = crate::dialect::program::Form::Column(form);
-        Ok(Some(Slot { source, ty: typed.ty.clone(), form }))
     }
 }
 

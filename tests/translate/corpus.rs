@@ -10,7 +10,8 @@ use crossfade::catalog::Catalog;
 use crossfade::catalog::naming::Naming;
 use crossfade::dialect::{Surroundings, translate};
 use crossfade::policy::{Mode, Policies};
-use crossfade::value::{Flavor, Zone};
+use crossfade::value::Flavor;
+use crossfade::value::style::Zone;
 
 use crate::support::{Target, World, inside};
 
@@ -91,12 +92,20 @@ async fn captured_statements_are_translated_or_refused_by_name() {
             for flavor in [Flavor::MySql, Flavor::MariaDb] {
                 total += 1;
                 let path = vec!["public".to_owned()];
-                let around = Surroundings { catalog: &catalog, path: &path, flavor, zone: Zone::Utc, declared: &[] };
+                let around = Surroundings {
+                    catalog: &catalog,
+                    path: &path,
+                    flavor,
+                    zone: Zone::default(),
+                    declared: &[],
+                };
                 match translate(&statement.sql, around) {
                     Ok(_) => translated += 1,
                     Err(refused) => {
                         let key = format!("{} {}", refused.code, refused.message);
-                        let entry = refusals.entry(key).or_insert((0, format!("{name}: {}", statement.sql)));
+                        let entry = refusals
+                            .entry(key)
+                            .or_insert((0, format!("{name}: {}", statement.sql)));
                         entry.0 += 1;
                     }
                 }
@@ -116,7 +125,17 @@ async fn captured_statements_are_translated_or_refused_by_name() {
 /// Asked of PostgreSQL's own catalogue, or of the server: not the dialect's.
 fn is_catalogue(sql: &str) -> bool {
     let lower = sql.to_lowercase();
-    ["pg_", "information_schema", "version()", "current_schema", "set_config", "current_setting", "nextval", "setval", "lastval"]
-        .iter()
-        .any(|word| lower.contains(word))
+    [
+        "pg_",
+        "information_schema",
+        "version()",
+        "current_schema",
+        "set_config",
+        "current_setting",
+        "nextval",
+        "setval",
+        "lastval",
+    ]
+    .iter()
+    .any(|word| lower.contains(word))
 }
