@@ -38,7 +38,11 @@ pub struct Site {
 impl Site {
     /// `rows` are inserted into PostgreSQL, and copied.
     pub async fn start(target: Target, schema: &str, rows: &str) -> Self {
-        let mut world = World::bare(target, "").await;
+        Self::in_world(World::bare(target, "").await, schema, rows).await
+    }
+
+    /// In a world whose PostgreSQL has something already.
+    pub async fn in_world(mut world: World, schema: &str, rows: &str) -> Self {
         let direct = world.direct().await;
         direct.batch_execute(schema).await.unwrap();
         direct.batch_execute(rows).await.unwrap();

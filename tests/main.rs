@@ -33,6 +33,7 @@ mod setup;
 mod strict;
 mod tidy;
 mod torment;
+mod translate;
 mod trouble;
 mod truncate;
 mod under_load;

@@ -56,7 +56,8 @@ impl Walk<'_, '_> {
             match step {
                 Step::Answer(answer) => self.answer(answer).await?,
                 Step::Keep { set, query } => {
-                    let rows = self.query(query).await?;
+                    let mut rows = self.places.set(*set).clone();
+                    rows.extend(self.query(query).await?);
                     self.places.keep(*set, rows)?;
                 }
                 Step::Write(write) => {
@@ -72,11 +73,10 @@ impl Walk<'_, '_> {
                         Box::pin(self.steps(steps)).await?;
                     }
                 }
-                Step::AtMostOne(set) if 1 < self.places.set(*set).len() => {
-                    let text = "more than one row returned by a subquery used as an expression";
-                    return Err(PgError::new("21000", text).into());
+                Step::FirstOfEach { set, width } => {
+                    let rows = first_of_each(self.places.set(*set), *width);
+                    self.places.keep(*set, rows)?;
                 }
-                Step::AtMostOne(_) => {}
             }
         }
         Ok(())
@@ -92,11 +92,19 @@ impl Walk<'_, '_> {
         let Some((sql, params)) = self.places.fill(&answer.query)? else { return Ok(()) };
         let about = About { catalog: self.catalog, table: None };
         let Some(order) = answer.order else {
-            self.backend.stream(&sql, params, about, self.sink).await?;
+            if answer.hidden == 0 {
+                self.backend.stream(&sql, params, about, self.sink).await?;
+                return Ok(());
+            }
+            let (rows, _) = self.backend.rows(&sql, params, ROWS_MAX, about).await?;
+            for mut row in rows {
+                row.truncate(row.len().saturating_sub(answer.hidden));
+                self.sink.row(row).await?;
+            }
             return Ok(());
         };
         let (rows, _) = self.backend.rows(&sql, params, ROWS_MAX, about).await?;
-        for row in in_order(rows, self.places.set(order)) {
+        for row in in_order(rows, self.places.set(order), answer.hidden) {
             self.sink.row(row).await?;
         }
         Ok(())
@@ -117,7 +125,7 @@ impl Walk<'_, '_> {
     /// Keeps the keys of rows that were inserted.
     async fn keys(&mut self, write: &Write, done: Done) -> Result<(), PgError> {
         let (keys, into) = match &write.keys {
-            Keys::Kept(_) | Keys::None => return Ok(()),
+            Keys::Kept(_) | Keys::Moved { .. } | Keys::None => return Ok(()),
             Keys::Given { rows, into } => {
                 let key = |slots: &Vec<program::Slot>| {
                     slots.iter().map(|slot| self.places.param(slot)).collect::<Result<Vec<_>, _>>()
@@ -163,7 +171,7 @@ impl Walk<'_, '_> {
                         Keys::Given { into, .. }
                         | Keys::Copied { into, .. }
                         | Keys::Counted { into, .. } => Some(*into),
-                        Keys::Kept(set) => Some(*set),
+                        Keys::Kept(set) | Keys::Moved { set, .. } => Some(*set),
                         Keys::None => None,
                     };
                     let keys = into.map(|into| self.places.set(into).clone());
@@ -210,7 +218,7 @@ impl Walk<'_, '_> {
 
     fn written_keys(&self, upsert: &Upsert, write: &Write) -> Set {
         match &write.keys {
-            Keys::Kept(set) => *set,
+            Keys::Kept(set) | Keys::Moved { set, .. } => *set,
             Keys::Given { into, .. } | Keys::Copied { into, .. } | Keys::Counted { into, .. } => {
                 *into
             }
@@ -234,13 +242,12 @@ fn written(step: &Step) -> Option<&crate::catalog::Table> {
         Step::Write(write) => Some(&write.table),
         Step::Upsert(upsert) => Some(&upsert.insert.table),
         Step::Each { steps, .. } => steps.iter().find_map(written),
-        Step::Answer(_) | Step::Keep { .. } | Step::AtMostOne(_) => None,
+        Step::Answer(_) | Step::Keep { .. } | Step::FirstOfEach { .. } => None,
     }
 }
 
-/// Rows in the order of a set, whose columns are their last ones; those are cut off.
-fn in_order(rows: Rows, set: &Rows) -> Rows {
-    let Some(width) = set.first().map(Vec::len) else { return Rows::new() };
+/// Rows in the order of a set, whose first columns are their last ones; those are cut off.
+fn in_order(rows: Rows, set: &Rows, width: usize) -> Rows {
     let mut waiting: Vec<Option<Vec<Param>>> = rows.into_iter().map(Some).collect();
     let own = |row: &Vec<Param>| row.len().saturating_sub(width);
     let mut ordered = Rows::with_capacity(waiting.len());
@@ -254,6 +261,18 @@ fn in_order(rows: Rows, set: &Rows) -> Rows {
         }
     }
     ordered
+}
+
+/// The first of the rows that have the same first columns.
+fn first_of_each(rows: &Rows, width: usize) -> Rows {
+    let mut first = Rows::new();
+    for row in rows {
+        let known = first.iter().any(|other: &Vec<Param>| other[..width] == row[..width]);
+        if !known {
+            first.push(row.clone());
+        }
+    }
+    first
 }
 
 /// Numbers may come signed or not, and as text.

@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn local_times_that_are_there_twice_or_never_are_read_as_postgresql_reads_them() {
         let berlin = Zone::named("Europe/Berlin").unwrap();
-        let local = |month, day, hour| {
+        let local = |month, day, hour: i64| {
             let days = super::super::text::days_from_civil(2024, month, day).unwrap();
             i64::from(days) * MICROS_PER_DAY + hour * 3_600_000_000
         };
