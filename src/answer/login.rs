@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use crate::answer::backend::Backend;
 use crate::answer::block::Block;
 use crate::answer::cancel::Guard;
+use crate::answer::captured::Captured;
 use crate::answer::error::PgError;
 use crate::answer::place::clock;
 use crate::answer::plan::Ground;
@@ -138,7 +139,7 @@ pub(super) async fn enter(stream: Stream, services: &Services) -> Option<(Sessio
 /// Takes a client over that is logged in already.
 pub(super) async fn take_over(handover: Handover, services: &Services) -> Option<(Session, Guard)> {
     let config = Arc::clone(&services.config.borrow());
-    let Handover { client, user, database, settings: given, statements } = handover;
+    let Handover { client, key, user, database, settings: given, statements } = handover;
     let connected = Backend::connect(&config.url, config.connect_timeout).await;
     let settings = settings(services, &config, &user, &given.into_iter().collect());
     let (backend, settings) = match (connected, settings) {
@@ -153,7 +154,11 @@ pub(super) async fn take_over(handover: Handover, services: &Services) -> Option
             return None;
         }
     };
-    let (mut session, guard) = session(client, (user, database), services, backend, settings);
+    let (mut session, mut guard) = session(client, (user, database), services, backend, settings);
+    if let Some(key) = key {
+        guard = services.cancels.enter_as(key.clone(), session.backend.cancellable());
+        session.key = key;
+    }
     // The client was told all of this by whoever served it before.
     session.settings.news();
     for (name, sql, declared) in statements {
@@ -304,6 +309,7 @@ fn session(
     let guard = services.cancels.enter(backend.cancellable());
     let session = Session {
         client,
+        key: guard.key.clone(),
         out: BytesMut::new(),
         services: services.clone(),
         situation,
@@ -316,6 +322,7 @@ fn session(
         backend,
         skipping: false,
         started: clock(),
+        captured: Captured::default(),
         locks: Vec::new(),
     };
     (session, guard)

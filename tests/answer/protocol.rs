@@ -1,6 +1,11 @@
 //! Scripts of messages, to PostgreSQL and to us: the same kinds of answers in the same order, the same
 //! SQLSTATEs, tags and states.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossfade::phase::{Phase, Situation};
+
 use super::Site;
 use crate::support::{PATIENCE, Target};
 use crate::wire::script::ready;
@@ -230,7 +235,7 @@ async fn a_cancel_request_ends_the_statement_and_nothing_else() {
         let error = loop {
             // A request that comes before the statement hits nothing: so it is repeated.
             token.cancel_query(tokio_postgres::NoTls).await.unwrap();
-            let patience = std::time::Duration::from_millis(100);
+            let patience = Duration::from_millis(100);
             if let Ok(ended) = tokio::time::timeout(patience, waits.as_mut()).await {
                 break ended.unwrap_err();
             }
@@ -250,4 +255,29 @@ async fn a_cancel_request_ends_the_statement_and_nothing_else() {
         };
         tokio::time::timeout(PATIENCE, free).await.expect("a lock ends with its session");
     }
+}
+
+/// A change of who answers is a pause between two transactions: statements, settings and the connection
+/// stay, and a transaction that is open is waited for.
+#[tokio::test]
+async fn a_session_that_is_handed_over_goes_on_as_it_was() {
+    let site = Site::start(Target::MariaDb, "", "").await;
+    let client = site.client().await;
+    client.batch_execute("SET app.x = 'kept'; SET TIME ZONE 'Europe/Berlin'").await.unwrap();
+    let prepared = client.prepare("SELECT current_setting('app.x')").await.unwrap();
+    client.batch_execute("BEGIN; SET LOCAL app.x = 'local'").await.unwrap();
+    let answers = (**site.situation.borrow()).clone();
+    let pauses = Situation { phase: Phase::DualWrite, ..answers.clone() };
+    site.situation.send_replace(Arc::new(pauses));
+    let inside: String = client.query_one(&prepared, &[]).await.unwrap().get(0);
+    assert_eq!(inside, "local", "an open transaction is not cut");
+    client.batch_execute("COMMIT").await.unwrap();
+    let waiting = client.query_one(&prepared, &[]);
+    let mut waiting = std::pin::pin!(waiting);
+    let early = tokio::time::timeout(Duration::from_millis(200), waiting.as_mut()).await;
+    assert!(early.is_err(), "nobody answers meanwhile");
+    site.situation.send_replace(Arc::new(answers));
+    let after: String = waiting.await.unwrap().get(0);
+    let zone: String = client.query_one("SHOW TimeZone", &[]).await.unwrap().get(0);
+    assert_eq!((after.as_str(), zone.as_str()), ("kept", "Europe/Berlin"));
 }
