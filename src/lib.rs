@@ -113,10 +113,12 @@
 //! | [`wire`] [`sql`] [`catalog`] | frames; text to tokens and tree; tables, the type map, MySQL's schema |
 //! | [`change`] [`phase`] | what a write did; where the migration stands |
 //! | [`plan`] | what becomes of a statement: pass, capture, flag |
+//! | [`dialect`] | a statement of PostgreSQL as a program for MySQL |
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
 //! | [`lease`] | whether this sidecar may answer |
-//! | [`session`] [`apply`] | one client; the workers that face the secondary |
+//! | [`door`] | who wants in: packets, TLS, SCRAM |
+//! | [`session`] [`answer`] [`apply`] | one client, PostgreSQL or MySQL answering; the workers that face the secondary |
 //! | [`backfill`] [`verify`] | old rows copied; both sides compared |
 //! | [`control`] | sets up, publishes the situation |
 //! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
@@ -136,6 +138,7 @@ pub mod wire;
 pub mod change;
 pub mod phase;
 
+pub mod dialect;
 pub mod plan;
 
 pub mod capture;
@@ -145,6 +148,9 @@ pub mod handoff;
 pub mod lease;
 pub mod outbox;
 
+pub mod door;
+
+pub mod answer;
 pub mod apply;
 pub mod backfill;
 pub mod session;

@@ -12,24 +12,19 @@ mod answers;
 mod auth;
 pub mod cancel;
 mod count;
-mod fatal;
 mod formats;
 mod frontend;
 mod function;
 #[cfg(test)]
-mod fuzz;
+pub(crate) mod fuzz;
 mod login;
 mod metrics;
-mod packet;
 mod path;
-mod peer;
 mod pending;
 mod pipe;
 mod refuse;
-mod scram;
 mod serve;
 mod settle;
-mod startup;
 mod state;
 mod statements;
 mod strict;
@@ -43,6 +38,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::backend::stream::Stream;
+use crate::door::{fatal, packet, peer, scram, startup};
 
 pub use self::cancel::CancelRegistry;
 pub use self::fatal::Fatal;

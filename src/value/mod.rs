@@ -15,7 +15,7 @@ mod builtin;
 mod canonical;
 mod decode;
 mod encode;
-mod input;
+pub mod input;
 mod json;
 mod mysql;
 mod network;
@@ -34,7 +34,7 @@ use bytes::Bytes;
 
 use crate::names::Oid;
 
-pub use input::InputError;
+pub use builtin::{builtins, element_of};
 pub use normal::{push_normal, take_normal};
 pub use raw::RawError;
 pub use record::{Field, decode_record};
