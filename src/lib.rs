@@ -93,6 +93,14 @@
 //! - Entries are claimed and deleted only on the server, and in the epoch, that they are known of.
 //! - `verify` reads each side in its own order and compares sums by bucket: no order of keys has to be the
 //!   same in both databases, and neither side sorts.
+//! - Which rows differ comes from the sums themselves while they are few: an invertible Bloom lookup table
+//!   beside the buckets. `--checksum` hashes by buckets of hashed keys, not by ranges; types without one
+//!   exact text are read, not guessed ([`verify`]).
+//! - PostgreSQL as the secondary is written to as a replica: no trigger and no foreign key acts there, since
+//!   what they do has been done, so rows may come in any order ([`backend::postgres::follow`]).
+//! - With MySQL as the primary a row that is gone has a counter in the fence, so that nobody has to be waited
+//!   out for it; what InnoDB shows may not be on disk yet, so a drain flushes before it applies
+//!   ([`backend::mysql::outbox`]).
 //! - Before a sweep looks for tombstones, it waits for every apply that began before its chunk was committed:
 //!   an apply writes its rows first, and entries that are new to the fence at its end
 //!   ([`backend::mysql::copy`]).
