@@ -118,6 +118,7 @@
 //! | [`lease`] | whether this sidecar may answer |
 //! | [`session`] [`apply`] | one client; the workers that face the secondary |
 //! | [`backfill`] [`verify`] | old rows copied; both sides compared |
+//! | [`shadow`] | reads tried on the secondary before it has to answer them |
 //! | [`control`] | sets up, publishes the situation |
 //! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
 //! | [`metrics`] [`telemetry`] | composed from all of the above |
@@ -148,6 +149,7 @@ pub mod outbox;
 pub mod apply;
 pub mod backfill;
 pub mod session;
+pub mod shadow;
 pub mod verify;
 
 pub mod control;

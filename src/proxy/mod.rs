@@ -24,16 +24,14 @@ mod workers;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::admin::{
-    self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token,
-};
+use crate::admin::{self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
 use crate::backend::tls::TlsError;
 use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig};
 use crate::handoff::{self, Jobs};
@@ -177,9 +175,11 @@ impl Parts {
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
         handoff.register(metrics.own())?;
         let seen = SeenMetrics::register(metrics.own())?;
-        let seen = Arc::new(Seen::new(limits.statements, Instant::now(), seen));
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let begun = i64::try_from(begun.as_micros()).unwrap_or(i64::MAX);
+        let seen = Seen::new(limits.statements, Instant::now(), seen).begun(begun);
         let flow = Flow {
-            planners: Planners::new(situation.subscribe(), limits.plans, seen),
+            planners: Planners::new(situation.subscribe(), limits.plans, Arc::new(seen)),
             handoff,
             lease: Lease::new(limits.lease, LeaseMetrics::register(metrics.own())?),
             metrics: SessionMetrics::register(metrics.own())?,
@@ -215,7 +215,7 @@ impl Parts {
             ledger: self.ledger.subscribe(),
             health: self.health.subscribe(),
             lease: self.flow.lease.clone(),
-            statements: Statements { seen: self.flow.planners.seen(), started: SystemTime::now() },
+            statements: self.flow.planners.seen(),
             registries: metrics.registries().into(),
             token: self.token.subscribe(),
             requests: self.requests.0.clone(),

@@ -39,6 +39,7 @@ impl State {
                 b'C' => self.command_complete(pipe, header)?,
                 b'Z' => self.ready(pipe, header)?,
                 b'T' | b'n' => self.row_description(pipe, header)?,
+                b't' => self.parameter_description(pipe, header),
                 b'1' | b'2' | b'3' => self.acknowledged(pipe, header)?,
                 b'I' | b's' => self.ended(pipe, header)?,
                 b'E' => self.error(pipe, header)?,
@@ -59,10 +60,10 @@ impl State {
     }
 
     /// The capture whose rows come next, and the format of our columns.
-    fn capturing(&mut self) -> Option<(&Arc<Capture>, bool)> {
+    pub(super) fn capturing(&mut self) -> Option<(&Arc<Capture>, bool)> {
         let (step, binary) = match self.pending.front()? {
             Expect::Execute { prepared: Some(prepared), binary, .. } => (prepared.step(), *binary),
-            Expect::Describe { prepared: Some(prepared) } => (prepared.step(), false),
+            Expect::Describe { prepared: Some(prepared), .. } => (prepared.step(), false),
             Expect::Query(query) if !query.hidden => {
                 (query.plan.statements.get(query.at).map(|planned| &planned.step), false)
             }
@@ -118,6 +119,9 @@ impl State {
         if self.is_ours() {
             return Ok(swallow(pipe, header));
         }
+        if !self.note_columns(pipe, header) {
+            return Ok(false);
+        }
         let described = matches!(self.pending.front(), Some(Expect::Describe { .. }));
         let capture = self.capturing().map(|(capture, _)| Arc::clone(capture));
         match capture.filter(|_| header.tag == b'T') {
@@ -147,7 +151,11 @@ impl State {
         match self.pending.pop() {
             Some(Expect::Ours) => return Ok(swallow(pipe, header)),
             Some(Expect::Bind) if self.is_bound_again() => return Ok(swallow(pipe, header)),
-            Some(Expect::Parse { .. } | Expect::Bind | Expect::Close { .. }) => pipe.pass(header),
+            Some(Expect::Parse { prepared, .. }) => {
+                self.flow.planners.seen.accepted(&prepared.plan, self.now);
+                pipe.pass(header);
+            }
+            Some(Expect::Bind | Expect::Close { .. }) => pipe.pass(header),
             _ => return Err(Broken::Unexpected(char::from(header.tag))),
         }
         Ok(true)

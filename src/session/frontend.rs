@@ -98,9 +98,11 @@ impl State {
         let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
         self.note_planner(&Arc::clone(&self.planner));
         let sql = sql.filter(|_| plan.single().is_some());
+        let shape = self.shape(&plan, &[]);
         let expect = |applied| {
             let plan = Arc::clone(&plan);
-            Expect::Query(Box::new(Query { plan, sql, applied, at: 0, hidden: false, started }))
+            let (at, hidden) = (0, false);
+            Expect::Query(Box::new(Query { plan, sql, applied, at, hidden, started, shape }))
         };
         match (refused, applied) {
             (Some(denied), _) => {
@@ -113,6 +115,7 @@ impl State {
                     at: 0,
                     hidden: false,
                     started,
+                    shape: None,
                 })));
                 true
             }
@@ -208,7 +211,8 @@ impl State {
             .map(|sql| Source { sql: sql.into(), types: types(rest).into() });
         let applied = text.filter(|_| plan.is_rewritten()).and_then(|sql| plan.apply(sql));
         let (planner, path) = (Arc::clone(&self.planner), Arc::clone(self.paths.now()));
-        Prepared { plan, planner, path, source, applied }
+        let shape = self.shape(&plan, types(rest));
+        Prepared { plan, planner, path, source, applied, shape }
     }
 
     fn bind(&mut self, pipe: &mut Pipe, header: Header) -> bool {
@@ -228,7 +232,8 @@ impl State {
         if prepared.source.is_none() && prepared.is_early(&self.planner.situation) {
             let (plan, planner) = (Arc::new(self.early()), Arc::clone(&self.planner));
             let path = Arc::clone(self.paths.now());
-            prepared = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
+            let (source, applied, shape) = (None, None, None);
+            prepared = Arc::new(Prepared { plan, planner, path, source, applied, shape });
         }
         let Some(capture) = self.statements.capture(prepared.step()) else {
             self.statements.bind(&portal, Some(Portal { prepared, binary: false, bind: None }));
@@ -274,12 +279,14 @@ impl State {
         let plan = self.planner.plan(&source.sql, &path, &mut self.scratch);
         let plan = self.without_temporary(plan);
         let applied = plan.apply(&source.sql);
+        let shape = self.shape(&plan, &source.types);
         let renewed = Prepared {
             plan,
             planner: Arc::clone(&self.planner),
             path,
             source: Some(Source { sql: source.sql.clone(), types: source.types.clone() }),
             applied,
+            shape,
         };
         if renewed.applied.as_ref().map(|new| &new.text)
             != prepared.applied.as_ref().map(|old| &old.text)
@@ -306,7 +313,8 @@ impl State {
         let plan = Arc::new(prepared.plan.given_up(reason));
         let planner = Arc::clone(&self.planner);
         let path = Arc::clone(self.paths.now());
-        let plain = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
+        let (source, applied, shape) = (None, None, prepared.shape);
+        let plain = Arc::new(Prepared { plan, planner, path, source, applied, shape });
         self.statements.put(name, Arc::clone(&plain));
         plain
     }
@@ -399,7 +407,8 @@ impl State {
             Some(b'S') => self.statements.get(name).cloned(),
             _ => self.statements.portal(name).map(|portal| Arc::clone(&portal.prepared)),
         };
-        self.pass(pipe, header, Expect::Describe { prepared })
+        let statement = kind == Some(b'S');
+        self.pass(pipe, header, Expect::Describe { prepared, statement, parameters: None })
     }
 
     fn close(&mut self, pipe: &mut Pipe, header: Header) -> bool {

@@ -12,6 +12,7 @@ mod answers;
 mod auth;
 pub mod cancel;
 mod count;
+mod described;
 mod fatal;
 mod formats;
 mod frontend;

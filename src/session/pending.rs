@@ -14,7 +14,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::plan::seen::Seen;
+use crate::names::Oid;
+use crate::plan::seen::{Seen, Shape};
 use crate::plan::{Applied, Plan, Step, Truncate};
 use crate::session::statements::{Prepared, Statements};
 
@@ -35,6 +36,10 @@ pub(super) enum Expect {
     /// ParameterDescription, and RowDescription or NoData.
     Describe {
         prepared: Option<Arc<Prepared>>,
+        /// It is about a statement, so that its parameters are described too.
+        statement: bool,
+        /// Their types, where they are to be kept.
+        parameters: Option<Vec<Oid>>,
     },
     Execute {
         prepared: Option<Arc<Prepared>>,
@@ -83,6 +88,8 @@ pub(super) struct Query {
     /// The next CommandComplete is that of a statement of ours.
     pub(super) hidden: bool,
     pub(super) started: Instant,
+    /// What its description is kept under.
+    pub(super) shape: Option<Shape>,
 }
 
 impl Query {

@@ -70,7 +70,8 @@ impl State {
                 let plan = Arc::new(Plan::of(*step));
                 let planner = Arc::clone(&self.planner);
                 let path = Arc::clone(self.paths.now());
-                let prepared = Prepared { plan, planner, path, source: None, applied: None };
+                let prepared =
+                    Prepared { plan, planner, path, source: None, applied: None, shape: None };
                 self.statements.put(name.as_bytes(), Arc::new(prepared));
             }
             Step::Deallocate(Some(name)) => {

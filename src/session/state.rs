@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
 use crate::names::{TableId, TableName};
-use crate::plan::cache::Planner;
+use crate::plan::cache::{Planner, Scratch};
 use crate::policy::Mode;
 use crate::session::again::Repeats;
 use crate::session::path::Paths;
@@ -177,7 +177,7 @@ pub(super) struct State {
     pub(super) text: TextForm,
     /// As of the session's start.
     pub(super) limits: FlowLimits,
-    pub(super) scratch: Vec<u8>,
+    pub(super) scratch: Scratch,
 }
 
 impl State {
@@ -231,7 +231,7 @@ impl State {
             ours: format!("crossfade_{:016x}", rand::random::<u64>()).into_bytes().into(),
             text: TextForm { plain_strings: true, utf8: true },
             limits,
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             flow,
         };
         for (name, value) in reported {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::phase::{Phase, Situation};
 use crate::plan::cache::{PathKey, Planner};
+use crate::plan::seen::Shape;
 use crate::plan::{Applied, Capture, Plan, Step};
 
 /// A statement that the client has prepared.
@@ -29,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) source: Option<Source>,
     /// The way back from the rewritten text, for error positions.
     pub(super) applied: Option<Applied>,
+    /// What its description is kept under; `None` where none is kept.
+    pub(super) shape: Option<Shape>,
 }
 
 #[derive(Debug)]
