@@ -28,6 +28,7 @@ mod reload;
 mod repair;
 mod seen;
 mod setup;
+mod statements;
 mod strict;
 mod tidy;
 mod torment;

@@ -2,7 +2,7 @@
 
 mod alike;
 mod large;
-mod script;
+pub(crate) mod script;
 
 use crossfade::policy::Mode;
 

@@ -17,32 +17,32 @@ use crate::support::PATIENCE;
 const CHUNK: usize = 256 << 10;
 
 /// A session.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     socket: TcpStream,
     /// Every field of every error and notice, and every parameter reported.
-    pub(super) details: Vec<String>,
+    pub(crate) details: Vec<String>,
 }
 
 impl Wire {
     /// Logs in as the administrator, by whatever method the server asks for.
-    pub(super) async fn connect(port: u16, database: &str) -> Self {
+    pub(crate) async fn connect(port: u16, database: &str) -> Self {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         login(&mut socket, database).await;
         Self { socket, details: Vec::new() }
     }
 
-    pub(super) async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.unwrap();
     }
 
     /// Sends messages in one write.
-    pub(super) async fn say(&mut self, messages: &[&str]) {
+    pub(crate) async fn say(&mut self, messages: &[&str]) {
         let bytes: Vec<u8> = messages.iter().flat_map(|message| encode(message)).collect();
         self.send(&bytes).await;
     }
 
     /// Everything up to the `count`th ReadyForQuery.
-    pub(super) async fn hear(&mut self, count: usize) -> String {
+    pub(crate) async fn hear(&mut self, count: usize) -> String {
         let mut heard = Vec::new();
         let mut ready = 0;
         while ready < count {
@@ -63,7 +63,7 @@ impl Wire {
     }
 
     /// Kind and length of each message up to the next ReadyForQuery; no body is held.
-    pub(super) async fn lengths(&mut self) -> Vec<(char, usize)> {
+    pub(crate) async fn lengths(&mut self) -> Vec<(char, usize)> {
         let mut heard = Vec::new();
         let mut scratch = vec![0; CHUNK];
         while heard.last().is_none_or(|(tag, _)| *tag != 'Z') {
@@ -83,24 +83,29 @@ impl Wire {
     }
 
     /// Waits for a message of this kind; what comes before it is dropped.
-    pub(super) async fn until(&mut self, wanted: u8) -> Vec<u8> {
+    pub(crate) async fn until(&mut self, wanted: u8) -> Vec<u8> {
+        self.first(&[wanted]).await.1
+    }
+
+    /// The next message that is one of these, whatever comes before.
+    pub(crate) async fn first(&mut self, wanted: &[u8]) -> (u8, Vec<u8>) {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.message()).await;
             let (tag, body) = next.expect("a message").expect("no end");
-            if tag == wanted {
-                return body;
+            if wanted.contains(&tag) {
+                return (tag, body);
             }
         }
     }
 
     /// Says that nothing more will come, and hears the rest.
-    pub(super) async fn finish(&mut self) -> String {
+    pub(crate) async fn finish(&mut self) -> String {
         self.socket.shutdown().await.unwrap();
         self.hear(usize::MAX).await
     }
 
     /// Whether nothing comes for a moment.
-    pub(super) async fn is_quiet(&mut self) -> bool {
+    pub(crate) async fn is_quiet(&mut self) -> bool {
         tokio::time::timeout(Duration::from_millis(200), self.message()).await.is_err()
     }
 
@@ -144,7 +149,7 @@ async fn login(socket: &mut TcpStream, database: &str) {
     }
 }
 
-pub(super) fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
     [&[tag][..], &length, body].concat()
 }
@@ -185,7 +190,7 @@ fn encode(message: &str) -> Vec<u8> {
 }
 
 /// How many ReadyForQuery answer a batch.
-pub(super) fn ready(batch: &[&str]) -> usize {
+pub(crate) fn ready(batch: &[&str]) -> usize {
     batch.iter().filter(|message| ["S", "Q", "F"].contains(&&message[..1])).count()
 }
 

@@ -161,8 +161,11 @@ impl Recorder {
             self.link.get().await?;
             let generation = self.link.generation();
             let client = self.link.get().await?;
-            let (lines, shapes) =
-                self.table.tell(client, generation, &untold, self.seen.max()).await?;
+            if self.table.ensure(client, generation).await? {
+                self.seen.forgotten();
+                continue;
+            }
+            let (lines, shapes) = self.table.tell(client, &untold, self.seen.max()).await?;
             self.seen.told(untold, lines, shapes);
             self.link.settled();
             self.told = Some(Instant::now());

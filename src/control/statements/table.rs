@@ -92,19 +92,28 @@ impl Table {
         self.lines
     }
 
+    /// Makes the table where it is missing; true where it was there before, so that what it held is lost.
+    pub(super) async fn ensure(&mut self, client: &Client, generation: u64) -> Result<bool, Error> {
+        if self.ensured == Some(generation) {
+            return Ok(false);
+        }
+        let there = STATEMENTS.exists(client).await? && DESCRIPTIONS.exists(client).await?;
+        if !there {
+            STATEMENTS.ensure(client).await?;
+            DESCRIPTIONS.ensure(client).await?;
+        }
+        let lost = !there && self.forget();
+        self.ensured = Some(generation);
+        Ok(lost)
+    }
+
     /// Adds what is untold, and reads what all sidecars have added since the last look.
     pub(super) async fn tell(
         &mut self,
         client: &mut Client,
-        generation: u64,
         untold: &[Untold],
         most: usize,
     ) -> Result<(Vec<Line>, Vec<KeptShape>), Error> {
-        if self.ensured != Some(generation) {
-            STATEMENTS.ensure(client).await?;
-            DESCRIPTIONS.ensure(client).await?;
-            self.ensured = Some(generation);
-        }
         let transaction = client.transaction().await?;
         let now = transaction.query_one(NOW, &[]).await?;
         let utf8 = now.get(2);
