@@ -116,6 +116,7 @@
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
 //! | [`lease`] | whether this sidecar may answer |
+//! | [`door`] | who wants in: packets, TLS, SCRAM |
 //! | [`session`] [`apply`] | one client; the workers that face the secondary |
 //! | [`backfill`] [`verify`] | old rows copied; both sides compared |
 //! | [`shadow`] | reads tried on the secondary before it has to answer them |
@@ -145,6 +146,8 @@ pub mod backend;
 pub mod handoff;
 pub mod lease;
 pub mod outbox;
+
+pub mod door;
 
 pub mod apply;
 pub mod backfill;

@@ -24,15 +24,12 @@ use super::peer::{Frame, Peer, PeerError};
 use super::scram::{self, Binding, ScramVerifier};
 use crate::backend::tls;
 use crate::backend::verifiers::Lookup;
+use crate::door::sasl::{
+    OK, SASL, SASL_CONTINUE, SASL_FINAL, authentication, read_initial_response, sasl,
+};
 
 /// Largest message of the server before ReadyForQuery; a notice of a login trigger may be long.
 const SERVER_MESSAGE_BYTES_MAX: usize = 1 << 20;
-
-/// AuthenticationOk, and what asks the client for nothing.
-const OK: u32 = 0;
-const SASL: u32 = 10;
-const SASL_CONTINUE: u32 = 11;
-const SASL_FINAL: u32 = 12;
 
 /// One login under way.
 pub(super) struct Login<'a> {
@@ -310,24 +307,6 @@ fn mechanisms(body: &[u8]) -> Vec<String> {
     names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
-fn sasl<'a>(mechanisms: impl Iterator<Item = &'a str>) -> BytesMut {
-    message(b'R', |body| {
-        body.put_u32(SASL);
-        for name in mechanisms {
-            body.put_slice(name.as_bytes());
-            body.put_u8(0);
-        }
-        body.put_u8(0);
-    })
-}
-
-fn authentication(code: u32, data: &[u8]) -> BytesMut {
-    message(b'R', |body| {
-        body.put_u32(code);
-        body.put_slice(data);
-    })
-}
-
 fn initial_response(mechanism: &str, first: &str) -> BytesMut {
     message(b'p', |body| {
         body.put_slice(mechanism.as_bytes());
@@ -335,13 +314,4 @@ fn initial_response(mechanism: &str, first: &str) -> BytesMut {
         body.put_u32(u32::try_from(first.len()).unwrap_or(u32::MAX));
         body.put_slice(first.as_bytes());
     })
-}
-
-/// Mechanism and first message.
-fn read_initial_response(body: &Bytes) -> Option<(String, Bytes)> {
-    let end = body.iter().position(|byte| *byte == 0)?;
-    let mechanism = String::from_utf8(body[..end].to_vec()).ok()?;
-    let mut rest = body.slice(end + 1..);
-    let length = usize::try_from(rest.try_get_u32().ok()?).ok()?;
-    (rest.len() == length).then_some((mechanism, rest))
 }

@@ -32,6 +32,41 @@ const BUILTIN: &[(Oid, &str, &[&str], PgType)] = &[
     (3802, "jsonb", &[], PgType::Jsonb),
 ];
 
+/// Arrays and their elements.
+const ARRAYS: &[(Oid, Oid)] = &[
+    (1000, 16),
+    (1001, 17),
+    (1003, 19),
+    (1016, 20),
+    (1005, 21),
+    (1007, 23),
+    (1009, 25),
+    (1028, 26),
+    (199, 114),
+    (651, 650),
+    (1021, 700),
+    (1022, 701),
+    (1040, 829),
+    (1041, 869),
+    (1014, 1042),
+    (1015, 1043),
+    (1182, 1082),
+    (1183, 1083),
+    (1115, 1114),
+    (1185, 1184),
+    (1187, 1186),
+    (1270, 1266),
+    (1231, 1700),
+    (2951, 2950),
+    (3807, 3802),
+];
+
+/// The OID of a built-in array's elements; 0 for any other type.
+#[must_use]
+pub fn element_of(array: Oid) -> Oid {
+    ARRAYS.iter().find(|(known, _)| *known == array).map_or(0, |(_, element)| *element)
+}
+
 impl PgType {
     /// How values of a built-in type are read; `None` for types that are not carried or not built in.
     #[must_use]

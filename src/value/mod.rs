@@ -15,14 +15,18 @@ mod builtin;
 mod canonical;
 mod decode;
 mod encode;
+pub mod input;
 mod json;
 mod mysql;
 mod network;
 mod normal;
+mod output;
 mod raw;
 mod record;
+mod result;
 mod show;
 mod size;
+pub mod style;
 mod target;
 mod text;
 
@@ -30,6 +34,7 @@ use bytes::Bytes;
 
 use crate::names::Oid;
 
+pub use builtin::element_of;
 pub use normal::push_normal;
 pub use raw::RawError;
 pub use record::{Field, decode_record};

@@ -93,10 +93,15 @@ pub(super) fn time(clock: &Clock) -> String {
 
 /// `west` counts seconds west of UTC, as PostgreSQL keeps it; text has them east.
 pub(super) fn timetz(micros: i64, west: i32) -> String {
+    time(&clock(micros)) + &offset(west)
+}
+
+/// `+02`, `-03:30`: what follows a time with a zone.
+pub(super) fn offset(west: i32) -> String {
     let sign = if west > 0 { '-' } else { '+' };
     let seconds = west.unsigned_abs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let mut text = format!("{}{sign}{hours:02}", time(&clock(micros)));
+    let mut text = format!("{sign}{hours:02}");
     if minutes != 0 || seconds != 0 {
         text.push_str(&format!(":{minutes:02}"));
     }
@@ -104,6 +109,33 @@ pub(super) fn timetz(micros: i64, west: i32) -> String {
         text.push_str(&format!(":{seconds:02}"));
     }
     text
+}
+
+/// Year (0 is 1 BC), month and day of a day number, for all of PostgreSQL's range.
+pub(super) fn civil(days: i32) -> (i32, u32, u32) {
+    // Counted from 0000-03-01 in eras of 400 years, so that leap days come last.
+    let days = i64::from(days) + 730_425;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let of_year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let day = of_era - (365 * of_year + of_year / 4 - of_year / 100);
+    let shifted = (5 * day + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = of_year + era * 400 + i64::from(month <= 2);
+    let small = |value: i64| u32::try_from(value).unwrap_or_default();
+    (
+        i32::try_from(year).unwrap_or_default(),
+        small(month),
+        small(day - (153 * shifted + 2) / 5 + 1),
+    )
+}
+
+/// The inverse of [`civil`]; the day must be one of the month's.
+pub(super) fn day_number(year: i32, month: u32, day: u32) -> i64 {
+    let year = i64::from(year) - i64::from(month <= 2);
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let shifted = i64::from(if month > 2 { month - 3 } else { month + 9 });
+    let of_year = (153 * shifted + 2) / 5 + i64::from(day) - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 730_425
 }
 
 /// `P1Y2M3DT4H5M6.7S`; every part carries its own sign, parts that are zero are left out.
@@ -133,7 +165,7 @@ pub(super) fn interval(months: i32, days: i32, micros: i64) -> String {
 }
 
 /// `.5` for 500,000 microseconds; nothing for none.
-fn fraction(micro: u32) -> String {
+pub(super) fn fraction(micro: u32) -> String {
     if micro == 0 {
         return String::new();
     }

@@ -70,7 +70,7 @@ impl Fatal {
 }
 
 /// Frames what `write` appends: tag, length, body.
-pub(super) fn message(tag: u8, write: impl FnOnce(&mut BytesMut)) -> BytesMut {
+pub(crate) fn message(tag: u8, write: impl FnOnce(&mut BytesMut)) -> BytesMut {
     let mut frame = BytesMut::with_capacity(256);
     frame.put_u8(tag);
     frame.put_u32(0);

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use super::fatal::Fatal;
 
 /// PostgreSQL's own bound for a startup packet.
-pub(super) const PACKET_BYTES_MAX: usize = 10_000;
+pub(crate) const PACKET_BYTES_MAX: usize = 10_000;
 /// Length and code.
-pub(super) const HEADER_BYTES: usize = 8;
+pub(crate) const HEADER_BYTES: usize = 8;
 /// A cancel key of protocol 3.2 may have this many bytes.
 const SECRET_BYTES_MAX: usize = 256;
 
@@ -27,7 +27,7 @@ const GSS: u32 = 80_877_104;
 
 /// A packet before the login.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Packet {
+pub(crate) enum Packet {
     Startup(Startup),
     /// SSLRequest.
     Tls,
@@ -38,7 +38,7 @@ pub(super) enum Packet {
 
 /// Who wants to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Startup {
+pub(crate) struct Startup {
     pub user: String,
     pub database: String,
     /// All parameters as they were sent, `user` and `database` included.
@@ -62,7 +62,7 @@ impl std::fmt::Debug for CancelKey {
 
 impl CancelKey {
     /// Reads the body of BackendKeyData, or what follows the code of a CancelRequest.
-    pub(super) fn parse(body: &Bytes) -> Option<Self> {
+    pub(crate) fn parse(body: &Bytes) -> Option<Self> {
         let pid = i32::from_be_bytes(body.first_chunk().copied()?);
         let secret = body.slice(4..);
         (4..=SECRET_BYTES_MAX).contains(&secret.len()).then_some(Self { pid, secret })
@@ -70,7 +70,7 @@ impl CancelKey {
 
     /// The CancelRequest that a server expects.
     #[must_use]
-    pub(super) fn request(&self) -> Vec<u8> {
+    pub(crate) fn request(&self) -> Vec<u8> {
         let length = HEADER_BYTES + 4 + self.secret.len();
         let mut packet = Vec::with_capacity(length);
         packet.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
@@ -82,7 +82,7 @@ impl CancelKey {
 }
 
 /// The length of the whole packet, from its first four bytes.
-pub(super) fn length(header: [u8; 4]) -> Result<usize, Fatal> {
+pub(crate) fn length(header: [u8; 4]) -> Result<usize, Fatal> {
     let length = usize::try_from(u32::from_be_bytes(header)).unwrap_or(usize::MAX);
     if (HEADER_BYTES..=PACKET_BYTES_MAX).contains(&length) {
         return Ok(length);
@@ -91,7 +91,7 @@ pub(super) fn length(header: [u8; 4]) -> Result<usize, Fatal> {
 }
 
 /// Reads a whole packet, its length included.
-pub(super) fn parse(raw: Bytes) -> Result<Packet, Fatal> {
+pub(crate) fn parse(raw: Bytes) -> Result<Packet, Fatal> {
     let Some((_, [a, b, c, d])) =
         raw.first_chunk::<HEADER_BYTES>().and_then(|header| header.split_first_chunk::<4>())
     else {
@@ -154,7 +154,7 @@ fn layout() -> Fatal {
 
 impl Startup {
     /// Refuses what Crossfade cannot carry: another database, and replication.
-    pub(super) fn check(&self, database: &str) -> Result<(), Fatal> {
+    pub(crate) fn check(&self, database: &str) -> Result<(), Fatal> {
         if self.parameters.get("replication").is_some_and(|value| wants_replication(value)) {
             return Err(Fatal::new("0A000", "replication connections are not supported")
                 .detail("Crossfade forwards ordinary sessions only.")

@@ -25,7 +25,7 @@ use crate::backend::tls::{ALPN, Identity, ServerTls};
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What a client came for.
-pub(super) enum Opening {
+pub(crate) enum Opening {
     Login {
         stream: Stream,
         startup: Startup,
@@ -37,7 +37,7 @@ pub(super) enum Opening {
 }
 
 /// Reads up to the startup packet.
-pub(super) async fn open(stream: Stream, tls: Option<&ServerTls>) -> io::Result<Opening> {
+pub(crate) async fn open(stream: Stream, tls: Option<&ServerTls>) -> io::Result<Opening> {
     let (mut stream, mut end_point) = match (stream, tls) {
         (Stream::Tcp(socket), Some(tls)) if first_byte(&socket).await? == TLS_HANDSHAKE => {
             (direct(socket, &tls.identity).await?, tls.identity.end_point.clone())

@@ -13,27 +13,27 @@ use crate::backend::stream::Stream;
 const HEADER_BYTES: usize = 5;
 
 #[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) stream: Stream,
-    pub(super) buffer: BytesMut,
+pub(crate) struct Peer {
+    pub(crate) stream: Stream,
+    pub(crate) buffer: BytesMut,
 }
 
 /// A message with its header.
 #[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) tag: u8,
-    pub(super) bytes: Bytes,
+pub(crate) struct Frame {
+    pub(crate) tag: u8,
+    pub(crate) bytes: Bytes,
 }
 
 impl Frame {
-    pub(super) fn body(&self) -> Bytes {
+    pub(crate) fn body(&self) -> Bytes {
         self.bytes.slice(HEADER_BYTES..)
     }
 }
 
 /// Why there is no message.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PeerError {
+pub(crate) enum PeerError {
     #[error("connection was closed")]
     Closed,
     #[error("connection failed")]
@@ -43,12 +43,12 @@ pub(super) enum PeerError {
 }
 
 impl Peer {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, buffer: BytesMut::new() }
     }
 
     /// The next message, of at most `bytes_max` bytes.
-    pub(super) async fn frame(&mut self, bytes_max: usize) -> Result<Frame, PeerError> {
+    pub(crate) async fn frame(&mut self, bytes_max: usize) -> Result<Frame, PeerError> {
         loop {
             if let Some(frame) = self.buffered(bytes_max)? {
                 return Ok(frame);
@@ -60,7 +60,7 @@ impl Peer {
     }
 
     /// The next message, if all of it is here already.
-    pub(super) fn buffered(&mut self, bytes_max: usize) -> Result<Option<Frame>, PeerError> {
+    pub(crate) fn buffered(&mut self, bytes_max: usize) -> Result<Option<Frame>, PeerError> {
         let Some((tag, length)) = self.buffer.split_first_chunk::<1>() else { return Ok(None) };
         let tag = tag[0];
         let Some(length) = length.first_chunk::<4>() else { return Ok(None) };
@@ -76,7 +76,7 @@ impl Peer {
     }
 
     /// What was read beyond the last message, without the memory around it.
-    pub(super) fn into_parts(mut self) -> (Stream, BytesMut) {
+    pub(crate) fn into_parts(mut self) -> (Stream, BytesMut) {
         let mut rest = BytesMut::new();
         if self.buffer.has_remaining() {
             rest.extend_from_slice(&self.buffer.split());

@@ -22,8 +22,8 @@ use ring::{digest, hmac};
 
 use super::fatal::Fatal;
 
-pub(super) const PLAIN: &str = "SCRAM-SHA-256";
-pub(super) const PLUS: &str = "SCRAM-SHA-256-PLUS";
+pub(crate) const PLAIN: &str = "SCRAM-SHA-256";
+pub(crate) const PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 const KEY_BYTES: usize = digest::SHA256_OUTPUT_LEN;
 type Key = [u8; KEY_BYTES];
@@ -31,9 +31,13 @@ type Key = [u8; KEY_BYTES];
 /// Bytes of randomness in a nonce; as many as PostgreSQL takes.
 const NONCE_BYTES: usize = 18;
 
+/// What PostgreSQL takes for a new password.
+const SALT_BYTES: usize = 16;
+const ITERATIONS: u32 = 4096;
+
 /// What a server keeps of a password: `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct ScramVerifier {
+pub(crate) struct ScramVerifier {
     iterations: u32,
     salt: String,
     stored_key: Key,
@@ -43,7 +47,7 @@ pub(super) struct ScramVerifier {
 impl ScramVerifier {
     /// Reads `pg_authid.rolpassword`. An MD5 hash, say, is no verifier.
     #[must_use]
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (head, keys) = text.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
         let (iterations, salt) = head.split_once(':')?;
         let (stored_key, server_key) = keys.split_once(':')?;
@@ -56,8 +60,17 @@ impl ScramVerifier {
         })
     }
 
+    /// For a user that has none, where nobody else names a salt: the same at each try, so that it looks
+    /// like a real one.
+    pub(crate) fn invented(user: &str) -> Self {
+        static SECRET: std::sync::OnceLock<Key> = std::sync::OnceLock::new();
+        let salt = sign(SECRET.get_or_init(|| rand::rng().random()), user);
+        let salt = BASE64.encode(&salt[..SALT_BYTES]);
+        Self { iterations: ITERATIONS, salt, ..Self::impossible() }
+    }
+
     /// For a user that has none: no proof fits it.
-    pub(super) fn impossible() -> Self {
+    pub(crate) fn impossible() -> Self {
         let random = || rand::rng().random();
         let (stored_key, server_key) = (random(), random());
         Self { iterations: 1, salt: String::new(), stored_key, server_key }
@@ -70,7 +83,7 @@ fn key(base64: &str) -> Option<Key> {
 
 /// What a side says about channel binding in front of its first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Binding {
+pub(crate) enum Binding {
     /// `n`: does not know of it.
     Unsupported,
     /// `y`: knows of it, and believes that the server does not.
@@ -100,13 +113,19 @@ impl Binding {
 
 /// Challenge of the server, as both ends know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Challenge {
+pub(crate) struct Challenge {
     nonce: String,
     salt: String,
     iterations: u32,
 }
 
 impl Challenge {
+    /// Salt and iterations of a verifier, for whoever ends the exchange here.
+    pub(crate) fn of(verifier: &ScramVerifier) -> Self {
+        let ScramVerifier { salt, iterations, .. } = verifier;
+        Self { nonce: String::new(), salt: salt.clone(), iterations: *iterations }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split(',');
         let nonce = fields.next()?.strip_prefix("r=")?.to_owned();
@@ -116,8 +135,18 @@ impl Challenge {
     }
 }
 
+impl Answer {
+    /// Whether the proof was made with the password. The comparison takes as long either way.
+    pub(crate) fn is_right(&self) -> bool {
+        let digest = digest::digest(&digest::SHA256, &self.client_key);
+        let differing =
+            digest.as_ref().iter().zip(&self.stored_key).fold(0, |all, (a, b)| all | (a ^ b));
+        differing == 0
+    }
+}
+
 /// The server's role, towards the client.
-pub(super) struct Server {
+pub(crate) struct Server {
     binding: Binding,
     client_first: String,
     server_first: String,
@@ -126,20 +155,20 @@ pub(super) struct Server {
 }
 
 /// What a client's last message came to.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Right or wrong; PostgreSQL finds out which.
-    pub(super) client_key: Key,
-    pub(super) stored_key: Key,
+    pub(crate) client_key: Key,
+    pub(crate) stored_key: Key,
     /// Checks that the primary knows the password, too.
-    pub(super) server_key: Key,
+    pub(crate) server_key: Key,
     /// SASLFinal for the client, once PostgreSQL has let it in.
-    pub(super) server_final: String,
+    pub(crate) server_final: String,
 }
 
 impl Server {
     /// Takes the client's first message. `end_point` is our certificate's hash, if PLUS was
     /// offered; `challenge` is PostgreSQL's, of which salt and iterations are shown on.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         mechanism: &str,
         first: &[u8],
         end_point: Option<&[u8]>,
@@ -163,12 +192,12 @@ impl Server {
     }
 
     /// SASLContinue for the client.
-    pub(super) fn first(&self) -> &str {
+    pub(crate) fn first(&self) -> &str {
         &self.server_first
     }
 
     /// Takes the client's last message.
-    pub(super) fn finish(&self, last: &[u8]) -> Result<Answer, Fatal> {
+    pub(crate) fn finish(&self, last: &[u8]) -> Result<Answer, Fatal> {
         let last = std::str::from_utf8(last).map_err(|_| malformed())?;
         let (without_proof, proof) = last.rsplit_once(",p=").ok_or_else(malformed)?;
         let mut fields = without_proof.split(',');
@@ -225,20 +254,20 @@ fn header<'a>(
 }
 
 /// The client's role, towards PostgreSQL.
-pub(super) struct Client {
+pub(crate) struct Client {
     binding: Binding,
     first: String,
     nonce: String,
 }
 
 impl Client {
-    pub(super) fn new(binding: Binding) -> Self {
+    pub(crate) fn new(binding: Binding) -> Self {
         let nonce = nonce_text();
         // PostgreSQL takes the user's name from the startup message.
         Self { binding, first: format!("n=,r={nonce}"), nonce }
     }
 
-    pub(super) fn mechanism(&self) -> &'static str {
+    pub(crate) fn mechanism(&self) -> &'static str {
         match self.binding {
             Binding::EndPoint(_) => PLUS,
             Binding::Unsupported | Binding::Unoffered => PLAIN,
@@ -246,19 +275,19 @@ impl Client {
     }
 
     /// The initial response.
-    pub(super) fn first(&self) -> String {
+    pub(crate) fn first(&self) -> String {
         format!("{}{}", self.binding.header(), self.first)
     }
 
     /// Reads the server's first message.
-    pub(super) fn challenge(&self, server_first: &[u8]) -> Option<Challenge> {
+    pub(crate) fn challenge(&self, server_first: &[u8]) -> Option<Challenge> {
         let challenge = Challenge::parse(std::str::from_utf8(server_first).ok()?)?;
         (challenge.nonce.len() > self.nonce.len() && challenge.nonce.starts_with(&self.nonce))
             .then_some(challenge)
     }
 
     /// The last message, and the signature that a server that knows the password answers with.
-    pub(super) fn prove(
+    pub(crate) fn prove(
         &self,
         challenge: &Challenge,
         server_first: &[u8],
@@ -322,6 +351,13 @@ mod tests {
 
     fn challenge() -> Challenge {
         Challenge { nonce: String::new(), salt: SALT.to_owned(), iterations: 4096 }
+    }
+
+    #[test]
+    fn a_user_that_is_not_there_looks_the_same_twice() {
+        let salt = |user| Challenge::of(&ScramVerifier::invented(user));
+        assert_eq!(salt("nobody"), salt("nobody"));
+        assert_ne!(salt("nobody"), salt("someone"));
     }
 
     /// The exchange of RFC 7677, section 3.
