@@ -121,11 +121,34 @@ pub struct Tally {
     open: bool,
     /// What it returns depends on its text alone, and not on what a name was given to before.
     settled: bool,
+    /// It speaks of isolation: what runs after it may read a snapshot of its own.
+    isolates: Isolates,
     shapes: Shapes,
     sample: Mutex<Option<Sample>>,
     judged: Mutex<Option<Readiness>>,
     compared: Mutex<Compared>,
     told: Mutex<Told>,
+}
+
+/// For how long a statement makes those after it read a snapshot of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolates {
+    Nothing,
+    Transaction,
+    Session,
+}
+
+impl Isolates {
+    fn of(text: &str) -> Self {
+        const WORDS: [&str; 4] = ["REPEATABLE", "SERIALIZABLE", "_ISOLATION", "SNAPSHOT"];
+        let text = text.to_ascii_uppercase();
+        let one = ["BEGIN", "START", "SET TRANSACTION"].iter().any(|word| text.starts_with(word));
+        match WORDS.iter().any(|word| text.contains(word)) {
+            false => Self::Nothing,
+            true if one => Self::Transaction,
+            true => Self::Session,
+        }
+    }
 }
 
 /// A statement's whole text, for whoever judges it: its literals are in it, so it may be neither
@@ -365,9 +388,14 @@ impl Tally {
         let mut tokens = Lexer::new(sql.as_bytes());
         let first = tokens.clone().next();
         let named = first.is_some_and(|first| NAMED.iter().any(|w| first.is(sql.as_bytes(), w)));
+        let text = text(sql);
+        let isolates = match what {
+            What::Other => Isolates::of(&text),
+            _ => Isolates::Nothing,
+        };
         Self {
             fingerprint,
-            text: text(sql),
+            text,
             what: Mutex::new(what),
             accepted: AtomicBool::new(false),
             count: AtomicU64::new(0),
@@ -375,6 +403,7 @@ impl Tally {
             last: AtomicU64::new(0),
             open: tokens.any(|token| token.kind == Kind::Parameter),
             settled: single && !named,
+            isolates,
             shapes: Shapes::default(),
             sample: Mutex::default(),
             judged: Mutex::default(),
@@ -398,6 +427,18 @@ impl Tally {
     #[must_use]
     pub fn lacks(&self, shape: Shape, catalog: u64, parameters: bool) -> bool {
         self.settled && self.shapes.lack(shape, catalog, parameters && self.open)
+    }
+
+    /// True where its rows depend on its text alone, and not on what a name was given to before.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Whose isolation it may change.
+    #[must_use]
+    pub fn isolates(&self) -> Isolates {
+        self.isolates
     }
 
     pub fn judge(&self, readiness: Readiness) {

@@ -186,6 +186,7 @@ impl State {
             return Ok(false);
         }
         let tag: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
+        let mut sampled = None;
         let (step, started) = match self.pending.front() {
             Some(Expect::Ours) => {
                 self.pending.pop();
@@ -207,6 +208,8 @@ impl State {
             }
             Some(Expect::Query(query)) => {
                 let step = query.plan.statements.get(query.at).map(|planned| planned.step.clone());
+                self.shade.follow(&query.plan);
+                sampled = query.sampled.take().map(|sampled| (Arc::clone(&query.plan), sampled));
                 if let Some(Step::Truncate(_)) = step {
                     query.hidden = true;
                 } else {
@@ -214,8 +217,10 @@ impl State {
                 }
                 (step, query.started)
             }
-            Some(Expect::Execute { prepared, started, .. }) => {
+            Some(Expect::Execute { prepared, started, sampled: bound, .. }) => {
                 if let Some(prepared) = prepared {
+                    self.shade.follow(&prepared.plan);
+                    sampled = bound.take().map(|bound| (Arc::clone(&prepared.plan), bound));
                     self.flow.planners.seen.completed(&prepared.plan, self.now);
                 }
                 let found =
@@ -228,6 +233,9 @@ impl State {
         let step = step.map_or(Step::Other, |step| self.statements.executed(&step).clone());
         self.flow.metrics.statement(kind(&step), self.now.saturating_duration_since(started));
         self.wrote |= kind(&step) == "write";
+        if let Some((plan, sampled)) = sampled {
+            self.try_elsewhere(&plan, *sampled);
+        }
         self.ended += 1;
         if let Step::Truncate(_) = step {
             // Its entries may still fall to the epoch.

@@ -26,6 +26,7 @@ mod pipe;
 mod refuse;
 mod serve;
 mod settle;
+mod shadow;
 mod state;
 mod statements;
 mod strict;

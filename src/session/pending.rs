@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crate::names::Oid;
 use crate::plan::seen::{Seen, Shape};
 use crate::plan::{Applied, Plan, Step, Truncate};
+use crate::session::shadow::Sampled;
 use crate::session::statements::{Prepared, Statements};
 
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(super) enum Expect {
         binary: bool,
         /// The client's Bind, where both can be repeated.
         bind: Option<Bytes>,
+        sampled: Option<Box<Sampled>>,
         started: Instant,
     },
     /// ReadyForQuery.
@@ -90,6 +92,8 @@ pub(super) struct Query {
     pub(super) started: Instant,
     /// What its description is kept under.
     pub(super) shape: Option<Shape>,
+    /// It is to be tried on the secondary.
+    pub(super) sampled: Option<Box<Sampled>>,
 }
 
 impl Query {

@@ -19,6 +19,7 @@ use crate::session::again::Repeats;
 use crate::session::path::Paths;
 use crate::session::pending::{Pending, Refusal};
 use crate::session::serve::{Flow, FlowLimits};
+use crate::session::shadow::Shade;
 use crate::session::statements::Statements;
 use crate::session::strict::Say;
 use crate::session::tally::Pen;
@@ -178,6 +179,7 @@ pub(super) struct State {
     /// As of the session's start.
     pub(super) limits: FlowLimits,
     pub(super) scratch: Scratch,
+    pub(super) shade: Shade,
 }
 
 impl State {
@@ -232,10 +234,16 @@ impl State {
             text: TextForm { plain_strings: true, utf8: true },
             limits,
             scratch: Scratch::default(),
+            shade: Shade::default(),
             flow,
         };
         for (name, value) in reported {
             state.parameter(name, value);
+        }
+        if parameters.values().any(|value| value.contains("_isolation"))
+            || parameters.keys().any(|name| name.contains("_isolation"))
+        {
+            state.shade.isolates();
         }
         state
     }
@@ -246,7 +254,7 @@ impl State {
             "standard_conforming_strings" => self.text.plain_strings = value == "on",
             // In any other encoding the server would convert keys and images on their way to us.
             "client_encoding" => self.text.utf8 = matches!(value, "UTF8" | "SQL_ASCII"),
-            _ => {}
+            _ => self.shade.parameter(name, value),
         }
     }
 

@@ -4,4 +4,5 @@
 //! texts of statements ──[`ready`]──▶ translated, or which construct is not
 //! ```
 
+mod reading;
 pub mod ready;
