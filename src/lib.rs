@@ -113,11 +113,12 @@
 //! | [`wire`] [`sql`] [`catalog`] | frames; text to tokens and tree; tables, the type map, MySQL's schema |
 //! | [`change`] [`phase`] | what a write did; where the migration stands |
 //! | [`plan`] | what becomes of a statement: pass, capture, flag |
+//! | [`dialect`] | a statement of PostgreSQL as a program for MySQL |
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
 //! | [`lease`] | whether this sidecar may answer |
 //! | [`door`] | who wants in: packets, TLS, SCRAM |
-//! | [`session`] [`apply`] | one client; the workers that face the secondary |
+//! | [`session`] [`answer`] [`apply`] | one client, PostgreSQL or MySQL answering; the workers that face the secondary |
 //! | [`backfill`] [`verify`] | old rows copied; both sides compared |
 //! | [`shadow`] | reads tried on the secondary before it has to answer them |
 //! | [`control`] | sets up, publishes the situation |
@@ -138,6 +139,7 @@ pub mod wire;
 pub mod change;
 pub mod phase;
 
+pub mod dialect;
 pub mod plan;
 
 pub mod capture;
@@ -149,6 +151,7 @@ pub mod outbox;
 
 pub mod door;
 
+pub mod answer;
 pub mod apply;
 pub mod backfill;
 pub mod session;

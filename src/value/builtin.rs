@@ -61,6 +61,29 @@ const ARRAYS: &[(Oid, Oid)] = &[
     (3807, 3802),
 ];
 
+/// OID, name, the name that `regtype` prints, and the array's OID, of every built-in type.
+pub fn builtins() -> impl Iterator<Item = (Oid, &'static str, &'static str, Oid)> {
+    let shown = |oid: Oid, name: &'static str| match oid {
+        16 => "boolean",
+        20 => "bigint",
+        21 => "smallint",
+        23 => "integer",
+        700 => "real",
+        701 => "double precision",
+        1042 => "character",
+        1043 => "character varying",
+        1083 => "time without time zone",
+        1114 => "timestamp without time zone",
+        1184 => "timestamp with time zone",
+        1266 => "time with time zone",
+        _ => name,
+    };
+    BUILTIN.iter().map(move |(oid, name, ..)| {
+        let array = ARRAYS.iter().find(|(_, element)| element == oid);
+        (*oid, *name, shown(*oid, name), array.map_or(0, |(array, _)| *array))
+    })
+}
+
 /// The OID of a built-in array's elements; 0 for any other type.
 #[must_use]
 pub fn element_of(array: Oid) -> Oid {

@@ -21,6 +21,9 @@ mod mysql;
 mod network;
 mod normal;
 mod output;
+mod parse;
+mod parse_date;
+mod parse_json;
 mod raw;
 mod record;
 mod result;
@@ -34,8 +37,9 @@ use bytes::Bytes;
 
 use crate::names::Oid;
 
-pub use builtin::element_of;
+pub use builtin::{builtins, element_of};
 pub use normal::push_normal;
+pub use parse::{InputError, Zone};
 pub use raw::RawError;
 pub use record::{Field, decode_record};
 pub use target::{Flavor, TargetType};

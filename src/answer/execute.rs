@@ -1,0 +1,449 @@
+//! Carries one planned statement out, whichever protocol it came by.
+//!
+//! ```text
+//! verb ──▶ block, settings        known ──▶ the session, the kept catalogue        program ──▶ walk
+//! ```
+//!
+//! Invariant: rows and effects are there before the tag is.
+
+use std::time::Duration;
+
+use crate::answer::backend::cancellably;
+use crate::answer::bind::Format;
+use crate::answer::error::PgError;
+use crate::answer::known::{Advisory, Argument, Around, Function, Known, What};
+use crate::answer::place::Places;
+use crate::answer::plan::Planned;
+use crate::answer::rows::{self, Kept, Sink, Stop};
+use crate::answer::session::Session;
+use crate::answer::verbs::{Characteristics, Scope, Verb};
+use crate::answer::walk::{Walk, takes_steps};
+use crate::dialect::{Tag, Translated};
+use crate::value::{Array, Value};
+
+/// One run of a statement.
+#[derive(Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) planned: &'a Planned,
+    pub(super) values: &'a [Value],
+    pub(super) formats: &'a [Format],
+    /// Rows that the client wants now; more are kept.
+    pub(super) wanted: u64,
+}
+
+/// What a run came to.
+pub(super) struct Ran {
+    /// Empty for an empty query.
+    pub(super) tag: String,
+    pub(super) sent: u64,
+    pub(super) reads: bool,
+}
+
+impl Ran {
+    fn tagged(tag: &str) -> Self {
+        Self { tag: tag.to_owned(), sent: 0, reads: false }
+    }
+}
+
+impl Session {
+    pub(super) async fn execute(&mut self, ask: Ask<'_>, kept: &mut Kept) -> Result<Ran, Stop> {
+        if !ask.planned.ends_transaction() {
+            self.confirmed().await?;
+        }
+        if self.block.is_none() {
+            self.started = crate::answer::place::clock();
+        }
+        match ask.planned {
+            Planned::Empty => Ok(Ran::tagged("")),
+            Planned::Verb(verb, _) => self.verb(verb, ask).await,
+            Planned::Known(known) => self.known(known, ask).await,
+            Planned::Program(translated) => self.program(translated, ask, kept).await,
+        }
+    }
+
+    async fn program(
+        &mut self,
+        translated: &Translated,
+        ask: Ask<'_>,
+        kept: &mut Kept,
+    ) -> Result<Ran, Stop> {
+        let program = &translated.program;
+        let millis = self.settings.timeout("lock_timeout");
+        self.backend.wait_for_locks(millis).await?;
+        let own = self.block.is_none() && takes_steps(program);
+        let (isolation, read_only) = (self.settings.isolation(), self.settings.read_only());
+        let tell = match own {
+            true => self.block.start_alone(isolation, read_only),
+            false => self.block.start(isolation, read_only),
+        };
+        self.backend.tell(tell).await?;
+        let patience = match self.settings.timeout("statement_timeout") {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        };
+        let (cancellable, url) = (self.backend.cancellable(), self.backend.url());
+        let mut sink = Sink {
+            client: &mut self.client,
+            out: &mut self.out,
+            columns: &translated.columns,
+            formats: ask.formats,
+            style: self.settings.style(),
+            wanted: ask.wanted,
+            kept,
+            sent: 0,
+        };
+        let flavor = self.backend.flavor();
+        let places = Places::new(program, ask.values, self.started, flavor);
+        let catalog = &self.situation.catalog;
+        let mut walk =
+            Walk { backend: &mut self.backend, catalog, places, sink: &mut sink, count: 0 };
+        let run = async { walk.run(program).await };
+        let (ran, killed) = cancellably(&cancellable, &url, patience, run).await;
+        let (count, sent) = (walk.count, sink.sent);
+        self.backend.absorb(killed).await;
+        ran?;
+        if own {
+            let (tell, committed) = self.block.commit();
+            self.backend.tell(tell).await?;
+            self.ended(committed).await?;
+        }
+        let tag = match translated.tag {
+            Tag::Select => format!("SELECT {sent}"),
+            Tag::Insert => format!("INSERT 0 {count}"),
+            Tag::Update => format!("UPDATE {count}"),
+            Tag::Delete => format!("DELETE {count}"),
+            Tag::Truncate => "TRUNCATE TABLE".to_owned(),
+        };
+        Ok(Ran { tag, sent, reads: translated.tag == Tag::Select })
+    }
+
+    async fn verb(&mut self, verb: &Verb, ask: Ask<'_>) -> Result<Ran, Stop> {
+        let tag = match verb {
+            Verb::Begin(tag, asked) => {
+                self.enter();
+                if self.block.begin(*asked) {
+                    self.warn("25001", "there is already a transaction in progress");
+                }
+                tag
+            }
+            Verb::Commit { chain } => return self.commit(*chain).await,
+            Verb::Rollback { chain } => return self.rollback(*chain).await,
+            Verb::Savepoint(name) => {
+                let (isolation, read_only) = (self.settings.isolation(), self.settings.read_only());
+                if self.block.is_explicit() {
+                    self.block.admits()?;
+                    let tell = self.block.start(isolation, read_only);
+                    self.backend.tell(tell).await?;
+                }
+                let tell = self.block.savepoint(name)?;
+                self.settings.savepoint();
+                self.backend.tell(tell).await?;
+                "SAVEPOINT"
+            }
+            Verb::Release(name) => {
+                let place = self.block.release(name)?;
+                self.settings.release(place);
+                "RELEASE"
+            }
+            Verb::RollbackTo(name) => {
+                let (place, tell) = self.block.rollback_to(name)?;
+                self.settings.rollback_to(place);
+                self.backend.tell(tell).await?;
+                self.stand();
+                "ROLLBACK"
+            }
+            Verb::Refused(what) => return Err(PgError::unsupported(what).into()),
+            Verb::Nothing(tag) => tag,
+            Verb::Discard(tag) => self.discard(tag).await?,
+            Verb::Deallocate(Some(name)) => {
+                if !self.statements.close_statement(name) {
+                    let text = format!("prepared statement \"{name}\" does not exist");
+                    return Err(PgError::new("26000", text).into());
+                }
+                "DEALLOCATE"
+            }
+            Verb::Deallocate(None) => {
+                self.statements.close_all();
+                "DEALLOCATE ALL"
+            }
+            setting => return self.setting(setting, ask),
+        };
+        Ok(Ran::tagged(tag))
+    }
+
+    async fn commit(&mut self, chain: bool) -> Result<Ran, Stop> {
+        if !self.block.is_explicit() {
+            self.warn("25P01", "there is no transaction in progress");
+        }
+        let asked = self.block.asked();
+        let (tell, committed) = self.block.commit();
+        self.backend.tell(tell).await?;
+        self.ended(committed).await?;
+        self.chain(chain, asked);
+        Ok(Ran::tagged(if committed { "COMMIT" } else { "ROLLBACK" }))
+    }
+
+    async fn rollback(&mut self, chain: bool) -> Result<Ran, Stop> {
+        if !self.block.is_explicit() {
+            self.warn("25P01", "there is no transaction in progress");
+        }
+        let asked = self.block.asked();
+        let tell = self.block.rollback();
+        self.backend.tell(tell).await?;
+        self.ended(false).await?;
+        self.chain(chain, asked);
+        Ok(Ran::tagged("ROLLBACK"))
+    }
+
+    fn chain(&mut self, chain: bool, asked: Characteristics) {
+        if chain {
+            self.enter();
+            self.block.chain(asked);
+        }
+    }
+
+    async fn discard(&mut self, tag: &'static str) -> Result<&'static str, Stop> {
+        if tag == "DISCARD ALL" {
+            if !self.block.is_none() {
+                let text = "DISCARD ALL cannot run inside a transaction block";
+                return Err(PgError::new("25001", text).into());
+            }
+            self.settings.reset_all();
+            self.statements.close_all();
+            self.statements.close_portals();
+            self.backend.number("SELECT RELEASE_ALL_LOCKS()", Vec::new()).await?;
+            self.stand();
+        }
+        Ok(tag)
+    }
+
+    fn setting(&mut self, verb: &Verb, ask: Ask<'_>) -> Result<Ran, Stop> {
+        let tag = match verb {
+            Verb::Set { name, value, scope } => {
+                if *scope == Scope::Local && !self.block.is_explicit() {
+                    self.warn("25P01", "SET LOCAL can only be used in transaction blocks");
+                }
+                self.set(name, value.as_deref(), *scope)?;
+                "SET"
+            }
+            Verb::SetTransaction(asked) => {
+                self.set_transaction(*asked)?;
+                "SET"
+            }
+            Verb::SetSessionCharacteristics(asked) => {
+                let flag = |on: bool| if on { "on" } else { "off" };
+                for (name, value) in [
+                    ("default_transaction_isolation", asked.isolation.map(|level| level.as_str())),
+                    ("default_transaction_read_only", asked.read_only.map(flag)),
+                    ("default_transaction_deferrable", asked.deferrable.map(flag)),
+                ] {
+                    if value.is_some() {
+                        self.settings.set(name, value, Scope::Session)?;
+                    }
+                }
+                "SET"
+            }
+            Verb::Reset(name) => {
+                self.set(name, None, Scope::Session)?;
+                "RESET"
+            }
+            Verb::ResetAll => {
+                self.settings.reset_all();
+                self.stand();
+                "RESET"
+            }
+            Verb::Show(name) => {
+                let value = self.shown(name)?;
+                return self.answer(&[vec![Value::Text(value)]], "SHOW", ask);
+            }
+            _ => {
+                let all = self.settings.all();
+                let text = |text: String| Value::Text(text);
+                let row = |(name, value)| vec![text(name), text(value), text(String::new())];
+                let rows: Vec<_> = all.into_iter().map(row).collect();
+                return self.answer(&rows, "SHOW", ask);
+            }
+        };
+        Ok(Ran::tagged(tag))
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, scope: Scope) -> Result<(), PgError> {
+        match (name, value) {
+            ("transaction_isolation" | "transaction_read_only" | "transaction_deferrable", _) => {
+                return Err(PgError::unsupported("SET of a transaction's own property by name")
+                    .hint("Use SET TRANSACTION."));
+            }
+            _ => self.settings.set(name, value, scope)?,
+        }
+        self.stand();
+        Ok(())
+    }
+
+    fn set_transaction(&mut self, asked: Characteristics) -> Result<(), PgError> {
+        if !self.block.is_explicit() {
+            self.warn("25P01", "SET TRANSACTION can only be used in transaction blocks");
+            return Ok(());
+        }
+        if self.block.is_begun() && asked.isolation.is_some() {
+            let text = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
+            return Err(PgError::new("25001", text));
+        }
+        if self.block.is_begun() && asked.read_only == Some(false) {
+            let text = "transaction read-write mode must be set before any query";
+            return Err(PgError::new("25001", text));
+        }
+        if self.block.is_begun() && asked.read_only == Some(true) {
+            return Err(PgError::unsupported("READ ONLY after a transaction's first query"));
+        }
+        self.block.ask(asked);
+        Ok(())
+    }
+
+    /// A setting's value; those of the transaction are the transaction's.
+    fn shown(&self, name: &str) -> Result<String, PgError> {
+        let asked = self.block.asked();
+        let flag = |on: bool| if on { "on" } else { "off" }.to_owned();
+        Ok(match name {
+            "transaction_isolation" => {
+                asked.isolation.unwrap_or_else(|| self.settings.isolation()).as_str().to_owned()
+            }
+            "transaction_read_only" => {
+                flag(asked.read_only.unwrap_or_else(|| self.settings.read_only()))
+            }
+            "transaction_deferrable" => flag(asked.deferrable.unwrap_or(false)),
+            name => self.settings.show(name)?.to_owned(),
+        })
+    }
+
+    /// Sends rows that were made here.
+    fn answer(&mut self, rows: &[Vec<Value>], tag: &str, ask: Ask<'_>) -> Result<Ran, Stop> {
+        let (columns, style) = (ask.planned.columns(), self.settings.style());
+        for row in rows {
+            rows::value_row(&mut self.out, row, columns, ask.formats, style)?;
+        }
+        let sent = rows.len() as u64;
+        let tag = if tag == "SELECT" { format!("SELECT {sent}") } else { tag.to_owned() };
+        Ok(Ran { tag, sent, reads: true })
+    }
+
+    async fn known(&mut self, known: &Known, ask: Ask<'_>) -> Result<Ran, Stop> {
+        let rows = match &known.what {
+            What::Catalogue(query) => {
+                let around = Around { catalog: &self.situation.catalog, path: &self.ground.path };
+                query.rows(around, ask.values)
+            }
+            What::Functions(functions) => {
+                let mut row = Vec::with_capacity(functions.len());
+                for function in functions {
+                    row.push(self.function(function, ask.values).await?);
+                }
+                vec![row]
+            }
+        };
+        self.answer(&rows, "SELECT", ask)
+    }
+
+    async fn function(&mut self, function: &Function, values: &[Value]) -> Result<Value, Stop> {
+        let text = |text: &str| Value::Text(text.to_owned());
+        Ok(match function {
+            Function::Version => {
+                let version = self.settings.show("server_version")?;
+                Value::Text(format!("PostgreSQL {version}, answered from MySQL by Crossfade"))
+            }
+            Function::Schema => self.schemas().first().map_or(Value::Null, |first| text(first)),
+            Function::Schemas(all) => {
+                let mut names = self.schemas();
+                if all.is_true(values) && !names.iter().any(|name| name == "pg_catalog") {
+                    names.insert(0, "pg_catalog".to_owned());
+                }
+                let length = i32::try_from(names.len()).unwrap_or_default();
+                let dimensions = if length == 0 { Vec::new() } else { vec![(length, 1)] };
+                let elements = names.into_iter().map(Value::Text).collect();
+                Value::Array(Array { dimensions, elements })
+            }
+            Function::Database => text(&self.database),
+            Function::User => text(&self.user),
+            Function::BackendPid => Value::Int(self.backend.pid().into()),
+            Function::InRecovery => Value::Bool(false),
+            Function::Setting(name, missing) => {
+                let Some(name) = name.text(values) else { return Ok(Value::Null) };
+                let quiet = missing.as_ref().is_some_and(|missing| missing.is_true(values));
+                match self.shown(&name.to_ascii_lowercase()) {
+                    Ok(value) => Value::Text(value),
+                    Err(_) if quiet => Value::Null,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Function::SetConfig(name, value, local) => {
+                self.set_config(name, value, local, values)?
+            }
+            Function::Advisory(what, arguments) => self.advisory(*what, arguments, values).await?,
+        })
+    }
+
+    fn set_config(
+        &mut self,
+        name: &Argument,
+        value: &Argument,
+        local: &Argument,
+        values: &[Value],
+    ) -> Result<Value, PgError> {
+        let Some(name) = name.text(values) else {
+            return Err(PgError::new("22004", "SET requires parameter name"));
+        };
+        let name = name.to_ascii_lowercase();
+        let scope = if local.is_true(values) { Scope::Local } else { Scope::Session };
+        self.set(&name, value.text(values).as_deref(), scope)?;
+        Ok(Value::Text(self.shown(&name)?))
+    }
+
+    /// Schemas of the path that are there.
+    fn schemas(&self) -> Vec<String> {
+        let catalog = &self.situation.catalog;
+        let there = |schema: &&String| {
+            *schema == "public"
+                || *schema == "pg_catalog"
+                || catalog.tables.values().any(|table| table.name.schema() == **schema)
+        };
+        self.ground.path.iter().filter(there).cloned().collect()
+    }
+
+    /// Advisory locks are MySQL's named locks; names are those of one server, hence the database in them.
+    async fn advisory(
+        &mut self,
+        what: Advisory,
+        arguments: &[Argument],
+        values: &[Value],
+    ) -> Result<Value, Stop> {
+        if what == Advisory::UnlockAll {
+            self.backend.number("SELECT RELEASE_ALL_LOCKS()", Vec::new()).await?;
+            return Ok(Value::Text(String::new()));
+        }
+        let keys: Option<Vec<String>> = arguments.iter().map(|key| key.text(values)).collect();
+        let Some(keys) = keys else { return Ok(Value::Null) };
+        let name =
+            crate::catalog::naming::shorten(&format!("cf:{}:{}", self.database, keys.join(",")));
+        let param = || mysql_async::Value::Bytes(name.clone().into_bytes());
+        let waits = matches!(what, Advisory::Lock | Advisory::LockInTransaction);
+        let local = matches!(what, Advisory::LockInTransaction | Advisory::TryLockInTransaction);
+        if what == Advisory::Unlock {
+            let released = self.backend.number("SELECT RELEASE_LOCK(?)", vec![param()]).await?;
+            if released != Some(1) {
+                self.warn("01000", "you don't own a lock of type ExclusiveLock");
+            }
+            return Ok(Value::Bool(released == Some(1)));
+        }
+        let (cancellable, url) = (self.backend.cancellable(), self.backend.url());
+        let sql = if waits { "SELECT GET_LOCK(?, 31536000)" } else { "SELECT GET_LOCK(?, 0)" };
+        let run = async { self.backend.number(sql, vec![param()]).await.map_err(Stop::from) };
+        let (got, killed) = cancellably(&cancellable, &url, None, run).await;
+        self.backend.absorb(killed).await;
+        let got = got? == Some(1);
+        if got && local && !self.block.is_none() {
+            self.locks.push(name);
+        } else if got && local {
+            self.backend.number("SELECT RELEASE_LOCK(?)", vec![param()]).await?;
+        }
+        Ok(if waits { Value::Text(String::new()) } else { Value::Bool(got) })
+    }
+}

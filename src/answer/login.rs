@@ -1,0 +1,292 @@
+//! Logging a client in without PostgreSQL: SCRAM against a verifier of our own.
+//!
+//! ```text
+//! startup ──▶ checks ──▶ SCRAM ([`Users`]) ──▶ connection to MySQL ──▶ parameters, key, ReadyForQuery
+//! ```
+//!
+//! Invariant: nobody is let in without a proof, and one deadline covers all of it. A user that is not there
+//! fails like a wrong password.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use crate::answer::backend::Backend;
+use crate::answer::block::Block;
+use crate::answer::cancel::Guard;
+use crate::answer::error::PgError;
+use crate::answer::place::clock;
+use crate::answer::plan::Ground;
+use crate::answer::session::Session;
+use crate::answer::settings::Settings;
+use crate::answer::statements::Statements;
+use crate::answer::{AnswerConfig, Handover, Services};
+use crate::backend::stream::Stream;
+use crate::door::fatal::Fatal;
+use crate::door::packet::Startup;
+use crate::door::peer::{Peer, PeerError};
+use crate::door::sasl::{
+    OK, SASL_CONTINUE, SASL_FINAL, authentication, read_initial_response, sasl,
+};
+use crate::door::scram::{self, Challenge, ScramVerifier};
+use crate::door::startup::{Opening, open};
+use crate::wire::write;
+
+/// How long a client that was refused may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Verifiers by user.
+#[derive(Clone, Default)]
+pub struct Users(BTreeMap<String, String>);
+
+impl std::fmt::Debug for Users {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Users {
+    /// `SCRAM-SHA-256$…` by name.
+    #[must_use]
+    pub fn new(users: BTreeMap<String, String>) -> Self {
+        Self(users)
+    }
+
+    fn verifier(&self, user: &str) -> ScramVerifier {
+        let found = self.0.get(user).and_then(|text| ScramVerifier::parse(text));
+        found.unwrap_or_else(|| ScramVerifier::invented(user))
+    }
+}
+
+/// Logs one client in; `None` where it did not come for that, or was refused.
+pub(super) async fn enter(stream: Stream, services: &Services) -> Option<(Session, Guard)> {
+    let config = Arc::clone(&services.config.borrow());
+    let deadline = Instant::now() + config.login_timeout;
+    let opening = timeout_at(deadline, open(stream, config.tls.as_ref())).await.ok()?.ok()?;
+    match opening {
+        Opening::Cancel(stream, key) => {
+            services.cancels.cancel(&key, &config.url).await;
+            drop(stream);
+            None
+        }
+        Opening::Refused(stream, fatal) => {
+            farewell(stream, &fatal.encode()).await;
+            None
+        }
+        Opening::Login { stream, startup, end_point } => {
+            let mut client = Peer::new(stream);
+            let login = admit(&mut client, &startup, end_point.as_deref(), &config, services);
+            let late = || Fatal::new("57014", "canceling authentication due to timeout").encode();
+            let entered = timeout_at(deadline, login).await;
+            match entered.unwrap_or_else(|_| Err(Some(late()))) {
+                Ok((backend, settings)) => {
+                    debug!(user = startup.user, "client logged in, MySQL answers");
+                    let who = (startup.user, startup.database);
+                    Some(session(client, who, services, backend, settings))
+                }
+                Err(Some(refusal)) => {
+                    farewell(client.stream, &refusal).await;
+                    None
+                }
+                Err(None) => None,
+            }
+        }
+    }
+}
+
+/// Takes a client over that is logged in already.
+pub(super) async fn take_over(handover: Handover, services: &Services) -> Option<(Session, Guard)> {
+    let config = Arc::clone(&services.config.borrow());
+    let Handover { client, user, database, settings: given, statements } = handover;
+    let connected = Backend::connect(&config.url, config.connect_timeout).await;
+    let settings = settings(services, &config, &user, &given.into_iter().collect());
+    let (backend, settings) = match (connected, settings) {
+        (Ok(backend), Ok(settings)) => (backend, settings),
+        (Err(error), _) => {
+            warn!(%error, "MySQL could not be reached for a client");
+            farewell(client.stream, &unreachable()).await;
+            return None;
+        }
+        (_, Err(error)) => {
+            farewell(client.stream, &encoded(error)).await;
+            return None;
+        }
+    };
+    let (mut session, guard) = session(client, (user, database), services, backend, settings);
+    // The client was told all of this by whoever served it before.
+    session.settings.news();
+    for (name, sql, declared) in statements {
+        session.adopt(&name, sql, declared);
+    }
+    Some((session, guard))
+}
+
+type Refusal = Option<BytesMut>;
+
+async fn admit(
+    client: &mut Peer,
+    startup: &Startup,
+    end_point: Option<&[u8]>,
+    config: &AnswerConfig,
+    services: &Services,
+) -> Result<(Backend, Settings), Refusal> {
+    let refuse = |fatal: Fatal| Some(fatal.encode());
+    startup.check(&config.database).map_err(refuse)?;
+    prove(client, startup, end_point, config).await?;
+    let settings = settings(services, config, &startup.user, &startup.parameters);
+    let settings = settings.map_err(|error| Some(encoded(error)))?;
+    let connected = Backend::connect(&config.url, config.connect_timeout).await;
+    let backend = connected.map_err(|error| {
+        warn!(%error, "MySQL could not be reached for a client");
+        Some(unreachable())
+    })?;
+    Ok((backend, settings))
+}
+
+fn settings(
+    services: &Services,
+    config: &AnswerConfig,
+    user: &str,
+    given: &BTreeMap<String, String>,
+) -> Result<Settings, PgError> {
+    let situation = services.situation.borrow();
+    let paths = &situation.catalog.search_paths;
+    let path = paths.get(user).or_else(|| paths.get(""));
+    let path = path.map(|path| {
+        let quote = |name: &String| match crate::answer::verbs::is_plain_name(name) {
+            true => name.clone(),
+            false => format!("\"{}\"", name.replace('"', "\"\"")),
+        };
+        path.iter().map(quote).collect::<Vec<_>>().join(", ")
+    });
+    let version = match &config.server_version {
+        Some(version) => version.clone(),
+        None => format!("{}.0", situation.server),
+    };
+    drop(situation);
+    Settings::new(&version, user, path.as_deref(), given)
+}
+
+/// SCRAM, to the client's proof.
+async fn prove(
+    client: &mut Peer,
+    startup: &Startup,
+    end_point: Option<&[u8]>,
+    config: &AnswerConfig,
+) -> Result<(), Refusal> {
+    let refuse = |fatal: Fatal| Some(fatal.encode());
+    let malformed = || refuse(Fatal::protocol("malformed SCRAM message"));
+    let verifier = config.users.verifier(&startup.user);
+    let challenge = Challenge::of(&verifier);
+    let plus = end_point.map(|_| scram::PLUS);
+    say(client, &sasl(plus.into_iter().chain([scram::PLAIN]))).await?;
+    let initial = hear(client, config).await?;
+    let (mechanism, first) = read_initial_response(&initial).ok_or_else(malformed)?;
+    let server = scram::Server::begin(&mechanism, &first, end_point, &challenge, verifier);
+    let server = server.map_err(refuse)?;
+    say(client, &authentication(SASL_CONTINUE, server.first().as_bytes())).await?;
+    let answer = server.finish(&hear(client, config).await?).map_err(refuse)?;
+    if !answer.is_right() {
+        let user = &startup.user;
+        let text = format!("password authentication failed for user \"{user}\"");
+        return Err(refuse(Fatal::new("28P01", text)));
+    }
+    let last = authentication(SASL_FINAL, answer.server_final.as_bytes());
+    say(client, &last).await?;
+    say(client, &authentication(OK, &[])).await
+}
+
+async fn say(client: &mut Peer, bytes: &[u8]) -> Result<(), Refusal> {
+    client.stream.write_all(bytes).await.map_err(|_| None)
+}
+
+/// A client has nothing to say before its login but passwords.
+async fn hear(client: &mut Peer, config: &AnswerConfig) -> Result<Bytes, Refusal> {
+    match client.frame(config.login_bytes_max).await {
+        Ok(frame) if frame.tag == b'p' => Ok(frame.body()),
+        Ok(frame) => {
+            let text = format!("expected password response, got message type {}", frame.tag);
+            Err(Some(Fatal::new("08P01", text).encode()))
+        }
+        Err(PeerError::Length) => {
+            Err(Some(Fatal::protocol("invalid password packet size").encode()))
+        }
+        Err(PeerError::Closed | PeerError::Io(_)) => Err(None),
+    }
+}
+
+fn session(
+    client: Peer,
+    (user, database): (String, String),
+    services: &Services,
+    backend: Backend,
+    settings: Settings,
+) -> (Session, Guard) {
+    let situation = Arc::clone(&services.situation.borrow());
+    let ground = Arc::new(Ground {
+        catalog: Arc::clone(&situation.catalog),
+        path: settings.search_path(&user),
+        zone: settings.style().zone,
+        flavor: backend.flavor(),
+    });
+    let guard = services.cancels.enter(backend.cancellable());
+    let session = Session {
+        client,
+        out: BytesMut::new(),
+        services: services.clone(),
+        situation,
+        ground,
+        user,
+        database,
+        settings,
+        block: Block::new(),
+        statements: Statements::default(),
+        backend,
+        skipping: false,
+        started: clock(),
+        locks: Vec::new(),
+    };
+    (session, guard)
+}
+
+/// What a client is told once it is in: parameters, its key, and that it may ask.
+pub(super) fn welcome(session: &mut Session, guard: &Guard) {
+    for (name, value) in session.settings.news() {
+        session.status(name, &value);
+    }
+    write::message(&mut session.out, b'K', |out| {
+        out.extend_from_slice(&guard.key.pid.to_be_bytes());
+        out.extend_from_slice(&guard.key.secret);
+    });
+    write::ready(&mut session.out, b'I');
+}
+
+/// 57P03 is what clients and their pools know as "try again later".
+fn unreachable() -> BytesMut {
+    Fatal::new("57P03", "the database server could not be reached").encode()
+}
+
+fn encoded(error: PgError) -> BytesMut {
+    let mut out = BytesMut::new();
+    error.fatal().encode(&mut out);
+    out
+}
+
+/// Says why, then waits a moment for the client to read it: closing while bytes of the client are
+/// unread would reset the connection, and the message with it.
+async fn farewell(mut stream: Stream, refusal: &[u8]) {
+    let said = async {
+        stream.write_all(refusal).await?;
+        stream.shutdown().await;
+        let mut unread = BytesMut::new();
+        while 0 < stream.fill(&mut unread).await? {
+            unread.clear();
+        }
+        std::io::Result::Ok(())
+    };
+    drop(timeout(FAREWELL, said).await);
+}

@@ -1,0 +1,158 @@
+//! Answers PostgreSQL's clients from MySQL, in the phases `switched` and `complete`.
+//!
+//! ```text
+//! client ⇄ [`login`] ⇄ [`session`]: simple, extended ──▶ [`plan`]: verb │ known │ program of the dialect
+//!                          │                                          │         │
+//!                          ├──[`block`], [`settings`], [`statements`]◀┘         ▼
+//!                          └──[`rows`], [`error`] ◀── [`backend`] ◀── [`walk`]: steps on MySQL, one transaction
+//! ```
+//!
+//! The proxy ends PostgreSQL's protocol itself here: nothing of what a client says reaches a server of its
+//! own language. Each session has one connection to MySQL, from its login to its end.
+//!
+//! Invariant: what a client is told is what PostgreSQL would have told it, or an error that says what is
+//! not served. What cannot be carried out exactly is refused before anything of it is done.
+//!
+//! Not here: what a statement becomes in MySQL (`dialect`), when this phase begins and ends (`control`).
+
+mod backend;
+mod bind;
+mod block;
+mod cancel;
+mod error;
+mod execute;
+mod extended;
+mod known;
+mod known_types;
+mod login;
+mod place;
+mod plan;
+mod rows;
+mod session;
+mod settings;
+mod simple;
+mod statements;
+mod verbs;
+mod walk;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::backend::mysql::ToUrl;
+use crate::backend::stream::Stream;
+use crate::backend::tls::ServerTls;
+use crate::door::peer::Peer;
+use crate::lease::Lease;
+use crate::names::Oid;
+use crate::phase::{Phase, Situation};
+
+pub use self::cancel::Cancels;
+pub use self::error::{About, PgError};
+pub use self::login::Users;
+pub use self::plan::Plans;
+pub use self::session::Ended;
+
+/// What a login needs to know; replaced by a reload.
+#[derive(Debug)]
+pub struct AnswerConfig {
+    /// TLS for clients, if any.
+    pub tls: Option<ServerTls>,
+    pub users: Users,
+    /// The one database that is served, as clients name it.
+    pub database: String,
+    pub url: ToUrl,
+    /// `server_version` as the old primary reported it; made of its major version where that is not
+    /// known.
+    pub server_version: Option<String>,
+    /// From the accepted connection to ReadyForQuery.
+    pub login_timeout: Duration,
+    /// To reach MySQL.
+    pub connect_timeout: Duration,
+    /// Largest message of a client that has not logged in.
+    pub login_bytes_max: usize,
+    pub limits: AnswerLimits,
+}
+
+/// Bounds of one session.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerLimits {
+    /// Largest message, in bytes.
+    pub message_bytes_max: usize,
+    /// Rows of a portal that is read in parts, as they wait for the next Execute, in bytes.
+    pub portal_bytes_max: usize,
+    /// `limits.hold`: longest pause of a statement while the lease does not hold.
+    pub hold: Duration,
+}
+
+impl Default for AnswerLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 << 20,
+            portal_bytes_max: 64 << 20,
+            hold: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What every session shares.
+#[derive(Clone, Debug)]
+pub struct Services {
+    pub config: watch::Receiver<Arc<AnswerConfig>>,
+    pub situation: watch::Receiver<Arc<Situation>>,
+    pub lease: Lease,
+    pub plans: Arc<Plans>,
+    pub cancels: Cancels,
+    /// Turns true when sessions are to end.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+impl Services {
+    fn limits(&self) -> AnswerLimits {
+        self.config.borrow().limits
+    }
+}
+
+/// A client on its way from one who served it to another: whole, and between two transactions.
+#[derive(Debug)]
+pub struct Handover {
+    pub(crate) client: Peer,
+    pub user: String,
+    pub database: String,
+    /// Settings by name, in lower case.
+    pub settings: Vec<(String, String)>,
+    /// Prepared statements: name, text, declared types.
+    pub statements: Vec<(String, Arc<str>, Vec<Oid>)>,
+}
+
+/// Whether MySQL answers in this situation.
+#[must_use]
+pub fn serves(situation: &Situation) -> bool {
+    matches!(situation.phase, Phase::Switched | Phase::Complete)
+}
+
+/// Serves one accepted connection to its end, or to that of the phase.
+pub async fn run(stream: Stream, services: &Services) -> Ended {
+    match Box::pin(login::enter(stream, services)).await {
+        Some((mut session, guard)) => {
+            login::welcome(&mut session, &guard);
+            let ended = session.run().await;
+            drop(guard);
+            ended
+        }
+        None => Ended::Over,
+    }
+}
+
+/// Serves a client that somebody else has served before. Its key for cancel requests is not one of ours.
+pub async fn go_on(handover: Handover, services: &Services) -> Ended {
+    match Box::pin(login::take_over(handover, services)).await {
+        Some((session, guard)) => {
+            let ended = session.run().await;
+            drop(guard);
+            ended
+        }
+        None => Ended::Over,
+    }
+}

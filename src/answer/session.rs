@@ -1,0 +1,355 @@
+//! One client, answered from MySQL: its messages in their order, and what each leaves behind.
+//!
+//! ```text
+//! frame ──▶ simple │ extended ──▶ execute ──▶ out ──(at Sync, Flush, or when nothing more has come)──▶ client
+//!                        └─error──▶ skip to Sync
+//! ```
+//!
+//! Invariant: between two messages the session is whole: whoever takes it over at such a point (another
+//! phase, a shutdown) loses nothing. A transaction is never cut for that; it is waited for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::answer::backend::Backend;
+use crate::answer::block::Block;
+use crate::answer::error::PgError;
+use crate::answer::place::clock;
+use crate::answer::plan::{Ground, Planned};
+use crate::answer::rows::Stop;
+use crate::answer::settings::Settings;
+use crate::answer::statements::{Prepared, Statements};
+use crate::answer::{Handover, Services, serves};
+use crate::door::peer::{Frame, Peer, PeerError};
+use crate::names::Oid;
+use crate::phase::Situation;
+use crate::wire::write;
+
+/// How long a client may take to read why its session ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The client or the process wanted it.
+    Over,
+    /// Another phase has begun: the client is to be served by somebody else.
+    Moved(Box<Handover>),
+}
+
+pub(super) struct Session {
+    pub(super) client: Peer,
+    pub(super) out: BytesMut,
+    pub(super) services: Services,
+    pub(super) situation: Arc<Situation>,
+    pub(super) ground: Arc<Ground>,
+    pub(super) user: String,
+    pub(super) database: String,
+    pub(super) settings: Settings,
+    pub(super) block: Block,
+    pub(super) statements: Statements,
+    pub(super) backend: Backend,
+    /// An error has come; everything up to Sync is skipped.
+    pub(super) skipping: bool,
+    /// The transaction's time: microseconds since 2000-01-01 UTC.
+    pub(super) started: i64,
+    /// Advisory locks to the end of the transaction, by MySQL's names.
+    pub(super) locks: Vec<String>,
+}
+
+/// What there is to do next.
+enum Next {
+    Frame(Frame),
+    Gone,
+    Shutdown,
+    Moved,
+}
+
+impl Session {
+    /// Serves the client to the end of its session, or of the phase.
+    pub(super) async fn run(mut self) -> Ended {
+        loop {
+            let next = match self.next().await {
+                Ok(next) => next,
+                Err(stop) => {
+                    self.end(stop).await;
+                    return Ended::Over;
+                }
+            };
+            let done = match next {
+                Next::Frame(frame) if frame.tag == b'X' => return Ended::Over,
+                Next::Frame(frame) => self.frame(frame).await,
+                Next::Gone => return Ended::Over,
+                Next::Shutdown => {
+                    let text = "terminating connection due to administrator command";
+                    Err(PgError::new("57P01", text).fatal().into())
+                }
+                Next::Moved => return self.hand_over().await,
+            };
+            if let Err(stop) = done {
+                self.end(stop).await;
+                return Ended::Over;
+            }
+        }
+    }
+
+    /// Says why, if somebody can still read it.
+    async fn end(&mut self, stop: Stop) {
+        if let Stop::Error(error) = stop {
+            error.fatal().encode(&mut self.out);
+            let said = async {
+                self.client.stream.write_all(&self.out.split()).await?;
+                self.client.stream.shutdown().await;
+                std::io::Result::Ok(())
+            };
+            drop(timeout(FAREWELL, said).await);
+        }
+    }
+
+    async fn hand_over(mut self) -> Ended {
+        if self.flush().await.is_err() {
+            return Ended::Over;
+        }
+        Ended::Moved(Box::new(Handover {
+            statements: self.statements.texts(),
+            settings: self.settings.all(),
+            client: self.client,
+            user: self.user,
+            database: self.database,
+        }))
+    }
+
+    async fn next(&mut self) -> Result<Next, Stop> {
+        let bytes_max = self.services.limits().message_bytes_max;
+        let buffered = self.client.buffered(bytes_max).map_err(|error| lost(&error))?;
+        let idle = self.block.is_none() && !self.skipping;
+        if idle && buffered.is_none() {
+            self.look_around();
+            if !serves(&self.situation) {
+                return Ok(Next::Moved);
+            }
+        }
+        if let Some(frame) = buffered {
+            return Ok(Next::Frame(frame));
+        }
+        self.flush().await?;
+        let mut situation = self.services.situation.clone();
+        situation.mark_unchanged();
+        let mut shutdown = self.services.shutdown.clone();
+        loop {
+            tokio::select! {
+                frame = self.client.frame(bytes_max) => return match frame {
+                    Ok(frame) => Ok(Next::Frame(frame)),
+                    Err(PeerError::Closed) => Ok(Next::Gone),
+                    Err(error) => Err(lost(&error)),
+                },
+                _ = shutdown.wait_for(|ends| *ends), if idle => return Ok(Next::Shutdown),
+                changed = situation.changed(), if idle && changes(&situation) => {
+                    if changed.is_ok() && !serves(&situation.borrow()) {
+                        self.look_around();
+                        return Ok(Next::Moved);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the situation that was published last, between two transactions.
+    pub(super) fn look_around(&mut self) {
+        let now = Arc::clone(&self.services.situation.borrow());
+        if !Arc::ptr_eq(&now, &self.situation) {
+            self.situation = now;
+        }
+        self.stand();
+    }
+
+    /// Makes the ground that plans stand on anew, where something of it has changed.
+    pub(super) fn stand(&mut self) {
+        let ground = Ground {
+            catalog: Arc::clone(&self.situation.catalog),
+            path: self.settings.search_path(&self.user),
+            zone: self.settings.style().zone,
+            flavor: self.backend.flavor(),
+        };
+        if !ground.is(&self.ground) {
+            self.ground = Arc::new(ground);
+        }
+    }
+
+    async fn frame(&mut self, frame: Frame) -> Result<(), Stop> {
+        let body = frame.body();
+        let done = match frame.tag {
+            b'Q' => return self.simple(&body).await,
+            b'S' => {
+                self.skipping = false;
+                return self.ready().await;
+            }
+            b'H' => return self.flush().await,
+            // What is left of a COPY that was refused.
+            b'd' | b'c' | b'f' => return Ok(()),
+            b'P' | b'B' | b'D' | b'E' | b'C' if self.skipping => return Ok(()),
+            b'F' if self.skipping => return Ok(()),
+            b'P' => self.parse(&body),
+            b'B' => self.bind(&body),
+            b'D' => self.describe(&body),
+            b'E' => self.execute_portal(&body).await,
+            b'C' => self.close(&body),
+            b'F' => {
+                let refused = PgError::unsupported("a function call message");
+                self.fail(refused).await?;
+                return self.ready().await;
+            }
+            tag => {
+                let text = format!("invalid frontend message type {tag}");
+                return Err(PgError::new("08P01", text).fatal().into());
+            }
+        };
+        match done {
+            Err(Stop::Error(error)) => {
+                self.skipping = true;
+                self.fail(*error).await
+            }
+            done => done,
+        }
+    }
+
+    /// Reports an error, and takes back what it takes back.
+    pub(super) async fn fail(&mut self, error: PgError) -> Result<(), Stop> {
+        if error.fatal {
+            return Err(error.into());
+        }
+        error.encode(&mut self.out);
+        let tell = self.block.fail(&error);
+        self.backend.tell(tell).await?;
+        if self.block.is_none() {
+            self.ended(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Before a statement that may begin a transaction.
+    pub(super) fn enter(&mut self) {
+        if self.block.is_none() {
+            self.settings.begin();
+            self.started = clock();
+        }
+    }
+
+    /// After a transaction.
+    pub(super) async fn ended(&mut self, committed: bool) -> Result<(), Stop> {
+        match committed {
+            true => self.settings.commit(),
+            false => self.settings.rollback(),
+        }
+        self.statements.close_portals();
+        for lock in std::mem::take(&mut self.locks) {
+            let name = mysql_async::Value::Bytes(lock.into_bytes());
+            self.backend.number("SELECT RELEASE_LOCK(?)", vec![name]).await?;
+        }
+        self.stand();
+        Ok(())
+    }
+
+    /// Ends what was implicit, and says where the transaction stands.
+    pub(super) async fn ready(&mut self) -> Result<(), Stop> {
+        if !self.block.is_explicit() {
+            let (tell, committed) = self.block.commit();
+            if let Err(error) = self.backend.tell(tell).await {
+                self.fail(error).await?;
+            }
+            self.ended(committed).await?;
+        }
+        for (name, value) in self.settings.news() {
+            self.status(name, &value);
+        }
+        write::ready(&mut self.out, self.block.status());
+        Ok(())
+    }
+
+    /// ParameterStatus.
+    pub(super) fn status(&mut self, name: &str, value: &str) {
+        write::message(&mut self.out, b'S', |out| {
+            for text in [name, value] {
+                out.extend_from_slice(text.as_bytes());
+                out.extend_from_slice(b"\0");
+            }
+        });
+    }
+
+    /// Takes a statement over that another prepared. One that cannot be planned here is left out: the
+    /// client learns of it when it uses it.
+    pub(super) fn adopt(&mut self, name: &str, sql: Arc<str>, declared: Vec<Oid>) {
+        let ground = Arc::clone(&self.ground);
+        if let Ok(planned) = self.plan(&sql, &declared) {
+            let prepared = Prepared { sql, declared, planned, ground };
+            self.statements.renew(name, prepared);
+        }
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), Stop> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.client.stream.write_all(&self.out.split()).await.map_err(Stop::Client)
+    }
+
+    /// A NoticeResponse of severity WARNING.
+    pub(super) fn warn(&mut self, code: &str, message: &str) {
+        let start = self.out.len();
+        write::error(&mut self.out, "WARNING", code, message);
+        self.out[start] = b'N';
+    }
+
+    /// The plan of one statement, on the ground of now.
+    pub(super) fn plan(&self, sql: &str, declared: &[Oid]) -> Result<Arc<Planned>, PgError> {
+        self.services.plans.plan(sql, declared, &self.ground)
+    }
+
+    /// Waits for the lease, without which nothing is answered.
+    pub(super) async fn confirmed(&self) -> Result<(), PgError> {
+        let lease = &self.services.lease;
+        if lease.holds(Instant::now()) {
+            return Ok(());
+        }
+        let in_block = self.block.is_explicit();
+        if !in_block && timeout(self.services.limits().hold, lease.held()).await.is_ok() {
+            return Ok(());
+        }
+        let code = if in_block { "57P01" } else { "57P03" };
+        let error =
+            PgError::new(code, "Crossfade cannot confirm on MySQL that it may still answer");
+        Err(match lease.why_not() {
+            Some(why) => error.detail(why),
+            None => error,
+        })
+    }
+}
+
+/// Always; a condition of `select!` of its own, so that a closed channel is not asked again and again.
+fn changes(situation: &watch::Receiver<Arc<Situation>>) -> bool {
+    situation.has_changed().is_ok()
+}
+
+fn lost(error: &PeerError) -> Stop {
+    match error {
+        PeerError::Length => PgError::new("08P01", "invalid message length").fatal().into(),
+        PeerError::Closed => Stop::Client(std::io::ErrorKind::UnexpectedEof.into()),
+        PeerError::Io(error) => Stop::Client(error.kind().into()),
+    }
+}
+
+/// The text of a message's body, up to its NUL.
+pub(super) fn text_of(bytes: &[u8]) -> Result<String, PgError> {
+    crate::answer::bind::text(bytes)
+}
+
+/// A query string, without the NUL at its end.
+pub(super) fn query_text(body: &Bytes) -> Result<String, PgError> {
+    let end = body.iter().position(|byte| *byte == 0);
+    let end = end.ok_or_else(|| PgError::new("08P01", "invalid string in message"))?;
+    text_of(&body[..end])
+}
