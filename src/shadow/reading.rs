@@ -257,7 +257,8 @@ impl Text<'_> {
         let rest = (from + 1..self.tokens.len())
             .filter(|at| self.tokens[*at].depth == 0)
             .take_while(|at| !ENDS.iter().any(|word| self.is(*at, word)));
-        let mut several = rest.clone().any(|at| self.is(at, "JOIN") || self.symbol(at) == Some(b','));
+        let mut several =
+            rest.clone().any(|at| self.is(at, "JOIN") || self.symbol(at) == Some(b','));
         several |= rest.clone().next().is_none_or(|at| self.symbol(at) == Some(b'('));
         from < self.tokens.len() && !several
     }
@@ -271,7 +272,8 @@ impl Text<'_> {
             if (first..end).any(|at| self.tokens[at].depth == 0 && self.symbol(at) == Some(b'*')) {
                 return None;
             }
-            let named = (first..end).rev().find(|at| self.tokens[*at].depth == 0 && self.is(*at, "AS"));
+            let named =
+                (first..end).rev().find(|at| self.tokens[*at].depth == 0 && self.is(*at, "AS"));
             items.push(self.joined(first, named.unwrap_or(end)));
         }
         Some(items)
@@ -317,10 +319,12 @@ impl Text<'_> {
         }
         let text = self.joined(first, end);
         match (end - first, self.tokens.get(first).map(|token| token.kind)) {
-            (1, Some(Kind::Number)) => match text.parse::<usize>().ok().and_then(|n| n.checked_sub(1)) {
-                Some(at) => Key::Place(at),
-                None => Key::Text { text, name: None },
-            },
+            (1, Some(Kind::Number)) => {
+                match text.parse::<usize>().ok().and_then(|n| n.checked_sub(1)) {
+                    Some(at) => Key::Place(at),
+                    None => Key::Text { text, name: None },
+                }
+            }
             (1, Some(Kind::Word | Kind::Quoted)) => Key::Text { name: Some(text.clone()), text },
             // a.b, s.a.b
             (3 | 5, _) if (first + 1..end).step_by(2).all(|at| self.symbol(at) == Some(b'.')) => {
@@ -404,7 +408,9 @@ mod tests {
             assert!(!open(sql), "{sql}");
         }
         let limited = |sql: &str| Reading::of(sql).unwrap().limited;
-        assert!(limited("SELECT * FROM t LIMIT $1") && !limited("SELECT * FROM (SELECT 1 LIMIT 1) x"));
+        assert!(
+            limited("SELECT * FROM t LIMIT $1") && !limited("SELECT * FROM (SELECT 1 LIMIT 1) x")
+        );
         let single = |sql: &str| Reading::of(sql).unwrap().single;
         assert!(single("SELECT * FROM a.t AS x WHERE y IN (1, 2)"));
         assert!(!single("SELECT * FROM t, u") && !single("SELECT * FROM t LEFT JOIN u USING (a)"));
