@@ -33,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
 use crate::backend::tls::TlsError;
-use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig};
+use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig, ShadowConfig};
 use crate::handoff::{self, Jobs};
 use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
@@ -44,6 +44,7 @@ use crate::policy::Policies;
 use crate::session::{
     CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics, Tally,
 };
+use crate::shadow::ShadowLimits;
 use crate::telemetry::Telemetry;
 
 use copying::Copying;
@@ -163,6 +164,7 @@ struct Parts {
     cancels: CancelRegistry,
     flow: Arc<Flow>,
     policies: channel::Sender<Arc<Policies>>,
+    shadow: channel::Sender<ShadowLimits>,
     limits: LimitMetrics,
     admin: AdminMetrics,
 }
@@ -201,12 +203,20 @@ impl Parts {
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
             policies: channel::Sender::new(Arc::new(config.tables.clone())),
+            shadow: channel::Sender::new(config.shadow.limits),
             limits: LimitMetrics::register(metrics.own())?,
             admin: AdminMetrics::register(metrics.own(), ledger.subscribe())?,
             ledger,
         };
         parts.limits.show(limits);
+        parts.take_shadow(&config.shadow);
         Ok((parts, jobs))
+    }
+
+    /// How many reads are tried on the secondary, and how.
+    fn take_shadow(&self, shadow: &ShadowConfig) {
+        self.flow.handoff.reads().set(shadow.share, shadow.limits.bytes_max);
+        self.shadow.send_replace(shadow.limits);
     }
 
     fn published(&self, metrics: &Metrics) -> Published {

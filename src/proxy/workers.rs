@@ -17,6 +17,7 @@ use crate::control::store::{Sidecar, Store, StoreMetrics};
 use crate::handoff::{Jobs, LOST, Notices};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
+use crate::shadow::{self, Ground};
 
 use super::{Parts, StartError, heard, watch};
 
@@ -73,6 +74,17 @@ impl Workers {
         others.spawn(heard::run(primary, Arc::clone(&notices), nudge, limits.primary_timeout));
         others.spawn(parts.flow.lease.clone().watch());
         others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
+        let ground = Ground {
+            reads: parts.flow.handoff.reads().clone(),
+            from: Connector::new(config.from.clone())?,
+            to: config.to.clone(),
+            database: config.from.database.clone(),
+            connect_timeout: limits.connect_timeout,
+            lease: parts.flow.lease.clone(),
+            situation: parts.situation.subscribe(),
+            limits: parts.shadow.subscribe(),
+        };
+        others.spawn(shadow::run(ground, config.shadow.pool));
         look(&mut others, config, parts);
         let statements = tokio::spawn(recorder.run(store_stopped.clone()));
         let store = tokio::spawn(store.run(store_stopped));

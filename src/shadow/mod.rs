@@ -38,9 +38,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use crate::answer::Services;
+use crate::answer::{AnswerConfig, AnswerLimits, Cancels, Plans, Services, Users};
+use crate::backend::mysql::ToUrl;
 use crate::backend::postgres::connect::Connector;
 use crate::handoff::{Reads, ShadowRead};
+use crate::lease::Lease;
 use crate::phase::{Phase, Situation};
 use crate::plan::seen::{Compared, Tally};
 
@@ -51,6 +53,8 @@ use secondary::Secondary;
 pub use sides::ShadowLimits;
 use sides::{Failure, Parameters, Question, Rows};
 
+/// Translations kept, of all places together.
+const PLANS_MAX: usize = 1024;
 /// A place that was not needed for so long closes its connections.
 const IDLE: Duration = Duration::from_secs(30);
 /// Between two looks at a difference, at first; it doubles.
@@ -62,27 +66,61 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_millis(500);
 pub struct Ground {
     pub reads: Reads,
     pub from: Connector,
-    /// Of sessions in which the secondary answers.
-    pub services: Services,
+    pub to: ToUrl,
+    /// The one database that clients name.
+    pub database: String,
+    pub connect_timeout: Duration,
+    pub lease: Lease,
     pub situation: watch::Receiver<Arc<Situation>>,
     pub limits: watch::Receiver<ShadowLimits>,
 }
 
-/// What a situation is like once the secondary answers, for sessions that try it.
-#[must_use]
-pub fn as_if(situation: &Situation) -> Situation {
-    Situation { phase: Phase::Switched, ..situation.clone() }
+impl Ground {
+    /// For sessions in which the secondary answers, while it does not.
+    fn services(&self, situation: watch::Receiver<Arc<Situation>>) -> Services {
+        let config = AnswerConfig {
+            tls: None,
+            users: Users::default(),
+            database: self.database.clone(),
+            url: self.to.clone(),
+            server_version: None,
+            login_timeout: self.connect_timeout,
+            connect_timeout: self.connect_timeout,
+            login_bytes_max: 0,
+            limits: AnswerLimits::default(),
+        };
+        Services {
+            config: watch::channel(Arc::new(config)).1,
+            situation,
+            lease: self.lease.clone(),
+            plans: Arc::new(Plans::new(PLANS_MAX)),
+            cancels: Cancels::default(),
+            shutdown: watch::channel(false).1,
+        }
+    }
 }
 
 /// Tries what comes, in `pool` places, until it is dropped.
 pub async fn run(ground: Ground, pool: usize) {
     let Some(receiver) = ground.reads.open(pool) else { return };
     let receiver = Arc::new(Mutex::new(receiver));
+    let (as_if, supposed) = watch::channel(supposed(&ground.situation));
+    let services = ground.services(supposed);
     let mut places = JoinSet::new();
     for _ in 0..pool {
-        places.spawn(Place::new(ground.clone()).run(Arc::clone(&receiver)));
+        let place = Place::new(ground.clone(), services.clone());
+        places.spawn(place.run(Arc::clone(&receiver)));
     }
-    places.join_all().await;
+    let mut situation = ground.situation.clone();
+    while situation.changed().await.is_ok() {
+        as_if.send_replace(self::supposed(&situation));
+    }
+}
+
+/// What the situation is like once the secondary answers.
+fn supposed(situation: &watch::Receiver<Arc<Situation>>) -> Arc<Situation> {
+    let situation = Arc::clone(&situation.borrow());
+    Arc::new(Situation { phase: Phase::Switched, ..Situation::clone(&situation) })
 }
 
 /// One read at a time, on a connection to each side.
@@ -93,9 +131,9 @@ struct Place {
 }
 
 impl Place {
-    fn new(ground: Ground) -> Self {
+    fn new(ground: Ground, services: Services) -> Self {
         let primary = Primary::new(ground.from.clone());
-        let secondary = Secondary::new(ground.services.clone());
+        let secondary = Secondary::new(services);
         Self { ground, primary, secondary }
     }
 
