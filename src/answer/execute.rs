@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::answer::backend::cancellably;
 use crate::answer::bind::Format;
+use crate::answer::captured::captures;
 use crate::answer::error::PgError;
 use crate::answer::known::{Advisory, Argument, Around, Function, Known, What};
 use crate::answer::place::Places;
@@ -70,7 +71,8 @@ impl Session {
         let program = &translated.program;
         let millis = self.settings.timeout("lock_timeout");
         self.backend.wait_for_locks(millis).await?;
-        let own = self.block.is_none() && takes_steps(program);
+        let captures = captures(&self.situation);
+        let own = self.block.is_none() && takes_steps(program, captures);
         let (isolation, read_only) = (self.settings.isolation(), self.settings.read_only());
         let tell = match own {
             true => self.block.start_alone(isolation, read_only),
@@ -94,9 +96,14 @@ impl Session {
         };
         let flavor = self.backend.flavor();
         let places = Places::new(program, ask.values, self.started, flavor);
-        let catalog = &self.situation.catalog;
-        let mut walk =
-            Walk { backend: &mut self.backend, catalog, places, sink: &mut sink, count: 0 };
+        let mut walk = Walk {
+            backend: &mut self.backend,
+            catalog: &self.situation.catalog,
+            places,
+            sink: &mut sink,
+            count: 0,
+            notes: captures.then_some((&mut self.captured, &*self.situation)),
+        };
         let run = async { walk.run(program).await };
         let (ran, killed) = cancellably(&cancellable, &url, patience, run).await;
         let (count, sent) = (walk.count, sink.sent);

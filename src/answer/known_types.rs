@@ -263,7 +263,7 @@ fn facts(catalog: &Catalog) -> Vec<Fact> {
             shown: shown.to_owned(),
             schema: "pg_catalog".to_owned(),
             kind: "b",
-            category: category(oid),
+            category: category_of(oid),
             element: 0,
             array,
             base: 0,
@@ -292,7 +292,7 @@ fn facts(catalog: &Catalog) -> Vec<Fact> {
     facts
 }
 
-fn category(oid: Oid) -> &'static str {
+fn category_of(oid: Oid) -> &'static str {
     match oid {
         16 => "B",
         20 | 21 | 23 | 26 | 700 | 701 | 1700 => "N",
@@ -308,7 +308,7 @@ fn of_column(column: &Column, columns: &[&Column]) -> Fact {
     let of = &column.type_ref;
     let is_domain = of.oid != of.base_oid;
     let (kind, category) = match &of.pg_type {
-        _ if is_domain => ("d", self::category(of.base_oid)),
+        _ if is_domain => ("d", category_of(of.base_oid)),
         PgType::Enum(_) => ("e", "E"),
         PgType::Array(_) => ("b", "A"),
         PgType::Citext => ("b", "S"),

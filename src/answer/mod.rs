@@ -19,6 +19,7 @@ mod backend;
 mod bind;
 mod block;
 mod cancel;
+mod captured;
 mod error;
 mod execute;
 mod extended;
@@ -39,12 +40,15 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::sync::watch;
 
 use crate::backend::mysql::ToUrl;
 use crate::backend::stream::Stream;
 use crate::backend::tls::ServerTls;
+use crate::door::CancelKey;
 use crate::door::peer::Peer;
+use crate::handoff::Handoff;
 use crate::lease::Lease;
 use crate::names::Oid;
 use crate::phase::{Phase, Situation};
@@ -106,6 +110,8 @@ pub struct Services {
     pub lease: Lease,
     pub plans: Arc<Plans>,
     pub cancels: Cancels,
+    /// Where what was written goes to PostgreSQL; absent where nobody carries it.
+    pub handoff: Option<Handoff>,
     /// Turns true when sessions are to end.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -125,12 +131,30 @@ impl Services {
 #[derive(Debug)]
 pub struct Handover {
     pub(crate) client: Peer,
+    /// What the client was given to cancel with; it keeps it.
+    pub key: Option<CancelKey>,
     pub user: String,
     pub database: String,
     /// Settings by name, in lower case.
     pub settings: Vec<(String, String)>,
     /// Prepared statements: name, text, declared types.
     pub statements: Vec<(String, Arc<str>, Vec<Oid>)>,
+}
+
+impl Handover {
+    /// A client with what was read from it and not looked at yet.
+    #[must_use]
+    pub fn new(client: Stream, unread: BytesMut, user: String, database: String) -> Self {
+        let client = Peer { stream: client, buffer: unread };
+        let (settings, statements) = (Vec::new(), Vec::new());
+        Self { client, key: None, user, database, settings, statements }
+    }
+
+    /// The client's connection, and what was read from it and not looked at yet.
+    #[must_use]
+    pub fn into_client(self) -> (Stream, BytesMut) {
+        self.client.into_parts()
+    }
 }
 
 /// Whether MySQL answers in this situation.
@@ -152,7 +176,7 @@ pub async fn run(stream: Stream, services: &Services) -> Ended {
     }
 }
 
-/// Serves a client that somebody else has served before. Its key for cancel requests is not one of ours.
+/// Serves a client that somebody else has served before.
 pub async fn go_on(handover: Handover, services: &Services) -> Ended {
     match Box::pin(login::take_over(handover, services)).await {
         Some((session, guard)) => {

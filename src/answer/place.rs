@@ -86,12 +86,30 @@ impl<'a> Places<'a> {
                         return Ok(false);
                     }
                 }
-                Piece::Keys { set, width } => {
+                Piece::WithoutKeys { document, object } => {
+                    if !self.without_keys(document, object, out)? {
+                        return Ok(false);
+                    }
+                }
+                Piece::Keys { set, at } => {
                     let rows = &self.sets[*set];
                     if rows.is_empty() {
                         return Ok(false);
                     }
-                    out.list(rows, |out, row| out.keys(&row[..(*width).min(row.len())], *width));
+                    out.list(rows, |out, row| out.keys(&cells(row, at)));
+                }
+                Piece::Outside { left, set, width } => {
+                    let rows = &self.sets[*set];
+                    if rows.is_empty() {
+                        out.sql.push_str("TRUE");
+                        continue;
+                    }
+                    if !self.push(left, out)? {
+                        return Ok(false);
+                    }
+                    out.sql.push_str(" NOT IN (");
+                    out.list(rows, |out, row| out.keys(&row[..(*width).min(row.len())]));
+                    out.sql.push(')');
                 }
                 Piece::Rows { set, extra } => {
                     let rows = &self.sets[*set];
@@ -109,15 +127,39 @@ impl<'a> Places<'a> {
                         return Ok(false);
                     }
                 }
-                Piece::Table { set, columns } => {
-                    let rows = &self.sets[*set];
-                    if rows.is_empty() {
-                        return Ok(false);
-                    }
-                    out.table(rows, columns);
+                Piece::Table { set, at, columns } => {
+                    let rows: Rows = self.sets[*set].iter().map(|row| cells(row, at)).collect();
+                    out.table(&rows, columns);
                 }
             }
         }
+        Ok(true)
+    }
+
+    /// The document without the keys that the object has.
+    fn without_keys(
+        &self,
+        document: &Text,
+        object: &Source,
+        out: &mut Filled,
+    ) -> Result<bool, PgError> {
+        let ty = jsonb();
+        let keys: Vec<String> = match self.value(object, &ty)? {
+            Value::Jsonb(text) | Value::Json(text) => match serde_json::from_str(&text) {
+                Ok(serde_json::Value::Object(fields)) => fields.keys().cloned().collect(),
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        };
+        out.sql.push_str(if keys.is_empty() { "" } else { "JSON_REMOVE(" });
+        if !self.push(document, out)? {
+            return Ok(false);
+        }
+        for key in &keys {
+            out.sql.push_str(", ");
+            out.value(Param::Bytes(format!("$.{}", quoted(key)).into_bytes()));
+        }
+        out.sql.push_str(if keys.is_empty() { "" } else { ")" });
         Ok(true)
     }
 
@@ -213,8 +255,11 @@ impl<'a> Places<'a> {
     }
 
     fn formed(&self, value: &Value, form: &Form) -> Result<Param, PgError> {
-        if *value == Value::Null {
-            return Ok(Param::NULL);
+        match (value, form) {
+            (Value::Null, Form::Limit) => return Ok(Param::UInt(u64::MAX)),
+            (Value::Null, Form::Offset) => return Ok(Param::Int(0)),
+            (Value::Null, _) => return Ok(Param::NULL),
+            _ => {}
         }
         let text = |text: String| Ok(Param::Bytes(text.into_bytes()));
         let odd = || PgError::internal("a value does not have the form that its place needs");
@@ -223,12 +268,20 @@ impl<'a> Places<'a> {
             (Form::PathStep, Value::Text(key)) => text(format!("$.{}", quoted(key))),
             (Form::PathStep, Value::Int(at)) => text(format!("${}", position(*at))),
             (Form::Path, Value::Array(array)) => text(path(array)),
-            (Form::Lower, Value::Text(pattern)) => text(pattern.to_lowercase()),
-            (Form::Micros, Value::Interval { months: 0, days: 0, micros })
-            | (Form::ClockMicros, Value::Interval { micros, .. }) => Ok(Param::Int(*micros)),
-            (Form::Micros, Value::Interval { .. }) => {
-                Err(PgError::unsupported("an interval of days or months in this place"))
+            (Form::Limit, Value::Int(count)) if *count < 0 => {
+                Err(PgError::new("2201W", "LIMIT must not be negative"))
             }
+            (Form::Offset, Value::Int(count)) if *count < 0 => {
+                Err(PgError::new("2201X", "OFFSET must not be negative"))
+            }
+            (Form::Limit | Form::Offset, Value::Int(count)) => Ok(Param::Int(*count)),
+            // As PostgreSQL compares them: a month has 30 days, a day 24 hours.
+            (Form::Micros, Value::Interval { months, days, micros }) => {
+                let days = i64::from(*months) * 30 + i64::from(*days);
+                let all = days.checked_mul(86_400_000_000).and_then(|d| d.checked_add(*micros));
+                all.map(Param::Int).ok_or_else(|| PgError::new("22008", "interval out of range"))
+            }
+            (Form::ClockMicros, Value::Interval { micros, .. }) => Ok(Param::Int(*micros)),
             (Form::Months, Value::Interval { months, .. }) => Ok(Param::Int((*months).into())),
             (Form::Days, Value::Interval { days, .. }) => Ok(Param::Int((*days).into())),
             _ => Err(odd()),
@@ -254,8 +307,8 @@ impl Filled {
         }
     }
 
-    fn keys(&mut self, key: &[Param], width: usize) {
-        if width == 1 {
+    fn keys(&mut self, key: &[Param]) {
+        if key.len() == 1 {
             return self.list(key, |out, value| out.value(value.clone()));
         }
         self.sql.push('(');
@@ -263,29 +316,40 @@ impl Filled {
         self.sql.push(')');
     }
 
-    /// `(SELECT CAST(? AS …) AS `a` UNION ALL SELECT ?)`
+    /// `SELECT CAST(? AS …) AS `a` UNION ALL SELECT CAST(? AS …)`
     fn table(&mut self, rows: &Rows, columns: &[TableColumn]) {
-        self.sql.push('(');
-        for (at, row) in rows.iter().enumerate() {
+        let nothing = vec![vec![Param::NULL; columns.len()]];
+        for (at, row) in if rows.is_empty() { &nothing } else { rows }.iter().enumerate() {
             self.sql.push_str(if at > 0 { " UNION ALL SELECT " } else { "SELECT " });
             let cells: Vec<_> = columns.iter().zip(row).collect();
-            self.list(&cells, |out, (column, value)| match (&column.cast, at) {
-                (Some(cast), 0) => {
-                    out.sql.push_str("CAST(");
-                    out.value((*value).clone());
-                    out.sql.push_str(&format!(" AS {cast}) AS "));
-                    out.sql.push_str(&crate::names::quote_mysql(&column.name));
+            self.list(&cells, |out, (column, value)| {
+                match &column.cast {
+                    Some(cast) => {
+                        out.sql.push_str("CAST(");
+                        out.value((*value).clone());
+                        out.sql.push_str(&format!(" AS {cast})"));
+                    }
+                    None => out.value((*value).clone()),
                 }
-                (None, 0) => {
-                    out.value((*value).clone());
+                if at == 0 {
                     out.sql.push_str(" AS ");
                     out.sql.push_str(&crate::names::quote_mysql(&column.name));
                 }
-                _ => out.value((*value).clone()),
             });
         }
-        self.sql.push(')');
+        if rows.is_empty() {
+            self.sql.push_str(" FROM DUAL WHERE FALSE");
+        }
     }
+}
+
+fn jsonb() -> Type {
+    Type { oid: 3802, typmod: -1, kind: crate::value::PgType::Jsonb }
+}
+
+/// Some cells of a row.
+fn cells(row: &[Param], at: &[usize]) -> Vec<Param> {
+    at.iter().map(|at| row.get(*at).cloned().unwrap_or(Param::NULL)).collect()
 }
 
 fn too_many() -> PgError {
@@ -329,8 +393,9 @@ fn random_uuid() -> [u8; 16] {
     bytes
 }
 
-fn assigned(value: Value, _ty: &Type) -> Result<Value, PgError> {
-    Ok(value)
+/// An instant that is written as a date or a local time is one in UTC.
+fn assigned(value: Value, ty: &Type) -> Result<Value, PgError> {
+    Ok(crate::dialect::assign(value, ty)?)
 }
 
 /// The present, in microseconds since 2000-01-01 UTC.
@@ -378,10 +443,13 @@ mod tests {
         let places = places(&values, &[rows, Rows::new()]);
         let sql = |text: &str| Piece::Sql(text.to_owned());
         fills(&places, vec![sql("SELECT "), slot(0, TargetType::Int)], Some("SELECT ?"), 1);
-        let keys = |set, width| Piece::Keys { set, width };
-        fills(&places, vec![keys(0, 1)], Some("?, ?"), 2);
-        fills(&places, vec![keys(0, 2)], Some("(?, ?), (?, ?)"), 4);
-        fills(&places, vec![keys(1, 1)], None, 0);
+        let keys = |set, at: &[usize]| Piece::Keys { set, at: at.to_vec() };
+        fills(&places, vec![keys(0, &[1])], Some("?, ?"), 2);
+        fills(&places, vec![keys(0, &[0, 1])], Some("(?, ?), (?, ?)"), 4);
+        fills(&places, vec![keys(1, &[0])], None, 0);
+        let outside = |set| Piece::Outside { left: Box::new(Text::sql("a")), set, width: 1 };
+        fills(&places, vec![outside(0)], Some("a NOT IN (?, ?)"), 2);
+        fills(&places, vec![outside(1)], Some("TRUE"), 0);
         let extra = Box::new(Text(vec![sql(", "), slot(0, TargetType::Int)]));
         fills(&places, vec![Piece::Rows { set: 0, extra }], Some("(?, ?, ?), (?, ?, ?)"), 6);
         let column = |name: &str, cast: Option<&str>| TableColumn {
@@ -391,9 +459,15 @@ mod tests {
         let columns = vec![column("a", Some("SIGNED")), column("b", None)];
         fills(
             &places,
-            vec![Piece::Table { set: 0, columns }],
-            Some("(SELECT CAST(? AS SIGNED) AS `a`, ? AS `b` UNION ALL SELECT ?, ?)"),
+            vec![Piece::Table { set: 0, at: vec![0, 1], columns: columns.clone() }],
+            Some("SELECT CAST(? AS SIGNED) AS `a`, ? AS `b` UNION ALL SELECT CAST(? AS SIGNED), ?"),
             4,
+        );
+        fills(
+            &places,
+            vec![Piece::Table { set: 1, at: vec![0, 1], columns }],
+            Some("SELECT CAST(? AS SIGNED) AS `a`, ? AS `b` FROM DUAL WHERE FALSE"),
+            2,
         );
     }
 

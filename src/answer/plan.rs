@@ -154,15 +154,11 @@ fn plan(sql: &str, declared: &[Oid], ground: &Ground) -> Result<Planned, PgError
     if let Some(known) = Known::of(sql, &tokens) {
         return Ok(Planned::Known(known));
     }
-    let zone = match ground.zone {
-        Zone::Named(chrono_tz::Tz::UTC) | Zone::Fixed(0) => crate::value::Zone::Utc,
-        _ => crate::value::Zone::Other,
-    };
     let around = Surroundings {
         catalog: &ground.catalog,
         path: &ground.path,
         flavor: ground.flavor,
-        zone,
+        zone: ground.zone,
         declared,
     };
     Ok(Planned::Program(Box::new(dialect::translate(sql, around)?)))

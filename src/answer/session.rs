@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::answer::backend::Backend;
 use crate::answer::block::Block;
+use crate::answer::captured::Captured;
 use crate::answer::error::PgError;
 use crate::answer::place::clock;
 use crate::answer::plan::{Ground, Planned};
@@ -24,6 +25,7 @@ use crate::answer::rows::Stop;
 use crate::answer::settings::Settings;
 use crate::answer::statements::{Prepared, Statements};
 use crate::answer::{Handover, Services, serves};
+use crate::door::CancelKey;
 use crate::door::peer::{Frame, Peer, PeerError};
 use crate::names::Oid;
 use crate::phase::Situation;
@@ -43,6 +45,8 @@ pub enum Ended {
 
 pub(super) struct Session {
     pub(super) client: Peer,
+    /// What the client cancels with.
+    pub(super) key: CancelKey,
     pub(super) out: BytesMut,
     pub(super) services: Services,
     pub(super) situation: Arc<Situation>,
@@ -57,6 +61,8 @@ pub(super) struct Session {
     pub(super) skipping: bool,
     /// The transaction's time: microseconds since 2000-01-01 UTC.
     pub(super) started: i64,
+    /// What the transaction has written, for PostgreSQL to follow.
+    pub(super) captured: Captured,
     /// Advisory locks to the end of the transaction, by MySQL's names.
     pub(super) locks: Vec<String>,
 }
@@ -116,8 +122,9 @@ impl Session {
         }
         Ended::Moved(Box::new(Handover {
             statements: self.statements.texts(),
-            settings: self.settings.all(),
+            settings: self.settings.carried(),
             client: self.client,
+            key: Some(self.key),
             user: self.user,
             database: self.database,
         }))
@@ -242,8 +249,14 @@ impl Session {
     /// After a transaction.
     pub(super) async fn ended(&mut self, committed: bool) -> Result<(), Stop> {
         match committed {
-            true => self.settings.commit(),
-            false => self.settings.rollback(),
+            true => {
+                self.settings.commit();
+                self.captured.carry(self.services.handoff.as_ref()).await;
+            }
+            false => {
+                self.settings.rollback();
+                self.captured.forget();
+            }
         }
         self.statements.close_portals();
         for lock in std::mem::take(&mut self.locks) {

@@ -173,6 +173,12 @@ impl Settings {
         names.into_iter().map(|name| (name.clone(), value(name))).collect()
     }
 
+    /// Those that whoever serves the client next has to set.
+    pub(super) fn carried(&self) -> Vec<(String, String)> {
+        let own = |name: &str| FIXED.contains(&name) || name == "session_authorization";
+        self.all().into_iter().filter(|(name, _)| !own(name)).collect()
+    }
+
     /// SET, and RESET where there is no value.
     pub(super) fn set(
         &mut self,
@@ -604,6 +610,18 @@ mod tests {
             assert_eq!(found.code, code, "{name}");
         }
         assert_eq!(settings.get("server_version_num"), Some("150018"));
+    }
+
+    #[test]
+    fn whoever_takes_a_session_over_has_its_settings() {
+        let mut settings = settings(&[("TimeZone", "Europe/Berlin")]).unwrap();
+        settings.set("statement_timeout", Some("1500"), Scope::Session).unwrap();
+        settings.set("app.x", Some("y"), Scope::Session).unwrap();
+        let carried = settings.carried().into_iter().collect();
+        let next = Settings::new("15.18", "app", None, &carried).unwrap();
+        for name in ["timezone", "statement_timeout", "app.x", "search_path", "datestyle"] {
+            assert_eq!(next.get(name), settings.get(name), "{name}");
+        }
     }
 
     #[test]

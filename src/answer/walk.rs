@@ -5,26 +5,30 @@
 //! ```
 //!
 //! Invariant: whoever walks has begun a transaction if [`takes_steps`] says so; nothing here begins or ends
-//! one. Keys that a write touches are known before or right after it (this is where they will go to the
-//! outbox: [`Walk::wrote`]).
+//! one. Keys that a write touches are known before or right after it, and are noted while PostgreSQL
+//! follows ([`captured`](super::captured)).
 
 use mysql_async::Value as Param;
 
 use crate::answer::backend::{Backend, Done};
+use crate::answer::captured::{Captured, Notes};
 use crate::answer::error::{About, PgError};
 use crate::answer::place::{Places, Rows};
 use crate::answer::rows::{Sink, Stop};
 use crate::catalog::Catalog;
+use crate::change::Operation;
 use crate::dialect::program::{self, Answer, Keys, Program, Set, Step, Text, Upsert, Write};
+use crate::phase::Situation;
 
 /// Rows held at once for a step to come.
 const ROWS_MAX: usize = 100_000;
 /// How often an upsert starts over because another transaction was faster.
 const UPSERTS_MAX: usize = 16;
 
-/// Whether a program needs a transaction of its own.
-pub(super) fn takes_steps(program: &Program) -> bool {
-    program.direct.is_none() && !matches!(program.steps[..], [Step::Answer(_)])
+/// Whether a program needs a transaction of its own; with `captures`, every write does.
+pub(super) fn takes_steps(program: &Program, captures: bool) -> bool {
+    let direct = program.direct.is_some() && !captures;
+    !direct && !matches!(program.steps[..], [Step::Answer(_)])
 }
 
 /// One run of a program.
@@ -35,12 +39,14 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) sink: &'a mut Sink<'b>,
     /// The client's count.
     pub(super) count: u64,
+    /// Where writes are noted, while PostgreSQL follows.
+    pub(super) notes: Option<(&'a mut Captured, &'a Situation)>,
 }
 
 impl Walk<'_, '_> {
     /// Runs all of it; the count is then that of CommandComplete, unless rows are counted.
     pub(super) async fn run(&mut self, program: &Program) -> Result<(), Stop> {
-        if let Some(direct) = &program.direct {
+        if let Some(direct) = program.direct.as_ref().filter(|_| self.notes.is_none()) {
             let table = program.steps.iter().find_map(written);
             let about = About { catalog: self.catalog, table };
             if let Some((sql, params)) = self.places.fill(direct)? {
@@ -56,7 +62,8 @@ impl Walk<'_, '_> {
             match step {
                 Step::Answer(answer) => self.answer(answer).await?,
                 Step::Keep { set, query } => {
-                    let rows = self.query(query).await?;
+                    let mut rows = self.places.set(*set).clone();
+                    rows.extend(self.query(query).await?);
                     self.places.keep(*set, rows)?;
                 }
                 Step::Write(write) => {
@@ -72,11 +79,10 @@ impl Walk<'_, '_> {
                         Box::pin(self.steps(steps)).await?;
                     }
                 }
-                Step::AtMostOne(set) if 1 < self.places.set(*set).len() => {
-                    let text = "more than one row returned by a subquery used as an expression";
-                    return Err(PgError::new("21000", text).into());
+                Step::FirstOfEach { set, width } => {
+                    let rows = first_of_each(self.places.set(*set), *width);
+                    self.places.keep(*set, rows)?;
                 }
-                Step::AtMostOne(_) => {}
             }
         }
         Ok(())
@@ -92,11 +98,19 @@ impl Walk<'_, '_> {
         let Some((sql, params)) = self.places.fill(&answer.query)? else { return Ok(()) };
         let about = About { catalog: self.catalog, table: None };
         let Some(order) = answer.order else {
-            self.backend.stream(&sql, params, about, self.sink).await?;
+            if answer.hidden == 0 {
+                self.backend.stream(&sql, params, about, self.sink).await?;
+                return Ok(());
+            }
+            let (rows, _) = self.backend.rows(&sql, params, ROWS_MAX, about).await?;
+            for mut row in rows {
+                row.truncate(row.len().saturating_sub(answer.hidden));
+                self.sink.row(row).await?;
+            }
             return Ok(());
         };
         let (rows, _) = self.backend.rows(&sql, params, ROWS_MAX, about).await?;
-        for row in in_order(rows, self.places.set(order)) {
+        for row in in_order(rows, self.places.set(order), answer.hidden) {
             self.sink.row(row).await?;
         }
         Ok(())
@@ -108,16 +122,66 @@ impl Walk<'_, '_> {
             self.keys(write, Done { count: 0, last_id: None }).await?;
             return Ok(0);
         };
+        self.note(write).await?;
         let about = About { catalog: self.catalog, table: Some(&write.table) };
         let (_, done) = self.backend.rows(&sql, params, 0, about).await?;
         self.keys(write, done).await?;
+        if let Keys::Counted { into, .. } = &write.keys {
+            let keys = self.places.set(*into).clone();
+            if let Some(mut notes) = self.notes() {
+                notes.note(&write.table, write.operation, &keys).await?;
+            }
+        }
         Ok(done.count)
+    }
+
+    fn notes(&mut self) -> Option<Notes<'_>> {
+        let (captured, situation) = self.notes.as_mut()?;
+        Some(Notes { captured, situation, backend: self.backend })
+    }
+
+    /// Notes the keys of a write that are known before it.
+    async fn note(&mut self, write: &Write) -> Result<(), PgError> {
+        if self.notes.is_none() {
+            return Ok(());
+        }
+        let (table, operation) = (&write.table, write.operation);
+        let width = table.key.len();
+        let first =
+            |rows: &Rows| rows.iter().map(|row| row[..width.min(row.len())].to_vec()).collect();
+        let at = |rows: &Rows, at: &[usize]| -> Rows {
+            let key = |row: &Vec<Param>| {
+                at.iter().map(|at| row.get(*at).cloned().unwrap_or(Param::NULL)).collect()
+            };
+            rows.iter().map(key).collect()
+        };
+        let (old, new): (Option<Rows>, Rows) = match &write.keys {
+            Keys::Kept(set) => (None, first(self.places.set(*set))),
+            Keys::Moved { set, to } => {
+                let rows = self.places.set(*set);
+                (Some(first(rows)), at(rows, to))
+            }
+            Keys::Given { rows, .. } => {
+                let key = |slots: &Vec<program::Slot>| {
+                    slots.iter().map(|slot| self.places.param(slot)).collect::<Result<Vec<_>, _>>()
+                };
+                (None, rows.iter().map(key).collect::<Result<_, _>>()?)
+            }
+            Keys::Copied { from, at: columns, .. } => (None, at(self.places.set(*from), columns)),
+            Keys::Counted { .. } | Keys::None => (None, Rows::new()),
+        };
+        let Some(mut notes) = self.notes() else { return Ok(()) };
+        match old {
+            _ if operation == Operation::Truncate => notes.note_truncate(table).await,
+            Some(old) => notes.note_move(table, &old, &new).await,
+            None => notes.note(table, operation, &new).await,
+        }
     }
 
     /// Keeps the keys of rows that were inserted.
     async fn keys(&mut self, write: &Write, done: Done) -> Result<(), PgError> {
         let (keys, into) = match &write.keys {
-            Keys::Kept(_) | Keys::None => return Ok(()),
+            Keys::Kept(_) | Keys::Moved { .. } | Keys::None => return Ok(()),
             Keys::Given { rows, into } => {
                 let key = |slots: &Vec<program::Slot>| {
                     slots.iter().map(|slot| self.places.param(slot)).collect::<Result<Vec<_>, _>>()
@@ -163,7 +227,7 @@ impl Walk<'_, '_> {
                         Keys::Given { into, .. }
                         | Keys::Copied { into, .. }
                         | Keys::Counted { into, .. } => Some(*into),
-                        Keys::Kept(set) => Some(*set),
+                        Keys::Kept(set) | Keys::Moved { set, .. } => Some(*set),
                         Keys::None => None,
                     };
                     let keys = into.map(|into| self.places.set(into).clone());
@@ -210,7 +274,7 @@ impl Walk<'_, '_> {
 
     fn written_keys(&self, upsert: &Upsert, write: &Write) -> Set {
         match &write.keys {
-            Keys::Kept(set) => *set,
+            Keys::Kept(set) | Keys::Moved { set, .. } => *set,
             Keys::Given { into, .. } | Keys::Copied { into, .. } | Keys::Counted { into, .. } => {
                 *into
             }
@@ -234,13 +298,12 @@ fn written(step: &Step) -> Option<&crate::catalog::Table> {
         Step::Write(write) => Some(&write.table),
         Step::Upsert(upsert) => Some(&upsert.insert.table),
         Step::Each { steps, .. } => steps.iter().find_map(written),
-        Step::Answer(_) | Step::Keep { .. } | Step::AtMostOne(_) => None,
+        Step::Answer(_) | Step::Keep { .. } | Step::FirstOfEach { .. } => None,
     }
 }
 
-/// Rows in the order of a set, whose columns are their last ones; those are cut off.
-fn in_order(rows: Rows, set: &Rows) -> Rows {
-    let Some(width) = set.first().map(Vec::len) else { return Rows::new() };
+/// Rows in the order of a set, whose first columns are their last ones; those are cut off.
+fn in_order(rows: Rows, set: &Rows, width: usize) -> Rows {
     let mut waiting: Vec<Option<Vec<Param>>> = rows.into_iter().map(Some).collect();
     let own = |row: &Vec<Param>| row.len().saturating_sub(width);
     let mut ordered = Rows::with_capacity(waiting.len());
@@ -254,6 +317,18 @@ fn in_order(rows: Rows, set: &Rows) -> Rows {
         }
     }
     ordered
+}
+
+/// The first of the rows that have the same first columns.
+fn first_of_each(rows: &Rows, width: usize) -> Rows {
+    let mut first = Rows::new();
+    for row in rows {
+        let known = first.iter().any(|other: &Vec<Param>| other[..width] == row[..width]);
+        if !known {
+            first.push(row.clone());
+        }
+    }
+    first
 }
 
 /// Numbers may come signed or not, and as text.

@@ -43,6 +43,8 @@ pub struct Catalog {
     /// `search_path` of a fresh session, by role name; the entry `""` is for every other role.
     /// `$user` is already resolved where it can be.
     pub search_paths: HashMap<String, Vec<String>>,
+    /// The database's collation orders text by its bytes (C, C.UTF-8), as MySQL's binary ones do.
+    pub orders_by_bytes: bool,
 }
 
 /// One relation that a name may mean.

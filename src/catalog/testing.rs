@@ -29,7 +29,7 @@ impl Catalog {
     /// As [`Self::for_test`], with a `types:` section.
     #[must_use]
     pub fn for_test_choosing(tables: &[(&str, &str)], choices: TypeChoices) -> Self {
-        let mut catalog = Self { version: 1, ..Self::default() };
+        let mut catalog = Self { version: 1, orders_by_bytes: true, ..Self::default() };
         for (at, (name, columns)) in (0..).zip(tables) {
             catalog.add(table(at, &TableName::parse(name), columns, choices));
         }

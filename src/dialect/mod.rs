@@ -19,15 +19,43 @@
 //! 16 and `group_concat_max_len` at its largest; and that warnings 1365 (division by zero) and 1260
 //! (`GROUP_CONCAT` cut) of a step are errors to whoever walks it.
 
+mod aggregate;
+mod arrays;
+mod assign;
+mod cast;
+mod compare;
+mod dates;
+mod decimal;
+mod expression;
+mod from;
+mod function;
+mod insert;
+mod json;
+mod label;
+mod literal;
 mod names;
+mod operators;
 pub mod program;
+mod query;
 mod refuse;
+mod regex;
+mod scale;
+mod scope;
+mod select;
+mod statement;
+mod strings;
+mod translator;
+mod typed;
 mod types;
+mod update;
+mod words;
 
 use crate::catalog::Catalog;
 use crate::names::Oid;
-use crate::value::{Flavor, Zone};
+use crate::value::Flavor;
+use crate::value::style::Zone;
 
+pub use literal::assign;
 pub use program::Program;
 pub use refuse::Refused;
 pub use types::Type;
@@ -83,6 +111,9 @@ pub enum Tag {
 /// [`Refused`]: `0A000` where there is no exact translation, and errors of PostgreSQL's that are known
 /// without running it.
 pub fn translate(sql: &str, around: Surroundings<'_>) -> Result<Translated, Refused> {
-    let _ = (sql, around);
-    Err(refuse::unsupported("any statement"))
+    let statement = words::statement(sql, around)?;
+    translator::Translator::new(around).statement(&statement)
 }
+
+#[cfg(test)]
+mod tests;

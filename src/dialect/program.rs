@@ -7,8 +7,8 @@
 //! WITH x AS (DELETE …) …      the inner steps, their rows kept ─▶ the outer ones, which read the kept rows
 //! ```
 //!
-//! Whoever walks a program does so in one transaction. A *set* is rows that an earlier step kept, by
-//! number; a text that names an empty set is not run: nothing can match.
+//! Whoever walks a program does so in one transaction. A *set* is rows that earlier steps kept, by
+//! number.
 //!
 //! Invariant: no value of a client is ever part of a [`Piece::Sql`].
 
@@ -51,16 +51,22 @@ pub enum Step {
         row: Set,
         steps: Vec<Self>,
     },
-    /// Fails with 21000 where the set has several rows (a scalar subquery, a row matched twice).
-    AtMostOne(Set),
+    /// Of rows whose first `width` columns are the same, only the first stays: a row that several others
+    /// match is written once.
+    FirstOfEach {
+        set: Set,
+        width: usize,
+    },
 }
 
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub query: Text,
-    /// The rows are brought into the order of this set's; the query's last columns, as many as the
-    /// set has, tell which row is which, and are cut off.
+    /// The rows are brought into the order of this set's: the query's last columns are the key by which,
+    /// compared with the set's first.
     pub order: Option<Set>,
+    /// Columns at the end that are cut off.
+    pub hidden: usize,
 }
 
 /// One INSERT, UPDATE or DELETE.
@@ -80,6 +86,8 @@ pub struct Write {
 pub enum Keys {
     /// Kept before: the first columns of this set, as many as the key has.
     Kept(Set),
+    /// As `Kept`, and the write changes the keys: the new ones are columns `to` of the set.
+    Moved { set: Set, to: Vec<usize> },
     /// The rows inserted, each key as written in these slots; kept in `into` afterwards.
     Given { rows: Vec<Vec<Slot>>, into: Set },
     /// Rows inserted from a set: columns `at` of it are the key; kept in `into` afterwards.
@@ -140,21 +148,35 @@ pub enum Piece {
         element: TargetType,
         negated: bool,
     },
-    /// `(?, ?), (?, ?)`: the first `width` columns of each row of a set; `?, ?` if `width` is 1.
+    /// `JSON_REMOVE(document, '$."a"', …)` for each key of an object that is known at Bind; the document
+    /// alone where that has none, or is no object.
+    WithoutKeys {
+        document: Box<Text>,
+        object: Source,
+    },
+    /// `(?, ?), (?, ?)`: columns `at` of each row of a set; `?, ?` if it is one column. A text with this of
+    /// an empty set is not run: nothing can match.
     Keys {
+        set: Set,
+        at: Vec<usize>,
+    },
+    /// `left NOT IN (…)` of the first `width` columns of a set; TRUE if it is empty.
+    Outside {
+        left: Box<Text>,
         set: Set,
         width: usize,
     },
     /// `(?, ?), …`: all columns of each row, each in parentheses even if there is one; `extra` is added
-    /// to each row's end.
+    /// to each row's end. A text with this of an empty set is not run.
     Rows {
         set: Set,
         extra: Box<Text>,
     },
-    /// A derived table, with its parentheses: the rows of a set. Columns have names and, for the
-    /// first row, `CAST(? AS type)` where a type is given.
+    /// `SELECT ? AS a, ? AS b UNION ALL SELECT ?, ?`: columns `at` of each row of a set, each
+    /// `CAST(? AS type)` where a type is given; of an empty set, a SELECT without rows.
     Table {
         set: Set,
+        at: Vec<usize>,
         columns: Vec<TableColumn>,
     },
 }
@@ -217,8 +239,10 @@ pub enum Form {
     Days,
     /// Microseconds of an interval, its months and days left out.
     ClockMicros,
-    /// A pattern of LIKE in which every letter is lower case.
-    Lower,
+    /// The number of LIMIT: NULL is no limit, a negative one is 2201W.
+    Limit,
+    /// That of OFFSET: NULL is 0, a negative one is 2201X.
+    Offset,
 }
 
 impl Text {
@@ -266,9 +290,11 @@ impl std::fmt::Display for Text {
                 Piece::Any { left, negated, .. } => {
                     write!(f, "{left} {}IN (?…)", if *negated { "NOT " } else { "" })?;
                 }
+                Piece::WithoutKeys { document, .. } => write!(f, "JSON_REMOVE({document}, ?…)")?,
                 Piece::Keys { set, .. } => write!(f, "keys#{set}")?,
+                Piece::Outside { left, set, .. } => write!(f, "{left} NOT IN (keys#{set})")?,
                 Piece::Rows { set, extra } => write!(f, "rows#{set}{extra}")?,
-                Piece::Table { set, .. } => write!(f, "(table#{set})")?,
+                Piece::Table { set, .. } => write!(f, "table#{set}")?,
             }
         }
         Ok(())

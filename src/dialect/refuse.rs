@@ -1,8 +1,9 @@
 //! Why a statement is not run: a construct without an exact equal, or an error that PostgreSQL raises too.
 //!
-//! Invariant: a message names constructs, columns and types, and never a value.
+//! Invariant: a construct names no value. A message may quote a literal, as PostgreSQL's does: it is for
+//! the client, and must not be logged.
 
-use crate::value::InputError;
+use crate::value::input::InputError;
 
 /// What the client gets instead of rows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +40,12 @@ pub(super) fn unsupported(construct: &str) -> Refused {
 
 impl From<InputError> for Refused {
     fn from(error: InputError) -> Self {
-        match error {
-            InputError::Bad { code, message } => Self::error(code, message),
-            InputError::Unclear(what) => unsupported(what),
+        match error.code {
+            "0A000" => Self {
+                construct: "the spelling of a literal".to_owned(),
+                ..Self::error("0A000", error.message)
+            },
+            code => Self::error(code, error.message),
         }
     }
 }

@@ -193,6 +193,15 @@ fn digits_of(type_name: &str) -> i32 {
     inside.and_then(|(digits, _)| digits.parse().ok()).unwrap_or(-1)
 }
 
+/// What PostgreSQL calls an enum in messages; nothing for other types.
+pub(super) fn enum_name(ty: &Type, catalog: &Catalog) -> String {
+    if !matches!(ty.kind.element(), PgType::Enum(_)) {
+        return String::new();
+    }
+    let found = columns(catalog).find(|column| column.type_ref.base_oid == ty.oid);
+    found.map_or(String::new(), |column| column.type_name.trim_end_matches("[]").to_owned())
+}
+
 /// The array of a type; refused where no column tells the array's OID.
 pub(super) fn array_of(element: &Type, catalog: &Catalog) -> Result<Type, Refused> {
     let kind = PgType::Array(Box::new(element.kind.clone()));

@@ -12,7 +12,7 @@ use crate::wire::{self, Body, MESSAGE_MAX};
 
 #[allow(unreachable_pub, reason = "the tests beside src have it too")]
 #[path = "../../tests/fuzz/harness.rs"]
-pub(super) mod harness;
+pub(crate) mod harness;
 
 use harness::Verdict;
 

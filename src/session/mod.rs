@@ -17,7 +17,7 @@ mod formats;
 mod frontend;
 mod function;
 #[cfg(test)]
-mod fuzz;
+pub(crate) mod fuzz;
 mod login;
 mod metrics;
 mod path;

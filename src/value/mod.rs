@@ -21,9 +21,6 @@ mod mysql;
 mod network;
 mod normal;
 mod output;
-mod parse;
-mod parse_date;
-mod parse_json;
 mod raw;
 mod record;
 mod result;
@@ -39,7 +36,6 @@ use crate::names::Oid;
 
 pub use builtin::{builtins, element_of};
 pub use normal::push_normal;
-pub use parse::{InputError, Zone};
 pub use raw::RawError;
 pub use record::{Field, decode_record};
 pub use target::{Flavor, TargetType};

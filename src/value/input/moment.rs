@@ -10,6 +10,8 @@ use crate::value::style::{DateOrder, Style, Zone};
 use crate::value::text::{MICROS_PER_DAY, day_number};
 
 const SECOND: i64 = 1_000_000;
+/// 294277-01-01, past which no timestamp is.
+const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 /// Words of PostgreSQL's own that are not read here: to whoever writes them it has to be said.
@@ -90,6 +92,7 @@ enum Special {
 enum Wrong {
     Syntax,
     Range,
+    Displacement,
     Unknown,
 }
 
@@ -156,7 +159,10 @@ fn local(parts: &Parts, text: &str, name: &str) -> Result<i64, InputError> {
     }
     let day = parts.day.ok_or_else(|| syntax(name, text))?;
     let micros = day.checked_mul(MICROS_PER_DAY);
-    micros.and_then(|day| day.checked_add(parts.clock.unwrap_or(0))).ok_or_else(|| range(text))
+    let micros = micros.and_then(|day| day.checked_add(parts.clock.unwrap_or(0)));
+    micros
+        .filter(|micros| *micros < TIMESTAMP_END)
+        .ok_or_else(|| InputError::new("22008", format!("timestamp out of range: \"{text}\"")))
 }
 
 fn syntax(name: &str, text: &str) -> InputError {
@@ -168,11 +174,18 @@ fn range(text: &str) -> InputError {
 }
 
 fn parts(text: &str, name: &str, style: &Style) -> Result<Parts, InputError> {
-    let mut reader =
-        Reader { rest: text.trim_matches(blank), order: style.order, parts: Parts::default() };
+    let mut reader = Reader {
+        rest: text.trim_matches(blank),
+        order: style.order,
+        bare_clock: name.starts_with("time") && !name.starts_with("timestamp"),
+        parts: Parts::default(),
+    };
     reader.run().map_err(|wrong| match wrong {
         Wrong::Syntax if !foreign(text) => syntax(name, text),
         Wrong::Range => range(text),
+        Wrong::Displacement => {
+            InputError::new("22009", format!("time zone displacement out of range: \"{text}\""))
+        }
         Wrong::Syntax | Wrong::Unknown => InputError::unknown_spelling(name),
     })?;
     Ok(reader.parts)
@@ -214,6 +227,8 @@ fn month(word: &str) -> Option<u32> {
 struct Reader<'a> {
     rest: &'a str,
     order: DateOrder,
+    /// Digits alone are a time of day.
+    bare_clock: bool,
     parts: Parts,
 }
 
@@ -238,7 +253,7 @@ impl<'a> Reader<'a> {
                 'T' | 't' if date.is_some() && self.parts.clock.is_none() => {
                     self.rest = &self.rest[1..];
                 }
-                '0'..='9' if self.is_clock(date.is_some()) => self.clock()?,
+                '0'..='9' if self.is_clock(self.bare_clock || date.is_some()) => self.clock()?,
                 '0'..='9' if date.is_none() => date = Some(self.date()?),
                 '+' | '-' if self.parts.clock.is_some() || date.is_some() => self.offset()?,
                 letter if letter.is_ascii_alphabetic() => {
@@ -248,6 +263,9 @@ impl<'a> Reader<'a> {
             }
         }
         if let Some((year, month, day)) = date {
+            if year == 0 {
+                return Err(Wrong::Range);
+            }
             let year = if before_christ { 1 - year } else { year };
             self.parts.day = Some(checked(year, month, day)?);
         }
@@ -416,7 +434,7 @@ impl<'a> Reader<'a> {
             return Err(Wrong::Syntax);
         }
         if !self.take(separator) {
-            return Err(Wrong::Unknown);
+            return Err(Wrong::Syntax);
         }
         let third = self.digits();
         if third.is_empty() {
@@ -457,7 +475,7 @@ impl<'a> Reader<'a> {
             }
         }
         if 15 < hours || 59 < minutes || 59 < seconds {
-            return Err(Wrong::Range);
+            return Err(Wrong::Displacement);
         }
         let east =
             i32::try_from(hours * 3600 + minutes * 60 + seconds).map_err(|_| Wrong::Range)?;
@@ -483,7 +501,7 @@ fn checked(year: i32, month: u32, day: u32) -> Result<i64, Wrong> {
         1..=12 => 31,
         _ => return Err(Wrong::Range),
     };
-    if day == 0 || last < day || !(-4712..=294_276).contains(&year) {
+    if day == 0 || last < day || !(-4712..=5_874_897).contains(&year) {
         return Err(Wrong::Range);
     }
     Ok(day_number(year, month, day))

@@ -85,6 +85,7 @@ async fn read_typed(
         ask(sql::OWN_SCHEMAS),
         client.query_one(sql::PATH_DEFAULT, &[]),
     )?;
+    let orders_by_bytes = client.query_one(sql::ORDERS_BY_BYTES, &[]).await?.get(0);
     let (registered, recorded_types) = registered(client).await?;
     let choices = match (typing, &recorded_types) {
         (Typing::Recorded, Some(recorded)) => TypeChoices::parse(recorded),
@@ -107,6 +108,7 @@ async fn read_typed(
     reading.catalog.relations = names(&answers);
     reading.catalog.views = views.iter().map(|row| (row.get(0), row.get(1))).collect();
     reading.catalog.search_paths = paths::read(&settings, &own_schemas, &default);
+    reading.catalog.orders_by_bytes = orders_by_bytes;
     Ok(reading)
 }
 

@@ -228,3 +228,9 @@ pub(super) const DIGEST: &str = concat!(
        pg_catalog.count(*)::text || ':' || pg_catalog.sum(number)::text AS digit \
        FROM parts GROUP BY kind) kinds"
 );
+
+/// Whether the database's collation orders text by its bytes. The provider is asked for as JSON, since
+/// servers before 15 have none.
+pub(super) const ORDERS_BY_BYTES: &str = "SELECT CASE coalesce(to_jsonb(d)->>'datlocprovider', 'c') \
+     WHEN 'c' THEN d.datcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8') WHEN 'b' THEN true ELSE false END \
+     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";

@@ -1,0 +1,704 @@
+//! Comparisons, whatever they look like: `=`, IN, BETWEEN, ANY, IS DISTINCT FROM, rows, LIKE.
+//!
+//! ```text
+//! enum < 'x'   ──▶ FIELD(e, …) < 3            citext = 'X' ──▶ both by collation and by LOWER()
+//! (a,b) < (c,d) ──▶ a < c OR a = c AND b < d    jsonb = … ──▶ JSON_EQUALS on MariaDB
+//! ```
+//!
+//! Invariant: two values are compared only where MySQL's order or equality of them is PostgreSQL's.
+
+use sqlparser::ast::{BinaryOperator as Op, Expr, Query, SetExpr};
+
+use crate::catalog::ddl::quote_text;
+use crate::dialect::expression::row;
+use crate::dialect::names::parts;
+use crate::dialect::program::{Form, Piece, Slot, Source, Text};
+use crate::dialect::refuse::{Refused, unsupported};
+use crate::dialect::translator::{Translator, is_null};
+use crate::dialect::typed::{Node, Repr, Typed, around, fill, form_of, join};
+use crate::dialect::types::{TID, Type, XID, common};
+use crate::value::{PgType, TargetType, Value};
+
+impl Translator<'_> {
+    /// A comparison of two values.
+    pub(super) fn compare(&mut self, left: Typed, op: &Op, right: Typed) -> Result<Typed, Refused> {
+        let sign = sign(op).ok_or_else(|| unsupported(&format!("operator {op}")))?;
+        if let (Node::Row(left), Node::Row(right)) = (&left.node, &right.node) {
+            let (left, right) = (left.clone(), right.clone());
+            return self.compare_rows(left, sign, right);
+        }
+        let (left, right) = self.matched(left, right, sign)?;
+        let nullable = left.nullable || right.nullable;
+        let text = self.comparison(&left, sign, &right)?;
+        Ok(Typed::sql(text, Type::bool(), nullable))
+    }
+
+    /// Gives both sides types that can be compared.
+    fn matched(
+        &mut self,
+        left: Typed,
+        right: Typed,
+        sign: &str,
+    ) -> Result<(Typed, Typed), Refused> {
+        let no_operator = |a: &Typed, b: &Typed| {
+            let (a, b) = (a.ty.name(), b.ty.name());
+            Refused::error("42883", format!("operator does not exist: {a} {sign} {b}"))
+        };
+        let (left, right) = match (left.is_unknown(), right.is_unknown()) {
+            (true, true) => (self.settle(left)?, self.settle(right)?),
+            (true, false) => (self.resolve(left, &right.ty.clone().plain())?, right),
+            (false, true) => {
+                let ty = left.ty.clone().plain();
+                (left, self.resolve(right, &ty)?)
+            }
+            (false, false) => (left, right),
+        };
+        let kinds = (&left.ty.kind, &right.ty.kind);
+        if left.ty.kind == right.ty.kind || left.ty.is_number() && right.ty.is_number() {
+            return Ok((left, right));
+        }
+        if left.ty.is_text() && right.ty.is_text() {
+            // char(n) with text, citext with text: as text.
+            return Ok((self.as_text(left)?, self.as_text(right)?));
+        }
+        match kinds {
+            (PgType::Date, PgType::Timestamp) | (PgType::Timestamp, PgType::Date) => {
+                Ok((left, right))
+            }
+            _ if left.ty.is_time() && right.ty.is_time() => {
+                self.needs_utc("a comparison of timestamp and timestamptz")?;
+                Ok((left, right))
+            }
+            (PgType::Inet, PgType::Cidr) | (PgType::Cidr, PgType::Inet) => {
+                Err(unsupported("a comparison of inet and cidr"))
+            }
+            (PgType::Oid, _) if right.ty.is_integer() => Ok((left, right)),
+            (_, PgType::Oid) if left.ty.is_integer() => Ok((left, right)),
+            _ if left.ty.oid == XID && right.ty.is_integer() => Ok((left, right)),
+            _ => Err(no_operator(&left, &right)),
+        }
+    }
+
+    fn comparison(&mut self, left: &Typed, sign: &str, right: &Typed) -> Result<Text, Refused> {
+        let equality = matches!(sign, "=" | "<>");
+        if let Some(text) = self.with_infinity(left, sign, right)? {
+            return Ok(text);
+        }
+        if is_null(left) || is_null(right) {
+            return Ok(Text::sql("NULL"));
+        }
+        let repr = |typed: &Typed| if typed.source().is_some() { Repr::Plain } else { typed.repr };
+        let (a, b) = (repr(left), repr(right));
+        if a == Repr::Kept || b == Repr::Kept {
+            return Err(unsupported(&format!("comparing {} values", left.ty.name())));
+        }
+        if a == Repr::Binary || b == Repr::Binary {
+            return self.compare_binary(left, sign, right);
+        }
+        let texts = |this: &Self| Ok::<_, Refused>([this.text(left)?, this.text(right)?]);
+        let plain = |this: &Self| {
+            let [left, right] = texts(this)?;
+            Ok(fill(&format!("({{0}} {sign} {{1}})"), &[left, right]))
+        };
+        match &left.ty.kind {
+            PgType::Citext => {
+                let texts = texts(self)?;
+                self.compare_citext(texts, sign)
+            }
+            PgType::Enum(_) if !equality => {
+                let (left, right) = (self.position(left)?, self.position(right)?);
+                Ok(fill(&format!("({{0}} {sign} {{1}})"), &[left, right]))
+            }
+            PgType::Text | PgType::Bpchar | PgType::Name if !equality => {
+                self.needs_binary_order()?;
+                plain(self)
+            }
+            PgType::Json => {
+                Err(Refused::error("42883", format!("operator does not exist: json {sign} json")))
+            }
+            PgType::Jsonb | PgType::Array(_) if equality && self.is_mysql() => plain(self),
+            PgType::Jsonb | PgType::Array(_) if equality => {
+                let wanted = if sign == "=" { "1" } else { "0" };
+                Ok(fill(&format!("(JSON_EQUALS({{0}}, {{1}}) = {wanted})"), &texts(self)?))
+            }
+            PgType::Interval => self.compare_intervals(left, sign, right),
+            PgType::Jsonb | PgType::Array(_) | PgType::Inet | PgType::Cidr if !equality => {
+                Err(unsupported(&format!("the order of {} values", left.ty.name())))
+            }
+            PgType::TimeTz => Err(unsupported("comparing timetz values")),
+            PgType::Unsupported(_) if left.ty.oid != TID && left.ty.oid != XID => {
+                Err(unsupported(&format!("comparing {} values", left.ty.name())))
+            }
+            _ => plain(self),
+        }
+    }
+
+    /// Text is ordered by its bytes only in a database whose collation does so.
+    pub(super) fn needs_binary_order(&self) -> Result<(), Refused> {
+        if self.around.catalog.orders_by_bytes {
+            return Ok(());
+        }
+        Err(unsupported("an order of text by the database's collation"))
+    }
+
+    fn compare_binary(&mut self, left: &Typed, sign: &str, right: &Typed) -> Result<Text, Refused> {
+        let side = |typed: &Typed| match typed.source() {
+            Some(source) => Ok(Text::value(Slot {
+                source,
+                ty: typed.ty.clone(),
+                form: Form::Column(TargetType::UuidBinary),
+            })),
+            None if typed.repr == Repr::Binary => self.text(typed),
+            None => Err(unsupported("a uuid of 16 bytes beside one of text")),
+        };
+        Ok(fill(&format!("({{0}} {sign} {{1}})"), &[side(left)?, side(right)?]))
+    }
+
+    /// citext compares by LOWER(); the column's own collation is there for its index.
+    fn compare_citext(&mut self, texts: [Text; 2], sign: &str) -> Result<Text, Refused> {
+        let bin = self.collation();
+        let lower = format!("LOWER({{0}} COLLATE {bin}) {sign} LOWER({{1}} COLLATE {bin})");
+        match sign {
+            "=" => Ok(fill(&format!("({{0}} = {{1}} AND {lower})"), &texts)),
+            "<>" => Ok(fill(&format!("({lower})"), &texts)),
+            _ => {
+                self.needs_binary_order()?;
+                Ok(fill(&format!("({lower})"), &texts))
+            }
+        }
+    }
+
+    /// The position of an enum's label, counted from 1.
+    pub(super) fn position(&mut self, typed: &Typed) -> Result<Text, Refused> {
+        let PgType::Enum(labels) = &typed.ty.kind else { return self.text(typed) };
+        if let Some(Value::Text(label)) = typed.value() {
+            let at = labels.iter().position(|known| known == label).unwrap_or(0) + 1;
+            return Ok(Text::sql(at.to_string()));
+        }
+        let labels: Vec<String> = labels.iter().map(|label| quote_text(label)).collect();
+        let text = self.text(typed)?;
+        Ok(around("NULLIF(FIELD(", text, &format!(", {}), 0)", labels.join(", "))))
+    }
+
+    /// MySQL holds no infinite times, so what is compared with one is known.
+    fn with_infinity(
+        &mut self,
+        left: &Typed,
+        sign: &str,
+        right: &Typed,
+    ) -> Result<Option<Text>, Refused> {
+        let infinite = |typed: &Typed| match typed.value() {
+            Some(
+                Value::Timestamp(i64::MAX) | Value::TimestampTz(i64::MAX) | Value::Date(i32::MAX),
+            ) => Some(1),
+            Some(
+                Value::Timestamp(i64::MIN) | Value::TimestampTz(i64::MIN) | Value::Date(i32::MIN),
+            ) => Some(-1),
+            _ => None,
+        };
+        let (edge, other, sign) = match (infinite(left), infinite(right)) {
+            (_, Some(edge)) => (edge, left, sign),
+            (Some(edge), None) => (edge, right, flipped(sign)),
+            (None, None) => return Ok(None),
+        };
+        if other.source().is_some() {
+            return Err(unsupported("an infinite time beside another constant"));
+        }
+        let holds = match sign {
+            "<" | "<=" => edge == 1,
+            ">" | ">=" => edge == -1,
+            "<>" => true,
+            _ => false,
+        };
+        let text = self.text(other)?;
+        // `coalesce(x, 'infinity') = 'infinity'` is how NULL is told.
+        let known = if holds { "TRUE" } else { "FALSE" };
+        Ok(Some(around("IF(", text, &format!(" IS NULL, NULL, {known})"))))
+    }
+
+    fn compare_intervals(
+        &mut self,
+        left: &Typed,
+        sign: &str,
+        right: &Typed,
+    ) -> Result<Text, Refused> {
+        let side = |typed: &Typed| -> Result<Text, Refused> {
+            match (typed.source(), typed.repr) {
+                (Some(source), _) => {
+                    let ty = typed.ty.clone();
+                    Ok(Text::value(Slot { source, ty, form: Form::Micros }))
+                }
+                (None, Repr::Micros | Repr::Span) => self.text(typed),
+                (None, Repr::Days) => Ok(around("(", self.text(typed)?, " * 86400000000)")),
+                (None, Repr::Months) => Ok(around("(", self.text(typed)?, " * 2592000000000)")),
+                _ => Err(unsupported("comparing interval values")),
+            }
+        };
+        let (left, right) = (side(left)?, side(right)?);
+        Ok(fill(&format!("({{0}} {sign} {{1}})"), &[left, right]))
+    }
+
+    fn compare_rows(
+        &mut self,
+        left: Vec<Typed>,
+        sign: &str,
+        right: Vec<Typed>,
+    ) -> Result<Typed, Refused> {
+        if left.len() != right.len() {
+            return Err(Refused::error("42601", "unequal number of entries in row expressions"));
+        }
+        let nullable = left.iter().chain(&right).any(|item| item.nullable);
+        let pairs: Vec<(Typed, Typed)> = left
+            .into_iter()
+            .zip(right)
+            .map(|(a, b)| self.matched(a, b, sign))
+            .collect::<Result<_, _>>()?;
+        let text = match sign {
+            "=" | "<>" => {
+                let word = if sign == "=" { " AND " } else { " OR " };
+                let texts = pairs.iter().map(|(a, b)| self.comparison(a, sign, b));
+                around("(", join(texts.collect::<Result<_, _>>()?, word), ")")
+            }
+            _ => self.lexical(&pairs, sign)?,
+        };
+        Ok(Typed::sql(text, Type::bool(), nullable))
+    }
+
+    /// `a < c OR (a = c AND …)`
+    fn lexical(&mut self, pairs: &[(Typed, Typed)], sign: &str) -> Result<Text, Refused> {
+        let Some(((a, b), rest)) = pairs.split_first() else { return Ok(Text::sql("FALSE")) };
+        if rest.is_empty() {
+            return self.comparison(a, sign, b);
+        }
+        let strict = &sign[..1];
+        let first = self.comparison(a, strict, b)?;
+        let equal = self.comparison(a, "=", b)?;
+        let rest = self.lexical(rest, sign)?;
+        Ok(fill("({0} OR ({1} AND {2}))", &[first, equal, rest]))
+    }
+
+    pub(super) fn distinct(
+        &mut self,
+        a: &Expr,
+        b: &Expr,
+        distinct: bool,
+    ) -> Result<Typed, Refused> {
+        let (a, b) = (self.expr(a)?, self.expr(b)?);
+        let (a, b) = self.matched(a, b, "=")?;
+        let simple = !matches!(
+            a.ty.kind,
+            PgType::Citext
+                | PgType::Json
+                | PgType::Jsonb
+                | PgType::Array(_)
+                | PgType::Interval
+                | PgType::TimeTz
+        );
+        let text = if is_null(&a) || is_null(&b) {
+            let other = if is_null(&a) { &b } else { &a };
+            around("(", self.text(other)?, " IS NULL)")
+        } else if simple
+            && a.repr != Repr::Kept
+            && b.repr != Repr::Kept
+            && a.repr != Repr::Binary
+            && b.repr != Repr::Binary
+        {
+            fill("({0} <=> {1})", &[self.text(&a)?, self.text(&b)?])
+        } else {
+            let equal = self.comparison(&a, "=", &b)?;
+            let texts = [equal, self.text(&a)?, self.text(&b)?];
+            fill("COALESCE({0}, ({1} IS NULL AND {2} IS NULL))", &texts)
+        };
+        let text = if distinct { around("(NOT ", text, ")") } else { text };
+        Ok(Typed::sql(text, Type::bool(), false))
+    }
+
+    pub(super) fn between(
+        &mut self,
+        expr: &Expr,
+        low: &Expr,
+        high: &Expr,
+        negated: bool,
+    ) -> Result<Typed, Refused> {
+        let value = self.expr(expr)?;
+        let symmetric = match low {
+            Expr::UnaryOp { op: sqlparser::ast::UnaryOperator::PGPrefixFactorial, expr } => {
+                Some(expr)
+            }
+            _ => None,
+        };
+        let (low, high) = (self.expr(symmetric.map_or(low, |low| low))?, self.expr(high)?);
+        let inside = |this: &mut Self, low: &Typed, high: &Typed| {
+            let over = this.compare(value.clone(), &Op::GtEq, low.clone())?;
+            let under = this.compare(value.clone(), &Op::LtEq, high.clone())?;
+            let nullable = over.nullable || under.nullable;
+            let text = fill("({0} AND {1})", &[this.text(&over)?, this.text(&under)?]);
+            Ok::<_, Refused>(Typed::sql(text, Type::bool(), nullable))
+        };
+        let mut found = inside(self, &low, &high)?;
+        if symmetric.is_some() {
+            let other = inside(self, &high, &low)?;
+            let text = fill("({0} OR {1})", &[self.text(&found)?, self.text(&other)?]);
+            found = Typed::sql(text, Type::bool(), found.nullable);
+        }
+        if negated {
+            let text = around("(NOT ", self.text(&found)?, ")");
+            return Ok(Typed::sql(text, Type::bool(), found.nullable));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn in_list(
+        &mut self,
+        expr: &Expr,
+        list: &[Expr],
+        negated: bool,
+    ) -> Result<Typed, Refused> {
+        let left = self.expr(expr)?;
+        let items: Vec<Typed> =
+            list.iter().map(|item| self.expr(item)).collect::<Result<_, _>>()?;
+        self.among(left, items, negated)
+    }
+
+    /// `left [NOT] IN (items)`.
+    pub(super) fn among(
+        &mut self,
+        mut left: Typed,
+        items: Vec<Typed>,
+        negated: bool,
+    ) -> Result<Typed, Refused> {
+        if left.is_unknown() {
+            let mut ty = Type::unknown();
+            for item in &items {
+                ty = common(&ty, &item.ty)?;
+            }
+            let ty = if ty.is_unknown() { Type::text() } else { ty };
+            left = self.resolve(left, &ty)?;
+        }
+        let simple = |typed: &Typed| {
+            !matches!(typed.node, Node::Row(_))
+                && !matches!(typed.repr, Repr::Kept | Repr::Binary)
+                && !typed.ty.is_time()
+                && !matches!(
+                    typed.ty.kind,
+                    PgType::Citext
+                        | PgType::Json
+                        | PgType::Jsonb
+                        | PgType::Array(_)
+                        | PgType::Interval
+                        | PgType::TimeTz
+                )
+        };
+        let mut nullable = left.nullable;
+        let mut texts = Vec::new();
+        let listed = simple(&left);
+        for item in items {
+            nullable |= item.nullable;
+            if listed {
+                let (one, item) = self.matched(left.clone(), item, "=")?;
+                if one.ty != left.ty {
+                    left = one;
+                }
+                texts.push(self.text(&item)?);
+            } else {
+                let equal = self.compare(left.clone(), &Op::Eq, item)?;
+                texts.push(self.text(&equal)?);
+            }
+        }
+        let text = if listed {
+            let not = if negated { "NOT IN" } else { "IN" };
+            fill(&format!("({{0}} {not} ({{1}}))"), &[self.text(&left)?, join(texts, ", ")])
+        } else {
+            let not = if negated { "(NOT (" } else { "((" };
+            around(not, join(texts, " OR "), "))")
+        };
+        Ok(Typed::sql(text, Type::bool(), nullable))
+    }
+
+    pub(super) fn in_subquery(
+        &mut self,
+        expr: &Expr,
+        query: &Query,
+        negated: bool,
+    ) -> Result<Typed, Refused> {
+        let left = self.expr(expr)?;
+        let not = if negated { "NOT IN" } else { "IN" };
+        self.with_subquery(left, not, "=", query)
+    }
+
+    /// `left IN (query)`, `left > ANY (query)`: `word` is what stands between.
+    fn with_subquery(
+        &mut self,
+        left: Typed,
+        word: &str,
+        sign: &str,
+        query: &Query,
+    ) -> Result<Typed, Refused> {
+        let output = self.query(query)?;
+        let lefts = match left.node {
+            Node::Row(items) => items,
+            _ => vec![left],
+        };
+        if lefts.len() != output.columns.len() {
+            return Err(Refused::error("42601", "subquery has too many columns"));
+        }
+        let mut settled = Vec::new();
+        let mut nullable = false;
+        for (left, column) in lefts.into_iter().zip(&output.columns) {
+            let (left, right) = self.matched(left, column.typed.clone(), sign)?;
+            nullable |= left.nullable || right.nullable;
+            // Both sides as they are: the subquery's text is written already.
+            let unlike = left.ty.kind != right.ty.kind
+                && !(left.ty.is_number() && right.ty.is_number())
+                && !(left.ty.is_time() && right.ty.is_time())
+                || column.typed.ty.kind != right.ty.kind;
+            let odd = matches!(
+                left.ty.kind,
+                PgType::Citext
+                    | PgType::Json
+                    | PgType::Jsonb
+                    | PgType::Array(_)
+                    | PgType::Interval
+                    | PgType::TimeTz
+            );
+            let ordered = !matches!(sign, "=" | "<>")
+                && matches!(left.ty.kind, PgType::Enum(_) | PgType::Text | PgType::Bpchar);
+            let kept = [left.repr, column.typed.repr].contains(&Repr::Kept)
+                || (left.repr == Repr::Binary) != (column.typed.repr == Repr::Binary);
+            if unlike || odd || ordered || kept {
+                return Err(unsupported(&format!("comparing {} with a subquery", left.ty.name())));
+            }
+            settled.push(left);
+        }
+        let left = if settled.len() == 1 { settled.remove(0) } else { row(settled) };
+        let inner = if output.limited {
+            let alias = self.new_alias();
+            around("SELECT * FROM (", output.text, &format!(") AS `{alias}`"))
+        } else {
+            output.text
+        };
+        let text = fill(&format!("({{0}} {word} ({{1}}))"), &[self.text(&left)?, inner]);
+        Ok(Typed::sql(text, Type::bool(), nullable))
+    }
+
+    /// `left op ANY (right)`, `left op ALL (right)`.
+    pub(super) fn quantified(
+        &mut self,
+        left: &Expr,
+        op: &Op,
+        right: &Expr,
+        all: bool,
+    ) -> Result<Typed, Refused> {
+        let left = self.expr(left)?;
+        let sign = sign(op).ok_or_else(|| unsupported(&format!("{op} ANY or ALL")))?;
+        let inner = strip(right);
+        if let Expr::Subquery(query) = inner {
+            let word = match (sign, all) {
+                ("=", false) => "IN".to_owned(),
+                ("<>", true) => "NOT IN".to_owned(),
+                (sign, true) => format!("{sign} ALL"),
+                (sign, false) => format!("{sign} ANY"),
+            };
+            return self.with_subquery(left, &word, sign, query);
+        }
+        // ARRAY(SELECT …) within ANY is the subquery itself.
+        if let Some(query) = array_subquery(inner) {
+            let word = match (sign, all) {
+                ("=", false) => "IN",
+                ("<>", true) => "NOT IN",
+                _ => return Err(unsupported("ANY or ALL of ARRAY(SELECT …)")),
+            };
+            return self.with_subquery(left, word, sign, query);
+        }
+        let array = self.expr(inner)?;
+        let array = self.array_beside(array, &left)?;
+        let left = match array.ty.element() {
+            Some(element) if left.is_unknown() => self.resolve(left, &element)?,
+            _ => left,
+        };
+        let items = match (&array.node, array.value()) {
+            (Node::List(items), _) => Some(items.clone()),
+            (_, Some(Value::Array(values))) => {
+                let element = array.ty.element().unwrap_or_else(Type::text);
+                Some(
+                    values
+                        .elements
+                        .iter()
+                        .map(|v| Typed::constant(v.clone(), element.clone()))
+                        .collect(),
+                )
+            }
+            _ => None,
+        };
+        match (items, sign, all) {
+            (Some(items), _, _) if items.is_empty() => {
+                Ok(Typed::constant(Value::Bool(all), Type::bool()))
+            }
+            (Some(items), "=", false) => self.among(left, items, false),
+            (Some(items), "<>", true) => self.among(left, items, true),
+            (Some(items), _, _) => {
+                let mut texts = Vec::new();
+                for item in items {
+                    let one = self.compare(left.clone(), op, item)?;
+                    texts.push(self.text(&one)?);
+                }
+                let text = around("(", join(texts, if all { " AND " } else { " OR " }), ")");
+                Ok(Typed::sql(text, Type::bool(), true))
+            }
+            (None, "=", false) => self.any_of(left, &array, false),
+            (None, "<>", true) => self.any_of(left, &array, true),
+            _ => Err(unsupported(&format!("{sign} ANY or ALL of an array"))),
+        }
+    }
+
+    /// An array operand takes its type from the other side where it has none.
+    fn array_beside(&mut self, array: Typed, left: &Typed) -> Result<Typed, Refused> {
+        if !array.is_unknown() {
+            return Ok(array);
+        }
+        let element = if left.is_unknown() { Type::text() } else { left.ty.clone().plain() };
+        // varchar[] is found through text.
+        let element = if element.oid == 1043 { Type::text() } else { element };
+        let ty = crate::dialect::types::array_of(&element, self.around.catalog)?;
+        self.resolve(array, &ty)
+    }
+
+    /// An array that is a parameter or a column.
+    fn any_of(&mut self, left: Typed, array: &Typed, negated: bool) -> Result<Typed, Refused> {
+        let Some(element) = array.ty.element() else {
+            return Err(Refused::error("42809", "op ANY/ALL (array) requires array on right side"));
+        };
+        let (left, item) = self.matched(left, Typed::null(element.clone()), "=")?;
+        if matches!(left.repr, Repr::Kept)
+            || matches!(
+                left.ty.kind,
+                PgType::Citext | PgType::Json | PgType::Jsonb | PgType::Interval
+            )
+            || left.ty.is_text() && item.ty.kind != left.ty.kind
+        {
+            return Err(unsupported(&format!("{} = ANY of an array", left.ty.name())));
+        }
+        if let Some(source @ Source::Parameter(_)) = array.source() {
+            let element = match left.repr {
+                Repr::Binary => TargetType::UuidBinary,
+                _ => form_of(&element, &source)?,
+            };
+            let left = Box::new(self.text(&left)?);
+            let array_type = array.ty.clone();
+            let any = Piece::Any { left, array: source, array_type, element, negated };
+            return Ok(Typed::sql(Text(vec![any]), Type::bool(), true));
+        }
+        let value = crate::dialect::json::document(&left, self.flavor())?;
+        let texts = [self.text(array)?, value, self.text(&left)?];
+        let found = if negated { "FALSE" } else { "TRUE" };
+        let missing = if negated { "TRUE" } else { "FALSE" };
+        let template = format!(
+            "(CASE WHEN {{0}} IS NULL OR {{2}} IS NULL THEN NULL WHEN JSON_CONTAINS({{0}}, {{1}}) \
+             THEN {found} WHEN JSON_CONTAINS({{0}}, 'null') THEN NULL ELSE {missing} END)"
+        );
+        Ok(Typed::sql(fill(&template, &texts), Type::bool(), true))
+    }
+
+    pub(super) fn like(
+        &mut self,
+        expr: &Expr,
+        pattern: &Expr,
+        escape: Option<&Expr>,
+        any_case: bool,
+        negated: bool,
+    ) -> Result<Typed, Refused> {
+        let (value, pattern) = (self.expr(expr)?, self.expr(pattern)?);
+        let escape = match escape {
+            None => None,
+            Some(escape) => Some(self.expr(escape)?),
+        };
+        self.matches(value, pattern, escape.as_ref(), any_case, negated)
+    }
+
+    pub(super) fn matches(
+        &mut self,
+        value: Typed,
+        pattern: Typed,
+        escape: Option<&Typed>,
+        any_case: bool,
+        negated: bool,
+    ) -> Result<Typed, Refused> {
+        let (value, pattern) = (self.settle(value)?, self.settle(pattern)?);
+        if value.ty.kind == PgType::Bpchar {
+            return Err(unsupported("LIKE of a char(n)"));
+        }
+        let folds = any_case || value.ty.kind == PgType::Citext;
+        let escape = match escape.map(|escape| &escape.node) {
+            None => "\\".to_owned(),
+            Some(Node::Unknown(escape))
+                if escape.chars().count() == 1 && escape.is_ascii() && escape != "'" =>
+            {
+                escape.clone()
+            }
+            _ => return Err(unsupported("LIKE with this ESCAPE")),
+        };
+        let (value, pattern) = (self.text_argument(value)?, self.text_argument(pattern)?);
+        let nullable = value.nullable || pattern.nullable;
+        let texts = [self.text(&value)?, self.text(&pattern)?];
+        let not = if negated { "NOT LIKE" } else { "LIKE" };
+        let template = if folds {
+            format!("(LOWER({{0}}) {not} LOWER({{1}}) ESCAPE '{escape}')")
+        } else {
+            format!("({{0}} {not} {{1}} ESCAPE '{escape}')")
+        };
+        Ok(Typed::sql(fill(&template, &texts), Type::bool(), nullable))
+    }
+}
+
+fn sign(op: &Op) -> Option<&'static str> {
+    Some(match op {
+        Op::Eq => "=",
+        Op::NotEq => "<>",
+        Op::Lt => "<",
+        Op::LtEq => "<=",
+        Op::Gt => ">",
+        Op::GtEq => ">=",
+        Op::PGCustomBinaryOperator(names) => match names.last()?.as_str() {
+            "=" => "=",
+            "<>" | "!=" => "<>",
+            "<" => "<",
+            "<=" => "<=",
+            ">" => ">",
+            ">=" => ">=",
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+fn flipped(sign: &str) -> &'static str {
+    match sign {
+        "<" => ">",
+        "<=" => ">=",
+        ">" => "<",
+        ">=" => "<=",
+        "<>" => "<>",
+        _ => "=",
+    }
+}
+
+/// Without parentheses.
+pub(super) fn strip(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => strip(inner),
+        other => other,
+    }
+}
+
+/// `ARRAY(SELECT …)`, which the parser reads as a function.
+pub(super) fn array_subquery(expr: &Expr) -> Option<&Query> {
+    let Expr::Function(function) = expr else { return None };
+    let named = parts(&function.name).ok()?;
+    match &function.args {
+        sqlparser::ast::FunctionArguments::Subquery(query) if named == ["array"] => {
+            matches!(&*query.body, SetExpr::Select(_) | SetExpr::SetOperation { .. })
+                .then_some(query)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,603 @@
+//! UPDATE and DELETE, by key.
+//!
+//! ```text
+//! UPDATE t SET a = a + 1 WHERE …           Keep keys FOR UPDATE ─▶ Write by key
+//! … SET a = b, b = a; FROM u; (SELECT …)   Keep keys and new values ─▶ for each row: Write
+//! ```
+//!
+//! Invariant: every new value is worked out from the row as it was: MySQL assigns from left to right, so
+//! assignments are put into an order in which none reads what another has written, or are values.
+
+use std::sync::Arc;
+
+use sqlparser::ast::{
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, SelectItem, TableFactor, TableWithJoins,
+    Update, UpdateTableFromKind,
+};
+
+use crate::catalog::{Column, Table};
+use crate::change::Operation;
+use crate::dialect::assign::Cell;
+use crate::dialect::insert::{from_alias, has_select, key_tuple};
+use crate::dialect::names::{fold, parts};
+use crate::dialect::program::{
+    Answer, Form, Keys, Piece, Set, Slot, Source, Step, TableColumn, Text, Write,
+};
+use crate::dialect::query::Want;
+use crate::dialect::refuse::{Refused, unsupported};
+use crate::dialect::scope::{Field, Relation, Scope};
+use crate::dialect::statement::Written;
+use crate::dialect::translator::{Hidden, Translator};
+use crate::dialect::typed::{Node, Repr, Typed, around, join};
+use crate::dialect::types::Type;
+use crate::names::quote_mysql;
+use crate::value::PgType;
+
+/// The rows that a statement writes: FROM's text, the condition, and what of other tables is returned.
+struct Rows<'a> {
+    table: &'a Arc<Table>,
+    alias: &'a str,
+    from: Text,
+    others: bool,
+    condition: Option<Text>,
+}
+
+impl Translator<'_> {
+    pub(super) fn update(&mut self, update: &Update, counts: bool) -> Result<Written, Refused> {
+        if update.output.is_some()
+            || update.or.is_some()
+            || update.limit.is_some()
+            || !update.order_by.is_empty()
+        {
+            return Err(unsupported("UPDATE with such clauses"));
+        }
+        let (table, alias) = self.target(&update.table)?;
+        let others = match &update.from {
+            None => &[][..],
+            Some(UpdateTableFromKind::AfterSet(from)) => from,
+            Some(UpdateTableFromKind::BeforeSet(_)) => {
+                return Err(unsupported("UPDATE FROM before SET"));
+            }
+        };
+        self.scopes
+            .push(Scope { relations: vec![Relation::of(&table, &alias)], ..Scope::default() });
+        let result = self.update_in_scope(update, &table, &alias, others, counts);
+        self.scopes.pop();
+        result
+    }
+
+    /// The table that UPDATE or DELETE names.
+    fn target(&mut self, target: &TableWithJoins) -> Result<(Arc<Table>, String), Refused> {
+        let TableFactor::Table { name, alias, args: None, .. } = &target.relation else {
+            return Err(unsupported("writing what is no table"));
+        };
+        if !target.joins.is_empty() {
+            return Err(unsupported("a join as the table to be written"));
+        }
+        let table = self.writable(name)?;
+        let alias = match alias {
+            Some(alias) => fold(&alias.name),
+            None => table.name.name().to_owned(),
+        };
+        Ok((table, alias))
+    }
+
+    fn rows<'a>(
+        &mut self,
+        table: &'a Arc<Table>,
+        alias: &'a str,
+        others: &[TableWithJoins],
+        selection: Option<&Expr>,
+    ) -> Result<Rows<'a>, Refused> {
+        let from = self.from(others)?;
+        let mut conditions = from.conditions;
+        if let Some(selection) = selection {
+            let condition = self.condition(selection, "WHERE")?;
+            conditions.push(self.text(&condition)?);
+        }
+        let condition = if conditions.is_empty() { None } else { Some(join(conditions, " AND ")) };
+        Ok(Rows { table, alias, from: from.text, others: !others.is_empty(), condition })
+    }
+
+    fn update_in_scope(
+        &mut self,
+        update: &Update,
+        table: &Arc<Table>,
+        alias: &str,
+        others: &[TableWithJoins],
+        counts: bool,
+    ) -> Result<Written, Refused> {
+        let rows = self.rows(table, alias, others, update.selection.as_ref())?;
+        let set = self.assignments(table, &update.assignments)?;
+        let mut written = Written::new(table);
+        written.hidden = Hidden::Changed;
+        if table.key.is_empty() {
+            return self.without_key(rows, set, update.returning.is_some(), written, counts);
+        }
+        let moves = set.iter().any(|(at, _)| table.is_key(*at));
+        let ordered = self.in_order(table, alias, &set);
+        let direct = !rows.others && !moves && !set.iter().any(|(_, cell)| has_select(&cell.text));
+        let items = update.returning.as_deref();
+        match ordered {
+            Some(list) if direct => {
+                self.update_directly(&rows, list, items, &mut written, counts)?;
+            }
+            _ => self.update_by_values(&rows, set, items, &mut written, counts)?,
+        }
+        Ok(written)
+    }
+
+    /// One UPDATE of all rows by their keys.
+    fn update_directly(
+        &mut self,
+        rows: &Rows<'_>,
+        list: Text,
+        items: Option<&[SelectItem]>,
+        written: &mut Written,
+        counts: bool,
+    ) -> Result<(), Refused> {
+        let (table, alias) = (rows.table, rows.alias);
+        let keys = self.new_set();
+        written.steps.push(Step::Keep { set: keys, query: self.keys_query(rows, Vec::new()) });
+        let head = format!("UPDATE {} AS {} SET ", quote_mysql(&table.target), quote_mysql(alias));
+        let set = around(&head, list, "");
+        let mut text = set.clone();
+        by_key(&mut text, table, alias, keys);
+        if items.is_none() && rows.condition.as_ref().is_none_or(|condition| !has_select(condition))
+        {
+            let mut direct = set;
+            if let Some(condition) = &rows.condition {
+                direct.append(around(" WHERE ", condition.clone(), ""));
+            }
+            written.direct = Some(direct);
+        }
+        written.steps.push(Step::Write(Write {
+            table: Arc::clone(table),
+            operation: Operation::Update,
+            text,
+            keys: Keys::Kept(keys),
+            counts,
+        }));
+        match items {
+            Some(items) => self.returning(written, table, alias, items, keys, None),
+            None => Ok(()),
+        }
+    }
+
+    /// Keys and new values are read first, and written row by row.
+    fn update_by_values(
+        &mut self,
+        rows: &Rows<'_>,
+        set: Vec<(usize, Cell)>,
+        items: Option<&[SelectItem]>,
+        written: &mut Written,
+        counts: bool,
+    ) -> Result<(), Refused> {
+        let table = rows.table;
+        let (kept, row) = (self.new_set(), self.new_set());
+        let width = table.key.len();
+        let mut values = Vec::new();
+        let mut list = Vec::new();
+        let mut to: Vec<usize> = (0..width).collect();
+        for (at, cell) in set {
+            let name = quote_mysql(&table.columns[at].name);
+            let text = match cell.slot {
+                Some(slot) if !table.is_key(at) => Text::value(slot),
+                slot => {
+                    values.push(match slot {
+                        // A bare place in a select list has no type of its own.
+                        Some(_) => self.text(&cell.typed)?,
+                        None => cell.text,
+                    });
+                    let column = width + values.len() - 1;
+                    if let Some(part) = table.key.iter().position(|key| *key == at) {
+                        to[part] = column;
+                    }
+                    cell_text(row, column, &table.columns[at])
+                }
+            };
+            list.push(around(&format!("{name} = "), text, ""));
+        }
+        let moved = to.iter().enumerate().any(|(at, to)| at != *to);
+        let outer = self.outer_fields(items, rows)?;
+        let first_outer = width + values.len();
+        values.extend(
+            outer.iter().map(|field| self.text(&field.typed)).collect::<Result<Vec<_>, _>>()?,
+        );
+        written.steps.push(Step::Keep { set: kept, query: self.keys_query(rows, values) });
+        if rows.others {
+            written.steps.push(Step::FirstOfEach { set: kept, width });
+        }
+        let mut text =
+            around(&format!("UPDATE {} SET ", quote_mysql(&table.target)), join(list, ", "), "");
+        let names: Vec<String> =
+            table.key_columns().map(|column| quote_mysql(&column.name)).collect();
+        for (at, (name, column)) in names.iter().zip(table.key_columns()).enumerate() {
+            text.push(&format!(" {} {name} = ", if at == 0 { "WHERE" } else { "AND" }));
+            text.append(cell_text(row, at, column));
+        }
+        let keys = if moved { Keys::Moved { set: row, to: to.clone() } } else { Keys::Kept(row) };
+        let operation = Operation::Update;
+        let write = Write { table: Arc::clone(table), operation, text, keys, counts };
+        written.steps.push(Step::Each { set: kept, row, steps: vec![Step::Write(write)] });
+        match items {
+            Some(items) => {
+                self.returning_with(written, rows, items, kept, &to, &outer, first_outer)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A table without a key is written as the client says.
+    fn without_key(
+        &mut self,
+        rows: Rows<'_>,
+        set: Vec<(usize, Cell)>,
+        returning: bool,
+        mut written: Written,
+        counts: bool,
+    ) -> Result<Written, Refused> {
+        let list = self.in_order(rows.table, rows.alias, &set);
+        let (Some(list), false, false) = (list, returning, rows.others) else {
+            return Err(unsupported("UPDATE of a table without a key"));
+        };
+        let head = format!(
+            "UPDATE {} AS {} SET ",
+            quote_mysql(&rows.table.target),
+            quote_mysql(rows.alias)
+        );
+        let mut text = around(&head, list, "");
+        if let Some(condition) = rows.condition {
+            text.append(around(" WHERE ", condition, ""));
+        }
+        written.direct = Some(text.clone());
+        let table = Arc::clone(rows.table);
+        written.steps.push(Step::Write(Write {
+            table,
+            operation: Operation::Update,
+            text,
+            keys: Keys::None,
+            counts,
+        }));
+        Ok(written)
+    }
+
+    /// `SELECT key, … FROM … WHERE … FOR UPDATE`
+    fn keys_query(&self, rows: &Rows<'_>, values: Vec<Text>) -> Text {
+        let mut list: Vec<Text> = rows
+            .table
+            .key_columns()
+            .map(|column| {
+                Text::sql(format!("{}.{}", quote_mysql(rows.alias), quote_mysql(&column.name)))
+            })
+            .collect();
+        list.extend(values);
+        let mut text = around("SELECT ", join(list, ", "), &from_alias(rows.table, rows.alias));
+        if rows.others {
+            text.append(around(", ", rows.from.clone(), ""));
+        }
+        if let Some(condition) = &rows.condition {
+            text.append(around(" WHERE ", condition.clone(), ""));
+        }
+        text.push(" FOR UPDATE");
+        if rows.others && self.is_mysql() {
+            text.push(&format!(" OF {}", quote_mysql(rows.alias)));
+        }
+        text
+    }
+
+    /// Fields of other relations that RETURNING names.
+    fn outer_fields(
+        &mut self,
+        items: Option<&[SelectItem]>,
+        rows: &Rows<'_>,
+    ) -> Result<Vec<Field>, Refused> {
+        let Some(items) = items else { return Ok(Vec::new()) };
+        if !rows.others {
+            return Ok(Vec::new());
+        }
+        let written: Vec<String> = items.iter().map(ToString::to_string).collect();
+        if written.iter().any(|item| item == "*") {
+            return Err(unsupported("RETURNING * beside other tables"));
+        }
+        let scope = self.scope().clone();
+        let mut fields = Vec::new();
+        for relation in &scope.relations[1..] {
+            let used = |name: &str| {
+                let lower: Vec<String> =
+                    written.iter().map(|item| item.to_lowercase().replace('"', "")).collect();
+                lower.iter().any(|item| item.contains(&name.to_lowercase()))
+            };
+            for field in relation.fields.iter().filter(|field| used(&field.name)) {
+                fields.push(Field {
+                    name: format!("{}.{}", relation.alias, field.name),
+                    ..field.clone()
+                });
+            }
+        }
+        Ok(fields)
+    }
+
+    /// RETURNING of a statement with other tables: what it names of them was kept with the keys.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one statement")]
+    fn returning_with(
+        &mut self,
+        written: &mut Written,
+        rows: &Rows<'_>,
+        items: &[SelectItem],
+        kept: Set,
+        to: &[usize],
+        outer: &[Field],
+        first_outer: usize,
+    ) -> Result<(), Refused> {
+        let (table, alias) = (rows.table, rows.alias);
+        let mut relations = vec![Relation::of(table, alias)];
+        let names: Vec<String> = (0..to.len()).map(|at| format!("k{at}")).collect();
+        let mut columns: Vec<TableColumn> = Vec::new();
+        // The kept rows as a derived table: keys first, then what was kept of others.
+        for column in table.key_columns() {
+            columns.push(TableColumn {
+                name: format!("k{}", columns.len()),
+                cast: cast_of(&Type::of(column))?,
+            });
+        }
+        for (at, field) in outer.iter().enumerate() {
+            columns.push(TableColumn { name: format!("o{at}"), cast: cast_of(&field.typed.ty)? });
+            let (relation, name) = field.name.split_once('.').unwrap_or(("", &field.name));
+            let own = Field {
+                name: name.to_owned(),
+                typed: Typed {
+                    node: Node::Sql(Text::sql(format!("`cf_r`.`o{at}`"))),
+                    repr: if field.typed.repr == Repr::Enum {
+                        Repr::Plain
+                    } else {
+                        field.typed.repr
+                    },
+                    ..field.typed.clone()
+                },
+                origin: field.origin,
+            };
+            match relations.iter_mut().find(|known| known.alias == relation) {
+                Some(known) => known.fields.push(own),
+                None => relations.push(Relation {
+                    alias: relation.to_owned(),
+                    schema: None,
+                    fields: vec![own],
+                    table: None,
+                }),
+            }
+        }
+        self.scopes.push(Scope { relations, ..Scope::default() });
+        let fields = self.items(items, Want::Text);
+        self.scopes.pop();
+        let fields = fields?;
+        let mut list: Vec<Text> =
+            fields.iter().map(|f| self.text(&f.typed)).collect::<Result<_, _>>()?;
+        list.extend(table.key_columns().map(|column| {
+            Text::sql(format!("{}.{}", quote_mysql(alias), quote_mysql(&column.name)))
+        }));
+        let mut text = around("SELECT ", join(list, ", "), &from_alias(table, alias));
+        // Which of a set's columns: the new keys, then the others.
+        let mut at: Vec<usize> = to.to_vec();
+        at.extend(first_outer..first_outer + outer.len());
+        text.push(" JOIN (");
+        text.0.push(Piece::Table { set: kept, at, columns });
+        text.push(") AS `cf_r` ON ");
+        let mut on = Vec::new();
+        for (name, column) in names.iter().zip(table.key_columns()) {
+            let own = format!("{}.{}", quote_mysql(alias), quote_mysql(&column.name));
+            on.push(format!("{own} = `cf_r`.`{name}`"));
+        }
+        text.push(&on.join(" AND "));
+        written.answer(fields, Answer { query: text, order: None, hidden: table.key.len() });
+        Ok(())
+    }
+
+    /// SET: which columns, and their new values.
+    pub(super) fn assignments(
+        &mut self,
+        table: &Arc<Table>,
+        assignments: &[Assignment],
+    ) -> Result<Vec<(usize, Cell)>, Refused> {
+        let mut set: Vec<(usize, Cell)> = Vec::new();
+        for assignment in assignments {
+            let (names, values): (Vec<_>, Vec<&Expr>) =
+                match (&assignment.target, &assignment.value) {
+                    (AssignmentTarget::ColumnName(name), value) => (vec![name], vec![value]),
+                    (AssignmentTarget::Tuple(names), Expr::Tuple(values))
+                        if names.len() == values.len() =>
+                    {
+                        (names.iter().collect(), values.iter().collect())
+                    }
+                    (AssignmentTarget::Tuple(names), Expr::Nested(value)) if names.len() == 1 => {
+                        (names.iter().collect(), vec![&**value])
+                    }
+                    _ => return Err(unsupported("SET (…) = (SELECT …)")),
+                };
+            for (name, value) in names.into_iter().zip(values) {
+                let name = parts(name)?.pop().unwrap_or_default();
+                let at = table.columns.iter().position(|column| column.name == name).ok_or_else(
+                    || {
+                        let table = table.name.name();
+                        let message =
+                            format!("column \"{name}\" of relation \"{table}\" does not exist");
+                        Refused::error("42703", message)
+                    },
+                )?;
+                if set.iter().any(|(other, _)| *other == at) {
+                    let message = format!("multiple assignments to same column \"{name}\"");
+                    return Err(Refused::error("42601", message));
+                }
+                let cell = self.assigned_value(&table.columns[at], value)?;
+                set.push((at, cell));
+            }
+        }
+        Ok(set)
+    }
+
+    fn assigned_value(&mut self, column: &Column, value: &Expr) -> Result<Cell, Refused> {
+        let is_default = matches!(value, Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("DEFAULT"));
+        if !is_default {
+            let typed = self.expr(value)?;
+            return self.assigned(typed, column);
+        }
+        if column.serial || column.identity {
+            return Err(unsupported("SET … = DEFAULT of a sequence"));
+        }
+        match self.default_of(column)? {
+            Some(cell) => Ok(cell),
+            None => self.assigned(Typed::null(Type::of(column)), column),
+        }
+    }
+
+    /// `a = …, b = …` in an order in which none reads what is written before it; `None` if there is
+    /// no such order.
+    pub(super) fn in_order(
+        &self,
+        table: &Table,
+        alias: &str,
+        set: &[(usize, Cell)],
+    ) -> Option<Text> {
+        let reads = |cell: &Cell, at: usize| {
+            let name = format!("{}.{}", quote_mysql(alias), quote_mysql(&table.columns[at].name));
+            contains(&cell.text, &name)
+        };
+        let mut left: Vec<&(usize, Cell)> = set.iter().collect();
+        let mut list = Vec::new();
+        while !left.is_empty() {
+            // One whose column no other of the rest reads.
+            let next = left.iter().position(|(at, _)| {
+                left.iter().all(|(other, cell)| other == at || !reads(cell, *at))
+            })?;
+            let (at, cell) = left.remove(next);
+            let name = format!("{}.{}", quote_mysql(alias), quote_mysql(&table.columns[*at].name));
+            list.push(around(&format!("{name} = "), cell.text.clone(), ""));
+        }
+        Some(join(list, ", "))
+    }
+
+    pub(super) fn delete(&mut self, delete: &Delete, counts: bool) -> Result<Written, Refused> {
+        if delete.output.is_some()
+            || delete.limit.is_some()
+            || !delete.order_by.is_empty()
+            || !delete.tables.is_empty()
+        {
+            return Err(unsupported("DELETE with such clauses"));
+        }
+        let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+        let [target] = &from[..] else { return Err(unsupported("DELETE from several tables")) };
+        let (table, alias) = self.target(target)?;
+        let others = delete.using.as_deref().unwrap_or_default();
+        self.scopes
+            .push(Scope { relations: vec![Relation::of(&table, &alias)], ..Scope::default() });
+        let result = self.delete_in_scope(delete, &table, &alias, others, counts);
+        self.scopes.pop();
+        result
+    }
+
+    fn delete_in_scope(
+        &mut self,
+        delete: &Delete,
+        table: &Arc<Table>,
+        alias: &str,
+        others: &[TableWithJoins],
+        counts: bool,
+    ) -> Result<Written, Refused> {
+        let rows = self.rows(table, alias, others, delete.selection.as_ref())?;
+        let mut written = Written::new(table);
+        written.hidden = Hidden::Changed;
+        let operation = Operation::Delete;
+        let head = format!("DELETE FROM {}", quote_mysql(&table.target));
+        if table.key.is_empty() {
+            if rows.others || delete.returning.is_some() || rows.condition.is_some() {
+                return Err(unsupported("DELETE from a table without a key"));
+            }
+            let write = Write {
+                table: Arc::clone(table),
+                operation,
+                text: Text::sql(head),
+                keys: Keys::None,
+                counts,
+            };
+            written.steps.push(Step::Write(write));
+            return Ok(written);
+        }
+        let kept = self.new_set();
+        let outer = self.outer_fields(delete.returning.as_deref(), &rows)?;
+        let values =
+            outer.iter().map(|field| self.text(&field.typed)).collect::<Result<Vec<_>, _>>()?;
+        written.steps.push(Step::Keep { set: kept, query: self.keys_query(&rows, values) });
+        let width = table.key.len();
+        if rows.others {
+            written.steps.push(Step::FirstOfEach { set: kept, width });
+        }
+        if let Some(items) = &delete.returning {
+            let to: Vec<usize> = (0..width).collect();
+            if rows.others {
+                self.returning_with(&mut written, &rows, items, kept, &to, &outer, width)?;
+            } else {
+                self.returning(&mut written, table, alias, items, kept, None)?;
+            }
+        }
+        let names: Vec<String> =
+            table.key_columns().map(|column| quote_mysql(&column.name)).collect();
+        let tuple = if width == 1 { names[0].clone() } else { format!("({})", names.join(", ")) };
+        let mut text = Text::sql(format!("{head} WHERE {tuple} IN ("));
+        text.0.push(Piece::Keys { set: kept, at: (0..width).collect() });
+        text.push(")");
+        written.steps.push(Step::Write(Write {
+            table: Arc::clone(table),
+            operation,
+            text,
+            keys: Keys::Kept(kept),
+            counts,
+        }));
+        Ok(written)
+    }
+}
+
+fn by_key(text: &mut Text, table: &Table, alias: &str, set: Set) {
+    text.push(&format!(" WHERE {} IN (", key_tuple(table, alias)));
+    text.0.push(Piece::Keys { set, at: (0..table.key.len()).collect() });
+    text.push(")");
+}
+
+/// A cell of the row in hand, as it came.
+fn cell_text(set: Set, column: usize, of: &Column) -> Text {
+    let ty = Type::of(of);
+    let form = Form::Column(of.target.clone());
+    Text::value(Slot { source: Source::Cell { set, column }, ty, form })
+}
+
+/// True where SQL names the column.
+fn contains(text: &Text, name: &str) -> bool {
+    text.0.iter().any(|piece| match piece {
+        Piece::Sql(sql) => sql.contains(name),
+        Piece::Any { left, .. } => contains(left, name),
+        Piece::WithoutKeys { document, .. } => contains(document, name),
+        _ => false,
+    })
+}
+
+/// What CAST makes of a kept value, so that a derived table of it has the type.
+pub(super) fn cast_of(ty: &Type) -> Result<Option<String>, Refused> {
+    Ok(match &ty.kind {
+        _ if ty.is_integer() => Some("SIGNED".to_owned()),
+        PgType::Bool => Some("SIGNED".to_owned()),
+        PgType::Text
+        | PgType::Name
+        | PgType::Uuid
+        | PgType::Enum(_)
+        | PgType::Inet
+        | PgType::Cidr => Some("CHAR".to_owned()),
+        PgType::Timestamp | PgType::TimestampTz => Some("DATETIME(6)".to_owned()),
+        PgType::Date => Some("DATE".to_owned()),
+        PgType::Bytea => Some("BINARY".to_owned()),
+        PgType::Float8 => Some("DOUBLE".to_owned()),
+        PgType::Numeric => match ty.scale() {
+            Some((precision, scale)) => Some(format!("DECIMAL({precision},{scale})")),
+            None => return Err(unsupported("a numeric returned within WITH")),
+        },
+        _ => return Err(unsupported(&format!("{} returned within WITH", ty.name()))),
+    })
+}
