@@ -30,6 +30,7 @@ mod reload;
 mod repair;
 mod seen;
 mod setup;
+mod shadow;
 mod statements;
 mod strict;
 mod tidy;

@@ -72,6 +72,7 @@ async fn differs(target: Target) {
     for text in [BY_ID, BY_NAME, ALL, SOME] {
         let matched = async || {
             let line = report(&world, text).await;
+            assert!(line["shadow"]["error"].as_u64().unwrap_or(0) == 0, "{line}\n{}", world.log());
             assert_eq!(line["shadow"]["mismatch"].as_u64().unwrap_or(0), 0, "{line}");
             line["shadow"]["match"] == 1
         };

@@ -30,13 +30,14 @@ pub mod ready;
 mod secondary;
 mod sides;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::answer::{AnswerConfig, AnswerLimits, Cancels, Plans, Services, Users};
 use crate::backend::mysql::ToUrl;
@@ -80,7 +81,7 @@ impl Ground {
     fn services(&self, situation: watch::Receiver<Arc<Situation>>) -> Services {
         let config = AnswerConfig {
             tls: None,
-            users: Users::default(),
+            users: Users::new(BTreeMap::new(), self.to.clone()),
             database: self.database.clone(),
             url: self.to.clone(),
             server_version: None,
@@ -95,6 +96,7 @@ impl Ground {
             lease: self.lease.clone(),
             plans: Arc::new(Plans::new(PLANS_MAX)),
             cancels: Cancels::default(),
+            handoff: None,
             shutdown: watch::channel(false).1,
         }
     }
@@ -183,7 +185,14 @@ impl Place {
             Err(Failure::Refused { code, message }) if code == UNSUPPORTED => {
                 Outcome::Untranslated(message)
             }
-            Err(Failure::Refused { .. } | Failure::Lost) => Outcome::Error,
+            Err(Failure::Refused { code, .. }) => {
+                debug!(code, "a read could not be tried on both sides");
+                Outcome::Error
+            }
+            Err(Failure::Lost) => {
+                debug!("a read could not be tried: no answer");
+                Outcome::Error
+            }
         }
     }
 

@@ -96,6 +96,7 @@ impl Session {
         let known = settings.into_iter().filter(|(_, value)| !value.is_empty());
         let handover = Handover {
             client: Peer::new(Stream::Unix(theirs)),
+            key: None,
             user: String::new(),
             database: services.database(),
             settings: known.map(|(name, value)| (name.to_owned(), value)).collect(),
