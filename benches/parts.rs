@@ -10,7 +10,7 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossfade::catalog::Catalog;
 use crossfade::phase::{Phase, Situation};
-use crossfade::plan::cache::{PathKey, Planner};
+use crossfade::plan::cache::{PathKey, Planner, Scratch};
 use crossfade::plan::{SearchPath, Step, plan};
 use crossfade::{capture, sql, wire};
 
@@ -46,12 +46,12 @@ fn planning(criterion: &mut Criterion) {
     let path = SearchPath::Known(vec!["public".to_owned()]);
     let key = PathKey::from(path.clone());
     let planner = Planner::new(Arc::clone(&situation), 1_000);
-    let mut scratch = Vec::new();
+    let (mut scratch, mut normal) = (Scratch::default(), Vec::new());
     for (name, text) in [("SELECT", SELECT), ("UPDATE", UPDATE)] {
         criterion.bench_function(&format!("normal form of {name}"), |bencher| {
             bencher.iter(|| {
-                scratch.clear();
-                sql::normal::append(black_box(text.as_bytes()), &mut scratch)
+                normal.clear();
+                sql::normal::append(black_box(text.as_bytes()), &mut normal)
             });
         });
         criterion.bench_function(&format!("known plan of {name}"), |bencher| {

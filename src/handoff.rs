@@ -13,6 +13,7 @@
 
 mod notices;
 mod pace;
+mod reads;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use crate::change::Transaction;
 
 pub use notices::{Gathered, Notices};
 use pace::Pace;
+pub use reads::{Reads, ShadowRead, Shown, Statement};
 
 /// Below this many nobody looks for those that have given up.
 const KEPT_MIN: usize = 64;
@@ -102,6 +104,7 @@ struct Level {
     notices: Arc<Notices>,
     full: IntCounterVec,
     pace: Pace,
+    reads: Reads,
 }
 
 /// A drain that was asked for and is not begun.
@@ -136,6 +139,7 @@ pub fn channel(bytes_max: usize) -> (Handoff, Jobs) {
         notices: Arc::default(),
         full,
         pace: Pace::default(),
+        reads: Reads::default(),
     });
     (Handoff { sender, level: Arc::clone(&level) }, Jobs { receiver, level })
 }
@@ -144,7 +148,14 @@ impl Handoff {
     /// Shows how often the bound was met.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         self.level.pace.register(registry)?;
+        registry.register(Box::new(self.level.reads.outcomes()))?;
         registry.register(Box::new(self.level.full.clone()))
+    }
+
+    /// Reads to be tried on the secondary.
+    #[must_use]
+    pub fn reads(&self) -> &Reads {
+        &self.level.reads
     }
 
     /// Hands a committed transaction over. Never waits: past the bound the images are dropped, a

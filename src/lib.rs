@@ -128,6 +128,7 @@
 //! | [`door`] | who wants in: packets, TLS, SCRAM |
 //! | [`session`] [`answer`] [`apply`] | one client, PostgreSQL or MySQL answering; the workers that face the secondary |
 //! | [`backfill`] [`verify`] | old rows copied; both sides compared |
+//! | [`shadow`] | reads tried on the secondary before it has to answer them |
 //! | [`control`] | sets up, publishes the situation |
 //! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
 //! | [`metrics`] [`telemetry`] | composed from all of the above |
@@ -162,6 +163,7 @@ pub mod answer;
 pub mod apply;
 pub mod backfill;
 pub mod session;
+pub mod shadow;
 pub mod verify;
 
 pub mod control;

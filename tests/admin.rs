@@ -3,12 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossfade::admin::client::{get, post};
-use crossfade::admin::{
-    AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token,
-};
+use crossfade::admin::{AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
 use crossfade::metrics::Metrics;
 use crossfade::phase::Situation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,10 +32,7 @@ async fn start(token: Option<&str>) -> Admin {
         ledger: ledger.clone(),
         health: health_seen,
         lease: crate::support::inside::confirmed(),
-        statements: Statements {
-            seen: crate::support::inside::statements(),
-            started: SystemTime::UNIX_EPOCH,
-        },
+        statements: crate::support::inside::statements(),
         registries: Metrics::new().unwrap().registries().into(),
         token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
         requests: sender,

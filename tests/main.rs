@@ -32,6 +32,8 @@ mod repair;
 mod reversed;
 mod seen;
 mod setup;
+mod shadow;
+mod statements;
 mod strict;
 mod tidy;
 mod torment;

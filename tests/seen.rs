@@ -240,8 +240,8 @@ async fn status_without_a_sidecar_is_what_the_databases_say() {
     assert_eq!((&report["phase"], &report["epoch"]), (&"dual_write".into(), &1.into()));
     assert_eq!((&report["lag"]["pending"], &report["lag"]["stuck"]), (&2.into(), &1.into()));
     assert_eq!(report["tables"]["users"]["dirty"], "copy");
-    // What only a sidecar knows.
-    assert_eq!(status(&["--statements"]).0, Some(3));
+    // No statement has passed.
+    assert_eq!(status(&["--statements"]).0, Some(0));
 }
 
 #[tokio::test]

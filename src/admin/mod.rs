@@ -43,6 +43,7 @@ use crate::control::repair::{Repaired, Wanted};
 use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
+use crate::plan::seen::Seen;
 use crate::policy::Mode;
 
 use health::Readiness;
@@ -52,7 +53,7 @@ pub use report::{
     primary,
 };
 pub use sidecars::SidecarReport;
-pub use statements::{StatementReport, Statements};
+pub use statements::{ShadowReport, StatementReport};
 pub use token::Token;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -133,7 +134,7 @@ pub struct Published {
     pub ledger: watch::Receiver<Arc<Ledger>>,
     pub health: watch::Receiver<Arc<Health>>,
     pub lease: Lease,
-    pub statements: Statements,
+    pub statements: Arc<Seen>,
     pub registries: Vec<Registry>,
     /// The `Authorization` that POST wants; a reload may change it.
     pub token: watch::Receiver<Option<Token>>,
@@ -221,7 +222,7 @@ async fn migration_status(State(published): State<Published>) -> impl IntoRespon
 }
 
 async fn statements(State(published): State<Published>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], Json(published.statements.report()))
+    ([(CACHE_CONTROL, "no-store")], Json(published.statement_reports()))
 }
 
 async fn sidecars(State(published): State<Published>) -> impl IntoResponse {
@@ -371,6 +372,12 @@ impl Published {
         let situation = Arc::clone(&self.situation.borrow());
         let ledger = Arc::clone(&self.ledger.borrow());
         Report::new(&situation, &ledger, &self.gather())
+    }
+
+    /// What `/statements` says.
+    #[must_use]
+    pub fn statement_reports(&self) -> Vec<StatementReport> {
+        self.statements.list().into_iter().map(StatementReport::from).collect()
     }
 
     /// Where dual writes have not begun, or one of these tables takes no part in them.

@@ -23,6 +23,7 @@ mod captured;
 mod error;
 mod execute;
 mod extended;
+mod judge;
 mod known;
 mod known_types;
 mod login;
@@ -54,6 +55,7 @@ use crate::phase::{Phase, Situation};
 
 pub use self::cancel::Cancels;
 pub use self::error::{About, PgError};
+pub use self::judge::judge;
 pub use self::login::Users;
 pub use self::plan::Plans;
 pub use self::session::Ended;
@@ -117,6 +119,11 @@ pub struct Services {
 impl Services {
     fn limits(&self) -> AnswerLimits {
         self.config.borrow().limits
+    }
+
+    /// The one database that is served.
+    pub(crate) fn database(&self) -> String {
+        self.config.borrow().database.clone()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::admin::{Report, StatementReport, Status as Verdict};
 use crate::backend::mysql::Link;
 use crate::catalog::naming::Naming;
 use crate::config::Config;
-use crate::control::store;
+use crate::control::{statements, store};
 use crate::proxy::ledger;
 
 use super::setup::ends;
@@ -34,7 +34,7 @@ pub(super) struct Status {
     /// Look again every second, until interrupted.
     #[arg(long)]
     watch: bool,
-    /// List the statements that the sidecar has seen, without their values, and what becomes of each.
+    /// List the statements that all sidecars have seen, without their values, and what becomes of each.
     #[arg(long)]
     statements: bool,
 }
@@ -47,18 +47,10 @@ enum Silence {
     Stranger(anyhow::Error),
 }
 
-impl Silence {
-    fn error(self) -> anyhow::Error {
-        match self {
-            Self::Nobody(error) | Self::Stranger(error) => error,
-        }
-    }
-}
-
 impl Status {
     /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables (with
     /// `--statements`: a write that is not carried over), 3 when neither a sidecar nor the primary
-    /// answers (with `--statements`: when no sidecar does).
+    /// answers (with `--statements`: when no sidecar does and the primary has no list).
     pub(super) async fn run(
         self,
         config: &Config,
@@ -91,8 +83,15 @@ impl Status {
         let address = config.admin.address;
         if self.statements {
             let list: Result<Vec<StatementReport>, _> = ask(address, "/statements").await;
-            let list = list.map_err(|silence| Failure::Unreachable(silence.error()))?;
-            return Ok((print_statements(&list, format)?, lost(&list), None));
+            let (list, note) = match list {
+                Ok(list) => (list, None),
+                Err(Silence::Stranger(error)) => return Err(Failure::Unreachable(error)),
+                Err(Silence::Nobody(error)) => {
+                    let note = format!("{error:#}; this is what PostgreSQL's list says");
+                    (read_statements(config, error).await?, Some(note))
+                }
+            };
+            return Ok((print_statements(&list, format)?, lost(&list), note));
         }
         let (report, note) = match ask::<Report>(address, "/migration-status").await {
             Ok(report) => (report, None),
@@ -129,6 +128,23 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// The list on the primary; `silence` where there is none.
+async fn read_statements(
+    config: &Config,
+    silence: anyhow::Error,
+) -> Result<Vec<StatementReport>, Failure> {
+    let ends = ends(config)?;
+    let client = ends.from.connect().await.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
+    let refused = |error: tokio_postgres::Error| {
+        Failure::Refused(
+            anyhow!(error).context("PostgreSQL refused to show its list of statements"),
+        )
+    };
+    let lines = statements::read(&client).await.map_err(refused)?;
+    let lines = lines.ok_or(Failure::Unreachable(silence))?;
+    Ok(lines.into_iter().map(StatementReport::from).collect())
 }
 
 /// As the databases have it: counts of errors are a sidecar's own. The second part says that the

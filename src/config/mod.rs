@@ -35,6 +35,7 @@ use crate::backfill::{Bounds, Options};
 use crate::control::Ends;
 use crate::listener::Address;
 use crate::policy::Policies;
+use crate::shadow::ShadowLimits;
 use crate::telemetry::{LogConfig, LogFormat};
 use crate::verify;
 
@@ -120,8 +121,9 @@ impl VerifyConfig {
 pub struct ShadowConfig {
     /// Share of reads also run on the secondary, 0 to 1.
     pub share: f64,
-    /// Connections to the secondary for it.
+    /// Reads that are tried at the same time, each with a connection to both sides.
     pub pool: usize,
+    pub limits: ShadowLimits,
 }
 
 /// Why there is no [`Config`]: every mistake of the file.
@@ -302,9 +304,16 @@ fn verifying(mut section: Section<'_, '_>) -> VerifyConfig {
 }
 
 fn shadow(mut section: Section<'_, '_>) -> ShadowConfig {
+    let default = ShadowLimits::default();
     let shadow = ShadowConfig {
         share: section.read("share", 0.0, unit::share),
         pool: section.read("pool", 4, unit::between(1, 64)),
+        limits: ShadowLimits {
+            rows_max: section.read("rows_max", default.rows_max, unit::between(1, 100_000)),
+            bytes_max: section.read("bytes_max", default.bytes_max, unit::size),
+            timeout: section.read("timeout", default.timeout, unit::duration),
+            settle: section.read("settle", default.settle, unit::duration),
+        },
     };
     section.finish();
     shadow

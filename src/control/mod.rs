@@ -12,6 +12,7 @@ pub mod backfill;
 pub mod preflight;
 pub mod repair;
 pub mod setup;
+pub mod statements;
 pub mod store;
 pub mod verify;
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use crate::phase::Situation;
-use crate::plan::seen::Seen;
+use crate::plan::seen::{Seen, Shape};
 use crate::plan::{Plan, SearchPath, plan_within};
 use crate::sql::normal;
 
@@ -21,6 +21,25 @@ const TEXT_MAX: usize = 16 << 10;
 
 /// Begins the key of a plan that is not listed; no name of a schema and no statement begins with it.
 const UNLISTED: u8 = 4;
+
+/// Reused between calls: the key of the last plan, and what its text's literals were.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    key: Vec<u8>,
+    literals: u64,
+}
+
+impl Scratch {
+    /// The shape of the text last planned, under `path` and with the parameter types that Parse gave;
+    /// `None` where nobody can say what its names mean.
+    #[must_use]
+    pub fn shape(&self, path: &PathKey, types: &[u8]) -> Option<Shape> {
+        match path.path {
+            SearchPath::Known(_) => Some(Shape::new(self.literals, types, path.hash)),
+            SearchPath::Unknown => None,
+        }
+    }
+}
 
 /// Plans statements under one situation.
 #[derive(Debug)]
@@ -44,14 +63,14 @@ impl Planner {
 
     /// The plan for `sql` under `path`; `scratch` is cleared and reused between calls.
     #[must_use]
-    pub fn plan(&self, sql: &str, path: &PathKey, scratch: &mut Vec<u8>) -> Arc<Plan> {
+    pub fn plan(&self, sql: &str, path: &PathKey, scratch: &mut Scratch) -> Arc<Plan> {
         self.plan_as(sql, path, scratch, self.seen.as_deref())
     }
 
     /// As [`Self::plan`], for a session whose literals may not be where we take them to be: it is not
     /// listed, and shares no plan with those that are.
     #[must_use]
-    pub fn plan_unlisted(&self, sql: &str, path: &PathKey, scratch: &mut Vec<u8>) -> Arc<Plan> {
+    pub fn plan_unlisted(&self, sql: &str, path: &PathKey, scratch: &mut Scratch) -> Arc<Plan> {
         self.plan_as(sql, path, scratch, None)
     }
 
@@ -59,26 +78,27 @@ impl Planner {
         &self,
         sql: &str,
         path: &PathKey,
-        scratch: &mut Vec<u8>,
+        scratch: &mut Scratch,
         seen: Option<&Seen>,
     ) -> Arc<Plan> {
-        scratch.clear();
-        scratch.shrink_to(TEXT_MAX);
+        let key = &mut scratch.key;
+        key.clear();
+        key.shrink_to(TEXT_MAX);
         if seen.is_none() {
-            scratch.push(UNLISTED);
+            key.push(UNLISTED);
         }
-        scratch.extend_from_slice(&path.bytes);
-        normal::append(sql.as_bytes(), scratch);
-        if let Some(plan) = self.cache.get(&scratch[..]) {
+        key.extend_from_slice(&path.bytes);
+        scratch.literals = normal::append(sql.as_bytes(), key);
+        if let Some(plan) = self.cache.get(&key[..]) {
             return plan;
         }
         let mut plan = plan_within(sql, &self.situation, &path.path, path.moved);
-        plan.tally = seen.and_then(|seen| seen.tally(sql, &plan));
+        plan.tally = seen.and_then(|seen| seen.tally(sql, &plan, &path.path));
         let plan = Arc::new(plan);
         // Literals are part of what these mean, and not of the key.
         let literal = plan.statements.iter().any(|planned| planned.step.depends_on_literals());
-        if !literal && scratch.len() <= TEXT_MAX {
-            self.cache.insert(scratch.clone(), Arc::clone(&plan));
+        if !literal && key.len() <= TEXT_MAX {
+            self.cache.insert(key.clone(), Arc::clone(&plan));
         }
         plan
     }
@@ -102,9 +122,16 @@ pub struct PathKey {
     /// The transaction under way has set it, so that its end changes it.
     moved: bool,
     bytes: Vec<u8>,
+    /// Of the schemas' names: the same in every process.
+    hash: u64,
 }
 
 impl PathKey {
+    #[must_use]
+    pub fn path(&self) -> &SearchPath {
+        &self.path
+    }
+
     /// The same, set by the transaction under way.
     #[must_use]
     pub fn moved(&self) -> Self {
@@ -124,6 +151,7 @@ impl From<SearchPath> for PathKey {
             }
             bytes.push(3);
         }
-        Self { path, moved: false, bytes }
+        let hash = normal::mix(normal::START, &bytes);
+        Self { path, moved: false, bytes, hash }
     }
 }

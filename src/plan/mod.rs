@@ -234,6 +234,12 @@ impl Plan {
         Self { statements, edits: Vec::new(), tally: None }
     }
 
+    /// What is known about its text.
+    #[must_use]
+    pub fn tally(&self) -> Option<&Arc<seen::Tally>> {
+        self.tally.as_ref()
+    }
+
     /// The only statement's step; `None` for an empty string or several statements.
     #[must_use]
     pub fn single(&self) -> Option<&Step> {

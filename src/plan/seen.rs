@@ -2,37 +2,52 @@
 //!
 //! ```text
 //! text ──tokens──▶ normal form ──▶ fingerprint ──▶ [`Tally`], which the plan keeps ◀── session: completed
+//!                                                     ├──[`record`]──▶ a table on the primary, all sidecars'
 //!                                                     └──[`Seen::list`]──▶ admin
 //! ```
 //!
-//! Invariant: no literal, no parameter's value and no comment is kept: the text is put together from
-//! tokens. A statement is listed only once the server has completed it, so that what looks like a name
-//! is one. Bounded by the number of statements and by the length of each text.
+//! Invariant: no literal, no parameter's value and no comment is listed: the text is put together from
+//! tokens. A statement is listed only once the server has accepted it, so that what looks like a name
+//! is one. Bounded by the number of statements and by the length of each text. The whole text of a
+//! statement ([`Sample`]) is held until somebody has judged it, and leaves the process nowhere.
+
+pub mod described;
+pub mod record;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::{IntCounter, IntGauge, Registry};
 use sha2::{Digest, Sha256};
 
-use crate::plan::{Plan, Step};
-use crate::sql::lexer::Lexer;
+use crate::plan::{Plan, SearchPath, Step};
+use crate::sql::lexer::{Kind, Lexer};
 use crate::sql::normal;
+
+use described::Shapes;
+pub use described::{Described, Shape};
+use record::{Kept, Told};
 
 /// Longest text kept of a statement, in bytes.
 const TEXT_MAX: usize = 2 << 10;
 /// Statements that find no room between two looks for room.
 const LOOK_EVERY: u64 = 1024;
+/// Whole texts held until they are judged, in bytes; what finds no room waits for its next plan.
+const SAMPLES_BYTES_MAX: usize = 8 << 20;
 
 /// All statements of the process.
 #[derive(Debug)]
 pub struct Seen {
     tallies: Mutex<HashMap<Fingerprint, Arc<Tally>>>,
+    /// What the table has, as of the last look; locked after `tallies` where both are.
+    kept: Mutex<Kept>,
     statements_max: AtomicUsize,
-    /// What times are counted from.
+    samples_bytes: AtomicUsize,
+    /// What times are counted from, and when that was, in microseconds since 1970.
     base: Instant,
+    begun: i64,
     metrics: SeenMetrics,
 }
 
@@ -41,6 +56,7 @@ pub struct Seen {
 pub struct SeenMetrics {
     kept: IntGauge,
     unlisted: IntCounter,
+    undescribed: IntCounter,
 }
 
 impl SeenMetrics {
@@ -50,15 +66,37 @@ impl SeenMetrics {
             "statements_unlisted_total",
             "Statements planned that found limits.statements reached.",
         )?;
+        let undescribed = IntCounter::new(
+            "statement_shapes_unlisted_total",
+            "Descriptions of statements that found too many others of the same statement.",
+        )?;
         registry.register(Box::new(kept.clone()))?;
         registry.register(Box::new(unlisted.clone()))?;
-        Ok(Self { kept, unlisted })
+        registry.register(Box::new(undescribed.clone()))?;
+        Ok(Self { kept, unlisted, undescribed })
     }
 }
 
 /// The first bytes of the normal form's SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// Of a statement's text.
+    #[must_use]
+    pub fn of(sql: &str) -> Self {
+        let mut normal = Vec::with_capacity(sql.len());
+        normal::append(sql.as_bytes(), &mut normal);
+        let digest = Sha256::digest(&normal);
+        Self(digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    /// As it is printed.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
 
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,17 +104,117 @@ impl std::fmt::Display for Fingerprint {
     }
 }
 
-/// One statement's count; shared by the plans for it.
+/// One statement's count, and what is known about it; shared by the plans for it.
 #[derive(Debug)]
 pub struct Tally {
     fingerprint: Fingerprint,
     text: String,
     /// As of the latest plan.
     what: Mutex<What>,
+    /// The server has parsed it.
+    accepted: AtomicBool,
     count: AtomicU64,
     /// Nanoseconds after [`Seen::base`].
     first: AtomicU64,
     last: AtomicU64,
+    /// It has parameters.
+    open: bool,
+    /// What it returns depends on its text alone, and not on what a name was given to before.
+    settled: bool,
+    /// It speaks of isolation: what runs after it may read a snapshot of its own.
+    isolates: Isolates,
+    shapes: Shapes,
+    sample: Mutex<Option<Sample>>,
+    judged: Mutex<Option<Readiness>>,
+    compared: Mutex<Compared>,
+    told: Mutex<Told>,
+}
+
+/// For how long a statement makes those after it read a snapshot of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolates {
+    Nothing,
+    Transaction,
+    Session,
+}
+
+impl Isolates {
+    fn of(text: &str) -> Self {
+        const WORDS: [&str; 4] = ["REPEATABLE", "SERIALIZABLE", "_ISOLATION", "SNAPSHOT"];
+        let text = text.to_ascii_uppercase();
+        let one = ["BEGIN", "START", "SET TRANSACTION"].iter().any(|word| text.starts_with(word));
+        match WORDS.iter().any(|word| text.contains(word)) {
+            false => Self::Nothing,
+            true if one => Self::Transaction,
+            true => Self::Session,
+        }
+    }
+}
+
+/// A statement's whole text, for whoever judges it: its literals are in it, so it may be neither
+/// written down nor printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sample {
+    pub text: String,
+    /// What its names are looked up in.
+    pub path: Vec<String>,
+}
+
+impl std::fmt::Debug for Sample {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sample")
+    }
+}
+
+/// Whether the secondary could answer a statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// Nobody has judged it yet.
+    #[default]
+    Unknown,
+    /// It was prepared, and never run.
+    NeverSeen,
+    Translated,
+    /// The construct that has no equal; holds no value.
+    Refused(String),
+}
+
+impl std::fmt::Display for Readiness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("unknown"),
+            Self::NeverSeen => f.write_str("never seen"),
+            Self::Translated => f.write_str("translated"),
+            Self::Refused(construct) => write!(f, "refused: {construct}"),
+        }
+    }
+}
+
+impl Readiness {
+    /// As it is printed.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match (text, text.strip_prefix("refused: ")) {
+            (_, Some(construct)) => Self::Refused(construct.to_owned()),
+            ("translated", _) => Self::Translated,
+            ("never seen", _) => Self::NeverSeen,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// How often a read was run on both sides, and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    pub matched: u64,
+    pub mismatched: u64,
+    /// Different, where the statement leaves open which rows it returns, or where the rows kept changing.
+    pub undetermined: u64,
+    /// One of the sides refused it.
+    pub failed: u64,
+    /// Sums of the times that the reads took, of all but the failed, in microseconds.
+    pub primary_micros: u64,
+    pub secondary_micros: u64,
 }
 
 /// What becomes of a statement.
@@ -98,18 +236,35 @@ pub enum What {
 pub struct Line {
     pub fingerprint: Fingerprint,
     pub text: String,
-    pub what: What,
+    pub kind: String,
+    /// Why it is not carried over.
+    pub reason: Option<String>,
     pub count: u64,
-    /// After the start.
-    pub first: Duration,
-    pub last: Duration,
+    /// Microseconds since 1970.
+    pub first: i64,
+    pub last: i64,
+    pub readiness: Readiness,
+    pub compared: Compared,
 }
 
 impl Seen {
     #[must_use]
     pub fn new(statements_max: usize, base: Instant, metrics: SeenMetrics) -> Self {
-        let statements_max = AtomicUsize::new(statements_max);
-        Self { tallies: Mutex::default(), statements_max, base, metrics }
+        Self {
+            tallies: Mutex::default(),
+            kept: Mutex::default(),
+            statements_max: AtomicUsize::new(statements_max),
+            samples_bytes: AtomicUsize::new(0),
+            base,
+            begun: 0,
+            metrics,
+        }
+    }
+
+    /// Says when `base` was, in microseconds since 1970.
+    #[must_use]
+    pub fn begun(self, micros: i64) -> Self {
+        Self { begun: micros, ..self }
     }
 
     /// Takes a changed `limits.statements`; what is listed stays.
@@ -117,59 +272,190 @@ impl Seen {
         self.statements_max.store(statements_max, Ordering::Relaxed);
     }
 
+    /// How many it lists.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.statements_max.load(Ordering::Relaxed)
+    }
+
     /// The tally for `sql`; `None` where there is no room for another.
-    pub(super) fn tally(&self, sql: &str, plan: &Plan) -> Option<Arc<Tally>> {
-        let (fingerprint, what) = (fingerprint(sql), What::of(plan));
-        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn tally(&self, sql: &str, plan: &Plan, path: &SearchPath) -> Option<Arc<Tally>> {
+        let (fingerprint, what) = (Fingerprint::of(sql), What::of(plan));
+        let mut tallies = lock(&self.tallies);
         if let Some(tally) = tallies.get(&fingerprint) {
-            *tally.what.lock().unwrap_or_else(PoisonError::into_inner) = what;
-            return Some(Arc::clone(tally));
+            *lock(&tally.what) = what;
+            let tally = Arc::clone(tally);
+            self.sample(&tally, sql, path);
+            return Some(tally);
         }
         let statements_max = self.statements_max.load(Ordering::Relaxed);
         if statements_max <= tallies.len() {
             if self.metrics.unlisted.get().is_multiple_of(LOOK_EVERY) {
                 // Those that were never completed, and that no plan will complete any more.
-                tallies.retain(|_, tally| 0 < tally.count() || 1 < Arc::strong_count(tally));
+                tallies.retain(|_, tally| {
+                    let stays = tally.is_listed() || 1 < Arc::strong_count(tally);
+                    stays || self.free(tally)
+                });
             }
             if statements_max <= tallies.len() {
                 self.metrics.unlisted.inc();
                 return None;
             }
         }
-        let tally = Arc::new(Tally::new(fingerprint, text(sql), what));
+        let tally = Arc::new(Tally::new(fingerprint, sql, what, plan.single().is_some()));
+        self.remember(&tally);
+        self.sample(&tally, sql, path);
         tallies.insert(fingerprint, Arc::clone(&tally));
         self.metrics.kept.set(i64::try_from(tallies.len()).unwrap_or(i64::MAX));
         Some(tally)
     }
 
-    /// Counts a completed execution.
-    pub fn completed(&self, plan: &Plan, now: Instant) {
-        if let Some(tally) = &plan.tally {
-            let at = now.saturating_duration_since(self.base).as_nanos();
-            tally.completed(u64::try_from(at).unwrap_or(u64::MAX));
+    /// Holds the text until it is judged.
+    fn sample(&self, tally: &Tally, sql: &str, path: &SearchPath) {
+        let SearchPath::Known(path) = path else { return };
+        let mut sample = lock(&tally.sample);
+        let freed = sample.take().map_or(0, |old| old.text.len());
+        let held = self.samples_bytes.fetch_sub(freed, Ordering::Relaxed) - freed;
+        if held + sql.len() <= SAMPLES_BYTES_MAX {
+            self.samples_bytes.fetch_add(sql.len(), Ordering::Relaxed);
+            *sample = Some(Sample { text: sql.to_owned(), path: path.clone() });
         }
     }
 
-    /// What was completed at least once, the most frequent first.
+    /// Lets the text of a tally go that is dropped; false.
+    fn free(&self, tally: &Tally) -> bool {
+        let freed = lock(&tally.sample).take().map_or(0, |sample| sample.text.len());
+        self.samples_bytes.fetch_sub(freed, Ordering::Relaxed);
+        false
+    }
+
+    /// Statements that the server has accepted and nobody has judged since their latest plan, with
+    /// their texts.
     #[must_use]
-    pub fn list(&self) -> Vec<Line> {
-        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-        let tallies: Vec<_> = tallies.values().cloned().collect();
-        let mut lines: Vec<Line> =
-            tallies.iter().filter(|tally| 0 < tally.count()).map(|tally| tally.line()).collect();
-        lines.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.text.cmp(&b.text)));
-        lines
+    pub fn unjudged(&self) -> Vec<(Arc<Tally>, Sample)> {
+        let tallies: Vec<_> = lock(&self.tallies).values().cloned().collect();
+        let accepted = tallies.into_iter().filter(|tally| tally.is_listed());
+        let take = |tally: Arc<Tally>| {
+            let sample = lock(&tally.sample).take()?;
+            self.samples_bytes.fetch_sub(sample.text.len(), Ordering::Relaxed);
+            Some((tally, sample))
+        };
+        accepted.filter_map(take).collect()
+    }
+
+    /// Counts a completed execution.
+    pub fn completed(&self, plan: &Plan, now: Instant) {
+        if let Some(tally) = &plan.tally {
+            tally.completed(self.nanos(now));
+        }
+    }
+
+    /// The server has parsed it, and may never be asked to run it.
+    pub fn accepted(&self, plan: &Plan, now: Instant) {
+        if let Some(tally) = &plan.tally
+            && !tally.is_listed()
+        {
+            let at = self.nanos(now);
+            tally.first.store(at, Ordering::Relaxed);
+            tally.last.store(at, Ordering::Relaxed);
+            tally.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps what the server said about a statement.
+    pub fn described(&self, tally: &Tally, shape: Shape, catalog: u64, described: Described) {
+        let parameters = described.parameters.or_else(|| (!tally.open).then(Vec::new));
+        if !tally.shapes.put(shape, catalog, Described { parameters, ..described }) {
+            self.metrics.undescribed.inc();
+        }
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        let after = now.saturating_duration_since(self.base).as_nanos();
+        u64::try_from(after).unwrap_or(u64::MAX)
+    }
+
+    /// Microseconds since 1970.
+    fn time(&self, nanos: &AtomicU64) -> i64 {
+        let micros = Duration::from_nanos(nanos.load(Ordering::Relaxed)).as_micros();
+        self.begun.saturating_add(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 }
 
 impl Tally {
-    fn new(fingerprint: Fingerprint, text: String, what: What) -> Self {
-        let (count, first, last) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self { fingerprint, text, what: Mutex::new(what), count, first, last }
+    fn new(fingerprint: Fingerprint, sql: &str, what: What, single: bool) -> Self {
+        const NAMED: [&str; 3] = ["EXECUTE", "FETCH", "MOVE"];
+        let mut tokens = Lexer::new(sql.as_bytes());
+        let first = tokens.clone().next();
+        let named = first.is_some_and(|first| NAMED.iter().any(|w| first.is(sql.as_bytes(), w)));
+        let text = text(sql);
+        let isolates = match what {
+            What::Other => Isolates::of(&text),
+            _ => Isolates::Nothing,
+        };
+        Self {
+            fingerprint,
+            text,
+            what: Mutex::new(what),
+            accepted: AtomicBool::new(false),
+            count: AtomicU64::new(0),
+            first: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            open: tokens.any(|token| token.kind == Kind::Parameter),
+            settled: single && !named,
+            isolates,
+            shapes: Shapes::default(),
+            sample: Mutex::default(),
+            judged: Mutex::default(),
+            compared: Mutex::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Its text without literals and comments.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// True where a description of this shape, with its parameters or without, would be news.
+    #[must_use]
+    pub fn lacks(&self, shape: Shape, catalog: u64, parameters: bool) -> bool {
+        self.settled && self.shapes.lack(shape, catalog, parameters && self.open)
+    }
+
+    /// True where its rows depend on its text alone, and not on what a name was given to before.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Whose isolation it may change.
+    #[must_use]
+    pub fn isolates(&self) -> Isolates {
+        self.isolates
+    }
+
+    pub fn judge(&self, readiness: Readiness) {
+        *lock(&self.judged) = Some(readiness);
+    }
+
+    /// Counts what came of running it on both sides.
+    pub fn compare(&self, change: impl FnOnce(&mut Compared)) {
+        change(&mut lock(&self.compared));
     }
 
     fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+
+    fn is_listed(&self) -> bool {
+        0 < self.count() || self.accepted.load(Ordering::Relaxed)
     }
 
     fn completed(&self, at: u64) {
@@ -178,18 +464,11 @@ impl Tally {
         }
         self.last.store(at, Ordering::Relaxed);
     }
+}
 
-    fn line(&self) -> Line {
-        let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
-        Line {
-            fingerprint: self.fingerprint,
-            text: self.text.clone(),
-            what: *self.what.lock().unwrap_or_else(PoisonError::into_inner),
-            count: self.count(),
-            first: time(&self.first),
-            last: time(&self.last),
-        }
-    }
+/// A panic elsewhere leaves what is still true.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl What {
@@ -254,14 +533,6 @@ impl What {
     }
 }
 
-fn fingerprint(sql: &str) -> Fingerprint {
-    let mut normal = Vec::with_capacity(sql.len());
-    normal::append(sql.as_bytes(), &mut normal);
-    let digest = Sha256::digest(&normal);
-    let first = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
-    Fingerprint(first)
-}
-
 /// The tokens of `sql` with `?` for each literal; blanks and comments are one space.
 fn text(sql: &str) -> String {
     let mut text = String::new();
@@ -291,7 +562,7 @@ fn text(sql: &str) -> String {
 mod tests {
     use super::*;
     use crate::phase::Situation;
-    use crate::plan::{SearchPath, plan};
+    use crate::plan::plan;
 
     fn seen(statements_max: usize) -> Seen {
         let metrics = SeenMetrics::register(&Registry::new()).unwrap();
@@ -300,7 +571,7 @@ mod tests {
 
     fn run(seen: &Seen, sql: &str) {
         let mut plan = plan(sql, &Situation::transparent(), &SearchPath::Unknown);
-        plan.tally = seen.tally(sql, &plan);
+        plan.tally = seen.tally(sql, &plan, &SearchPath::Unknown);
         seen.completed(&plan, seen.base + Duration::from_secs(7));
     }
 
@@ -326,7 +597,7 @@ mod tests {
         let lines = seen.list();
         let found: Vec<_> = lines.iter().map(|line| (&line.text[..], line.count)).collect();
         assert_eq!(found, [("SELECT ?", 2), ("SELECT a", 1)]);
-        assert_eq!(lines[0].last, Duration::from_secs(7));
+        assert_eq!(lines[0].last, 7_000_000);
     }
 
     #[test]
@@ -334,7 +605,7 @@ mod tests {
         let seen = seen(10);
         let sql = "SELECT \"bob@example.com\"";
         let plan = plan(sql, &Situation::transparent(), &SearchPath::Unknown);
-        assert!(seen.tally(sql, &plan).is_some());
+        assert!(seen.tally(sql, &plan, &SearchPath::Unknown).is_some());
         assert!(seen.list().is_empty());
     }
 
@@ -343,7 +614,7 @@ mod tests {
         let seen = seen(2);
         let sql = "SELECT wrong";
         let plan = plan(sql, &Situation::transparent(), &SearchPath::Unknown);
-        drop(seen.tally(sql, &plan));
+        drop(seen.tally(sql, &plan, &SearchPath::Unknown));
         for sql in ["SELECT a", "SELECT b", "SELECT c"] {
             run(&seen, sql);
         }

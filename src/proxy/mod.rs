@@ -24,18 +24,16 @@ mod workers;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::admin::{
-    self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Statements, Token,
-};
+use crate::admin::{self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
 use crate::backend::tls::TlsError;
-use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig};
+use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig, ShadowConfig};
 use crate::handoff::{self, Jobs};
 use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
@@ -46,6 +44,7 @@ use crate::policy::Policies;
 use crate::session::{
     CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics, Tally,
 };
+use crate::shadow::ShadowLimits;
 use crate::telemetry::Telemetry;
 
 use copying::Copying;
@@ -165,6 +164,7 @@ struct Parts {
     cancels: CancelRegistry,
     flow: Arc<Flow>,
     policies: channel::Sender<Arc<Policies>>,
+    shadow: channel::Sender<ShadowLimits>,
     limits: LimitMetrics,
     admin: AdminMetrics,
 }
@@ -177,9 +177,11 @@ impl Parts {
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
         handoff.register(metrics.own())?;
         let seen = SeenMetrics::register(metrics.own())?;
-        let seen = Arc::new(Seen::new(limits.statements, Instant::now(), seen));
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let begun = i64::try_from(begun.as_micros()).unwrap_or(i64::MAX);
+        let seen = Seen::new(limits.statements, Instant::now(), seen).begun(begun);
         let flow = Flow {
-            planners: Planners::new(situation.subscribe(), limits.plans, seen),
+            planners: Planners::new(situation.subscribe(), limits.plans, Arc::new(seen)),
             handoff,
             lease: Lease::new(limits.lease, LeaseMetrics::register(metrics.own())?),
             metrics: SessionMetrics::register(metrics.own())?,
@@ -201,12 +203,20 @@ impl Parts {
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
             policies: channel::Sender::new(Arc::new(config.tables.clone())),
+            shadow: channel::Sender::new(config.shadow.limits),
             limits: LimitMetrics::register(metrics.own())?,
             admin: AdminMetrics::register(metrics.own(), ledger.subscribe())?,
             ledger,
         };
         parts.limits.show(limits);
+        parts.take_shadow(&config.shadow);
         Ok((parts, jobs))
+    }
+
+    /// How many reads are tried on the secondary, and how.
+    fn take_shadow(&self, shadow: &ShadowConfig) {
+        self.flow.handoff.reads().set(shadow.share, shadow.limits.bytes_max);
+        self.shadow.send_replace(shadow.limits);
     }
 
     fn published(&self, metrics: &Metrics) -> Published {
@@ -215,7 +225,7 @@ impl Parts {
             ledger: self.ledger.subscribe(),
             health: self.health.subscribe(),
             lease: self.flow.lease.clone(),
-            statements: Statements { seen: self.flow.planners.seen(), started: SystemTime::now() },
+            statements: self.flow.planners.seen(),
             registries: metrics.registries().into(),
             token: self.token.subscribe(),
             requests: self.requests.0.clone(),

@@ -38,6 +38,7 @@ impl Running {
         });
         self.take_policies(config.tables.clone());
         self.take_limits(&config.limits);
+        self.parts.take_shadow(&config.shadow);
         self.config = config;
         info!(file = %self.file.display(), "configuration taken");
         Ok(())
@@ -83,8 +84,10 @@ impl Running {
             ("from.url", from == config.from),
             ("to.url", to == config.to),
             ("log.format", old.log.format == config.log.format),
+            ("shadow.pool", old.shadow.pool == config.shadow.pool),
         ];
         (config.from, config.to) = (from, to);
+        config.shadow.pool = old.shadow.pool;
         let limits = config.limits.keep_fixed(&old.limits);
         let keys = keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key);
         keys.chain(limits).collect()

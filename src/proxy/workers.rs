@@ -12,10 +12,12 @@ use crate::backend::postgres::connect::Connector;
 use crate::catalog::naming::Naming;
 use crate::config::{Config, LimitsConfig};
 use crate::control::Ends;
+use crate::control::statements::{Recorder, StatementMetrics};
 use crate::control::store::{Sidecar, Store, StoreMetrics};
 use crate::handoff::{Jobs, LOST, Notices};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
+use crate::shadow::{self, Ground};
 
 use super::{Parts, StartError, heard, watch};
 
@@ -26,6 +28,7 @@ pub(super) struct Workers {
     /// Tasks that are ended as they are: nothing depends on their last step.
     others: JoinSet<()>,
     store: tokio::task::JoinHandle<()>,
+    statements: tokio::task::JoinHandle<()>,
     stop_store: channel::Sender<bool>,
     notices: Arc<Notices>,
 }
@@ -50,6 +53,13 @@ impl Workers {
             apply_metrics.clone(),
         );
         let ends = Ends { from: primary.clone(), to: config.to.clone(), limits: link(limits) };
+        let recorder = Recorder::new(
+            parts.flow.planners.seen(),
+            parts.situation.subscribe(),
+            ends.clone(),
+            limits.poll,
+            StatementMetrics::register(metrics.own())?,
+        );
         let (store, nudge) = Store::new(
             ends,
             Naming::default(),
@@ -64,9 +74,21 @@ impl Workers {
         others.spawn(heard::run(primary, Arc::clone(&notices), nudge, limits.primary_timeout));
         others.spawn(parts.flow.lease.clone().watch());
         others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
+        let ground = Ground {
+            reads: parts.flow.handoff.reads().clone(),
+            from: Connector::new(config.from.clone())?,
+            to: config.to.clone(),
+            database: config.from.database.clone(),
+            connect_timeout: limits.connect_timeout,
+            lease: parts.flow.lease.clone(),
+            situation: parts.situation.subscribe(),
+            limits: parts.shadow.subscribe(),
+        };
+        others.spawn(shadow::run(ground, config.shadow.pool));
         look(&mut others, config, parts);
+        let statements = tokio::spawn(recorder.run(store_stopped.clone()));
         let store = tokio::spawn(store.run(store_stopped));
-        Ok(Self { applier, others, store, stop_store, notices })
+        Ok(Self { applier, others, store, statements, stop_store, notices })
     }
 
     /// Applies what the sessions handed over, for `patience` at most, and ends everything.
@@ -78,9 +100,13 @@ impl Workers {
             self.stop_store.send_replace(true);
         } else {
             self.store.abort();
+            self.statements.abort();
         }
         if tokio::time::timeout(patience, &mut self.store).await.is_err() {
             self.store.abort();
+        }
+        if tokio::time::timeout(patience, &mut self.statements).await.is_err() {
+            self.statements.abort();
         }
         self.others.shutdown().await;
     }

@@ -39,6 +39,7 @@ impl State {
                 b'C' => self.command_complete(pipe, header)?,
                 b'Z' => self.ready(pipe, header)?,
                 b'T' | b'n' => self.row_description(pipe, header)?,
+                b't' => self.parameter_description(pipe, header),
                 b'1' | b'2' | b'3' => self.acknowledged(pipe, header)?,
                 b'I' | b's' => self.ended(pipe, header)?,
                 b'E' => self.error(pipe, header)?,
@@ -59,10 +60,10 @@ impl State {
     }
 
     /// The capture whose rows come next, and the format of our columns.
-    fn capturing(&mut self) -> Option<(&Arc<Capture>, bool)> {
+    pub(super) fn capturing(&mut self) -> Option<(&Arc<Capture>, bool)> {
         let (step, binary) = match self.pending.front()? {
             Expect::Execute { prepared: Some(prepared), binary, .. } => (prepared.step(), *binary),
-            Expect::Describe { prepared: Some(prepared) } => (prepared.step(), false),
+            Expect::Describe { prepared: Some(prepared), .. } => (prepared.step(), false),
             Expect::Query(query) if !query.hidden => {
                 (query.plan.statements.get(query.at).map(|planned| &planned.step), false)
             }
@@ -118,6 +119,9 @@ impl State {
         if self.is_ours() {
             return Ok(swallow(pipe, header));
         }
+        if !self.note_columns(pipe, header) {
+            return Ok(false);
+        }
         let described = matches!(self.pending.front(), Some(Expect::Describe { .. }));
         let capture = self.capturing().map(|(capture, _)| Arc::clone(capture));
         match capture.filter(|_| header.tag == b'T') {
@@ -147,7 +151,11 @@ impl State {
         match self.pending.pop() {
             Some(Expect::Ours) => return Ok(swallow(pipe, header)),
             Some(Expect::Bind) if self.is_bound_again() => return Ok(swallow(pipe, header)),
-            Some(Expect::Parse { .. } | Expect::Bind | Expect::Close { .. }) => pipe.pass(header),
+            Some(Expect::Parse { prepared, .. }) => {
+                self.flow.planners.seen.accepted(&prepared.plan, self.now);
+                pipe.pass(header);
+            }
+            Some(Expect::Bind | Expect::Close { .. }) => pipe.pass(header),
             _ => return Err(Broken::Unexpected(char::from(header.tag))),
         }
         Ok(true)
@@ -178,6 +186,7 @@ impl State {
             return Ok(false);
         }
         let tag: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
+        let mut sampled = None;
         let (step, started) = match self.pending.front() {
             Some(Expect::Ours) => {
                 self.pending.pop();
@@ -199,6 +208,8 @@ impl State {
             }
             Some(Expect::Query(query)) => {
                 let step = query.plan.statements.get(query.at).map(|planned| planned.step.clone());
+                self.shade.follow(&query.plan);
+                sampled = query.sampled.take().map(|sampled| (Arc::clone(&query.plan), sampled));
                 if let Some(Step::Truncate(_)) = step {
                     query.hidden = true;
                 } else {
@@ -206,8 +217,10 @@ impl State {
                 }
                 (step, query.started)
             }
-            Some(Expect::Execute { prepared, started, .. }) => {
+            Some(Expect::Execute { prepared, started, sampled: bound, .. }) => {
                 if let Some(prepared) = prepared {
+                    self.shade.follow(&prepared.plan);
+                    sampled = bound.take().map(|bound| (Arc::clone(&prepared.plan), bound));
                     self.flow.planners.seen.completed(&prepared.plan, self.now);
                 }
                 let found =
@@ -220,6 +233,9 @@ impl State {
         let step = step.map_or(Step::Other, |step| self.statements.executed(&step).clone());
         self.flow.metrics.statement(kind(&step), self.now.saturating_duration_since(started));
         self.wrote |= kind(&step) == "write";
+        if let Some((plan, sampled)) = sampled {
+            self.try_elsewhere(&plan, *sampled);
+        }
         self.ended += 1;
         if let Step::Truncate(_) = step {
             // Its entries may still fall to the epoch.

@@ -98,9 +98,13 @@ impl State {
         let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
         self.note_planner(&Arc::clone(&self.planner));
         let sql = sql.filter(|_| plan.single().is_some());
+        let shape = self.shape(&plan, &[]);
+        let sampled = self.sampled_query(&plan, pipe.body(header));
         let expect = |applied| {
             let plan = Arc::clone(&plan);
-            Expect::Query(Box::new(Query { plan, sql, applied, at: 0, hidden: false, started }))
+            let (at, hidden) = (0, false);
+            let query = Query { plan, sql, applied, at, hidden, started, shape, sampled };
+            Expect::Query(Box::new(query))
         };
         match (refused, applied) {
             (Some(denied), _) => {
@@ -113,6 +117,8 @@ impl State {
                     at: 0,
                     hidden: false,
                     started,
+                    shape: None,
+                    sampled: None,
                 })));
                 true
             }
@@ -208,7 +214,9 @@ impl State {
             .map(|sql| Source { sql: sql.into(), types: types(rest).into() });
         let applied = text.filter(|_| plan.is_rewritten()).and_then(|sql| plan.apply(sql));
         let (planner, path) = (Arc::clone(&self.planner), Arc::clone(self.paths.now()));
-        Prepared { plan, planner, path, source, applied }
+        let shape = self.shape(&plan, types(rest));
+        let statement = self.kept(&plan, text, types(rest));
+        Prepared { plan, planner, path, source, applied, shape, statement }
     }
 
     fn bind(&mut self, pipe: &mut Pipe, header: Header) -> bool {
@@ -228,10 +236,14 @@ impl State {
         if prepared.source.is_none() && prepared.is_early(&self.planner.situation) {
             let (plan, planner) = (Arc::new(self.early()), Arc::clone(&self.planner));
             let path = Arc::clone(self.paths.now());
-            prepared = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
+            let (source, applied, shape, statement) = (None, None, None, None);
+            let early = Prepared { plan, planner, path, source, applied, shape, statement };
+            prepared = Arc::new(early);
         }
         let Some(capture) = self.statements.capture(prepared.step()) else {
-            self.statements.bind(&portal, Some(Portal { prepared, binary: false, bind: None }));
+            let sampled = self.sampled(pipe, header, &prepared);
+            let portal_of = Portal { prepared, binary: false, bind: None, sampled };
+            self.statements.bind(&portal, Some(portal_of));
             return self.pass(pipe, header, Expect::Bind);
         };
         if !whole && header.size <= self.limits.statement_bytes_max {
@@ -248,7 +260,7 @@ impl State {
             // another encoding: it goes by the client's own text, and is flagged.
             let reason = if whole { ENCODING } else { "too_large" };
             let plain = self.given_up(pipe, &name, &prepared, reason);
-            let plain = Portal { prepared: plain, binary: false, bind: None };
+            let plain = Portal { prepared: plain, binary: false, bind: None, sampled: None };
             self.statements.bind(&portal, Some(plain));
             return self.pass(pipe, header, Expect::Bind);
         }
@@ -256,7 +268,7 @@ impl State {
         let body = pipe.take(header);
         let binary = bind_formats(&body, returning, added, &mut pipe.output);
         let bind = if self.block { None } else { again::kept(&body) };
-        self.statements.bind(&portal, Some(Portal { prepared, binary, bind }));
+        self.statements.bind(&portal, Some(Portal { prepared, binary, bind, sampled: None }));
         self.pending.push(Expect::Bind);
         true
     }
@@ -274,12 +286,15 @@ impl State {
         let plan = self.planner.plan(&source.sql, &path, &mut self.scratch);
         let plan = self.without_temporary(plan);
         let applied = plan.apply(&source.sql);
+        let shape = self.shape(&plan, &source.types);
         let renewed = Prepared {
             plan,
             planner: Arc::clone(&self.planner),
             path,
             source: Some(Source { sql: source.sql.clone(), types: source.types.clone() }),
             applied,
+            shape,
+            statement: None,
         };
         if renewed.applied.as_ref().map(|new| &new.text)
             != prepared.applied.as_ref().map(|old| &old.text)
@@ -306,7 +321,9 @@ impl State {
         let plan = Arc::new(prepared.plan.given_up(reason));
         let planner = Arc::clone(&self.planner);
         let path = Arc::clone(self.paths.now());
-        let plain = Arc::new(Prepared { plan, planner, path, source: None, applied: None });
+        let (source, applied, shape, statement) = (None, None, prepared.shape, None);
+        let plain = Prepared { plan, planner, path, source, applied, shape, statement };
+        let plain = Arc::new(plain);
         self.statements.put(name, Arc::clone(&plain));
         plain
     }
@@ -325,13 +342,12 @@ impl State {
         }
         let started = self.now;
         let name: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
-        let portal = self.statements.portal(&name).cloned();
-        let Some(Portal { prepared, binary, .. }) = portal else {
-            return self.pass(
-                pipe,
-                header,
-                Expect::Execute { prepared: None, binary: false, bind: None, started },
-            );
+        let portal = self.statements.portal(&name);
+        let portal = portal.map(|portal| (Arc::clone(&portal.prepared), portal.binary));
+        let Some((prepared, binary)) = portal else {
+            let (binary, bind, sampled) = (false, None, None);
+            let expect = Expect::Execute { prepared: None, binary, bind, sampled, started };
+            return self.pass(pipe, header, expect);
         };
         match self.admit(&prepared.plan) {
             Admit::Later => return false,
@@ -357,11 +373,14 @@ impl State {
             // A limit on rows is for the client's rows, and it has none.
             pipe.take(header);
             write::execute(&mut pipe.output, &name);
-            let bind = self.statements.take_bind(&name);
-            self.pending.push(Expect::Execute { prepared: Some(prepared), binary, bind, started });
+            let (bind, sampled, prepared) =
+                (self.statements.take_bind(&name), None, Some(prepared));
+            self.pending.push(Expect::Execute { prepared, binary, bind, sampled, started });
         } else {
             let bind = self.statements.take_bind(&name).filter(|_| limit == [0; 4]);
-            let expect = Expect::Execute { prepared: Some(prepared), binary, bind, started };
+            let sampled = self.statements.take_sampled(&name).filter(|_| limit == [0; 4]);
+            let prepared = Some(prepared);
+            let expect = Expect::Execute { prepared, binary, bind, sampled, started };
             self.pass(pipe, header, expect);
         }
         if let Some(truncate) = truncate {
@@ -399,7 +418,8 @@ impl State {
             Some(b'S') => self.statements.get(name).cloned(),
             _ => self.statements.portal(name).map(|portal| Arc::clone(&portal.prepared)),
         };
-        self.pass(pipe, header, Expect::Describe { prepared })
+        let statement = kind == Some(b'S');
+        self.pass(pipe, header, Expect::Describe { prepared, statement, parameters: None })
     }
 
     fn close(&mut self, pipe: &mut Pipe, header: Header) -> bool {

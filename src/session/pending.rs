@@ -14,8 +14,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::plan::seen::Seen;
+use crate::names::Oid;
+use crate::plan::seen::{Seen, Shape};
 use crate::plan::{Applied, Plan, Step, Truncate};
+use crate::session::shadow::Sampled;
 use crate::session::statements::{Prepared, Statements};
 
 #[derive(Debug)]
@@ -35,12 +37,17 @@ pub(super) enum Expect {
     /// ParameterDescription, and RowDescription or NoData.
     Describe {
         prepared: Option<Arc<Prepared>>,
+        /// It is about a statement, so that its parameters are described too.
+        statement: bool,
+        /// Their types, where they are to be kept.
+        parameters: Option<Vec<Oid>>,
     },
     Execute {
         prepared: Option<Arc<Prepared>>,
         binary: bool,
         /// The client's Bind, where both can be repeated.
         bind: Option<Bytes>,
+        sampled: Option<Box<Sampled>>,
         started: Instant,
     },
     /// ReadyForQuery.
@@ -83,6 +90,10 @@ pub(super) struct Query {
     /// The next CommandComplete is that of a statement of ours.
     pub(super) hidden: bool,
     pub(super) started: Instant,
+    /// What its description is kept under.
+    pub(super) shape: Option<Shape>,
+    /// It is to be tried on the secondary.
+    pub(super) sampled: Option<Box<Sampled>>,
 }
 
 impl Query {

@@ -70,7 +70,8 @@ impl State {
                 let plan = Arc::new(Plan::of(*step));
                 let planner = Arc::clone(&self.planner);
                 let path = Arc::clone(self.paths.now());
-                let prepared = Prepared { plan, planner, path, source: None, applied: None };
+                let (source, applied, shape, statement) = (None, None, None, None);
+                let prepared = Prepared { plan, planner, path, source, applied, shape, statement };
                 self.statements.put(name.as_bytes(), Arc::new(prepared));
             }
             Step::Deallocate(Some(name)) => {
@@ -101,6 +102,7 @@ impl State {
         }
         if status == b'I' {
             self.wrote = false;
+            self.shade.ended();
             if self.pending.is_empty() {
                 self.pen.rest();
                 self.paths.settled();

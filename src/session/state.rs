@@ -13,12 +13,13 @@ use tokio::sync::oneshot;
 use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
 use crate::names::{TableId, TableName};
-use crate::plan::cache::Planner;
+use crate::plan::cache::{Planner, Scratch};
 use crate::policy::Mode;
 use crate::session::again::Repeats;
 use crate::session::path::Paths;
 use crate::session::pending::{Pending, Refusal};
 use crate::session::serve::{Flow, FlowLimits};
+use crate::session::shadow::Shade;
 use crate::session::statements::Statements;
 use crate::session::strict::Say;
 use crate::session::tally::Pen;
@@ -177,7 +178,8 @@ pub(super) struct State {
     pub(super) text: TextForm,
     /// As of the session's start.
     pub(super) limits: FlowLimits,
-    pub(super) scratch: Vec<u8>,
+    pub(super) scratch: Scratch,
+    pub(super) shade: Shade,
 }
 
 impl State {
@@ -231,11 +233,17 @@ impl State {
             ours: format!("crossfade_{:016x}", rand::random::<u64>()).into_bytes().into(),
             text: TextForm { plain_strings: true, utf8: true },
             limits,
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
+            shade: Shade::default(),
             flow,
         };
         for (name, value) in reported {
             state.parameter(name, value);
+        }
+        if parameters.values().any(|value| value.contains("_isolation"))
+            || parameters.keys().any(|name| name.contains("_isolation"))
+        {
+            state.shade.isolates();
         }
         state
     }
@@ -246,7 +254,7 @@ impl State {
             "standard_conforming_strings" => self.text.plain_strings = value == "on",
             // In any other encoding the server would convert keys and images on their way to us.
             "client_encoding" => self.text.utf8 = matches!(value, "UTF8" | "SQL_ASCII"),
-            _ => {}
+            _ => self.shade.parameter(name, value),
         }
     }
 

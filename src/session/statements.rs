@@ -12,9 +12,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::handoff::Statement;
 use crate::phase::{Phase, Situation};
 use crate::plan::cache::{PathKey, Planner};
+use crate::plan::seen::Shape;
 use crate::plan::{Applied, Capture, Plan, Step};
+use crate::session::shadow::Sampled;
 
 /// A statement that the client has prepared.
 #[derive(Debug)]
@@ -29,6 +32,10 @@ pub(super) struct Prepared {
     pub(super) source: Option<Source>,
     /// The way back from the rewritten text, for error positions.
     pub(super) applied: Option<Applied>,
+    /// What its description is kept under; `None` where none is kept.
+    pub(super) shape: Option<Shape>,
+    /// A read that may be tried on the secondary.
+    pub(super) statement: Option<Arc<Statement>>,
 }
 
 #[derive(Debug)]
@@ -39,13 +46,15 @@ pub(super) struct Source {
 }
 
 /// A statement that is bound.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Portal {
     pub(super) prepared: Arc<Prepared>,
     /// The format of our columns.
     pub(super) binary: bool,
     /// The client's Bind, until it is executed.
     pub(super) bind: Option<Bytes>,
+    /// It is to be tried on the secondary.
+    pub(super) sampled: Option<Box<Sampled>>,
 }
 
 /// By name; the unnamed ones are kept apart, since most drivers use no others.
@@ -139,14 +148,22 @@ impl Statements {
         }
     }
 
-    /// The Bind of a portal that is executed for the first time.
-    pub(super) fn take_bind(&mut self, name: &[u8]) -> Option<Bytes> {
-        let portal = if name.is_empty() {
+    fn portal_mut(&mut self, name: &[u8]) -> Option<&mut Portal> {
+        if name.is_empty() {
             self.unnamed_portal.as_mut()
         } else {
             self.portals.get_mut(known_as(name))
-        };
-        portal?.bind.take()
+        }
+    }
+
+    /// The Bind of a portal that is executed for the first time.
+    pub(super) fn take_bind(&mut self, name: &[u8]) -> Option<Bytes> {
+        self.portal_mut(name)?.bind.take()
+    }
+
+    /// What is to be tried of a portal that is executed for the first time.
+    pub(super) fn take_sampled(&mut self, name: &[u8]) -> Option<Box<Sampled>> {
+        self.portal_mut(name)?.sampled.take()
     }
 
     pub(super) fn bind(&mut self, name: &[u8], portal: Option<Portal>) {

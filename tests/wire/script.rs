@@ -84,11 +84,16 @@ impl Wire {
 
     /// Waits for a message of this kind; what comes before it is dropped.
     pub(crate) async fn until(&mut self, wanted: u8) -> Vec<u8> {
+        self.first(&[wanted]).await.1
+    }
+
+    /// The next message that is one of these, whatever comes before.
+    pub(crate) async fn first(&mut self, wanted: &[u8]) -> (u8, Vec<u8>) {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.message()).await;
             let (tag, body) = next.expect("a message").expect("no end");
-            if tag == wanted {
-                return body;
+            if wanted.contains(&tag) {
+                return (tag, body);
             }
         }
     }

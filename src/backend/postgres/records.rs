@@ -1,8 +1,9 @@
-//! Tables of ours in which long work says how far it is, and how it ended.
+//! Tables of ours in which long work says how far it is, how it ended, and what was seen.
 //!
 //! ```text
 //! backfill ──▶ crossfade.backfill ─┐
 //! verify ────▶ crossfade.verified ─┴──▶ status, /migration-status, /metrics
+//! sessions ──▶ crossfade.statements, crossfade.descriptions ──▶ status --statements, /statements
 //! ```
 //!
 //! Invariant: they are there where dual writes were begun by a version that has them, or since the first
@@ -55,7 +56,45 @@ CREATE TABLE IF NOT EXISTS crossfade.verified (
 )",
 };
 
-pub(super) const ALL: [Record; 2] = [BACKFILL, VERIFIED];
+/// Every statement that a client has run, its literals taken out; each sidecar adds what it counts.
+pub const STATEMENTS: Record = Record {
+    name: "crossfade.statements",
+    create: "\
+CREATE TABLE IF NOT EXISTS crossfade.statements (
+    fingerprint      text PRIMARY KEY,
+    text             text NOT NULL,
+    kind             text NOT NULL,
+    reason           text,
+    count            bigint NOT NULL,
+    first_seen       timestamptz NOT NULL,
+    last_seen        timestamptz NOT NULL,
+    readiness        text,
+    matched          bigint NOT NULL,
+    mismatched       bigint NOT NULL,
+    undetermined     bigint NOT NULL,
+    failed           bigint NOT NULL,
+    primary_micros   bigint NOT NULL,
+    secondary_micros bigint NOT NULL,
+    at               timestamptz NOT NULL
+)",
+};
+
+/// Parameters and columns of each, as PostgreSQL described them; `shape` tells apart what the kinds of
+/// the literals, the types that the client gave and the search path make different.
+pub const DESCRIPTIONS: Record = Record {
+    name: "crossfade.descriptions",
+    create: "\
+CREATE TABLE IF NOT EXISTS crossfade.descriptions (
+    fingerprint text NOT NULL,
+    shape       bigint NOT NULL,
+    parameters  bigint[],
+    columns     jsonb,
+    at          timestamptz NOT NULL,
+    PRIMARY KEY (fingerprint, shape)
+)",
+};
+
+pub(super) const ALL: [Record; 4] = [BACKFILL, VERIFIED, STATEMENTS, DESCRIPTIONS];
 
 const EXISTS: &str = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
 

@@ -1,0 +1,47 @@
+//! Whether a statement could be served by the secondary, as far as its text tells.
+
+use std::sync::Arc;
+
+use crate::answer::{PgError, judge};
+use crate::catalog::Catalog;
+use crate::plan::seen::{Readiness, Sample};
+use crate::value::Flavor;
+use crate::value::style::Zone;
+
+/// Longest text of a refusal that is kept, in bytes.
+const REFUSAL_MAX: usize = 200;
+
+/// The verdict on one text.
+#[must_use]
+pub fn readiness(sample: &Sample, catalog: &Arc<Catalog>, flavor: Flavor) -> Readiness {
+    match judge(&sample.text, catalog, &sample.path, Zone::default(), flavor) {
+        Ok(()) => Readiness::Translated,
+        Err(error) => refused(error.code, &error.message),
+    }
+}
+
+/// A refusal of ours names the construct; the text of any other error could quote a literal.
+pub(super) fn refused(code: &str, message: &str) -> Readiness {
+    if code != PgError::unsupported("").code {
+        return Readiness::Refused(format!("error {code}"));
+    }
+    let construct = message
+        .trim_end_matches(" cannot be translated for MySQL")
+        .trim_end_matches(" is not supported while MySQL answers");
+    let end =
+        (0..=REFUSAL_MAX.min(construct.len())).rev().find(|at| construct.is_char_boundary(*at));
+    Readiness::Refused(construct[..end.unwrap_or(0)].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_construct_and_no_other_error_is_quoted() {
+        let shown = |code, message: &str| refused(code, message).to_string();
+        assert_eq!(shown("0A000", "LATERAL cannot be translated for MySQL"), "refused: LATERAL");
+        assert_eq!(shown("22P02", "invalid input: \"sesame\""), "refused: error 22P02");
+        assert_eq!(shown("0A000", &"ü".repeat(300)).len(), "refused: ".len() + REFUSAL_MAX);
+    }
+}
