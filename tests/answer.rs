@@ -6,6 +6,7 @@
 //! ```
 
 mod captured;
+mod drivers;
 mod errors;
 mod login;
 mod protocol;

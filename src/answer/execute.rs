@@ -37,12 +37,11 @@ pub(super) struct Ran {
     /// Empty for an empty query.
     pub(super) tag: String,
     pub(super) sent: u64,
-    pub(super) reads: bool,
 }
 
 impl Ran {
     fn tagged(tag: &str) -> Self {
-        Self { tag: tag.to_owned(), sent: 0, reads: false }
+        Self { tag: tag.to_owned(), sent: 0 }
     }
 }
 
@@ -121,7 +120,7 @@ impl Session {
             Tag::Delete => format!("DELETE {count}"),
             Tag::Truncate => "TRUNCATE TABLE".to_owned(),
         };
-        Ok(Ran { tag, sent, reads: translated.tag == Tag::Select })
+        Ok(Ran { tag, sent })
     }
 
     async fn verb(&mut self, verb: &Verb, ask: Ask<'_>) -> Result<Ran, Stop> {
@@ -330,7 +329,7 @@ impl Session {
         }
         let sent = rows.len() as u64;
         let tag = if tag == "SELECT" { format!("SELECT {sent}") } else { tag.to_owned() };
-        Ok(Ran { tag, sent, reads: true })
+        Ok(Ran { tag, sent })
     }
 
     async fn known(&mut self, known: &Known, ask: Ask<'_>) -> Result<Ran, Stop> {
@@ -446,6 +445,11 @@ impl Session {
         let (got, killed) = cancellably(&cancellable, &url, None, run).await;
         self.backend.absorb(killed).await;
         let got = got? == Some(1);
+        // MariaDB answers NULL where the wait was ended.
+        if waits && !got {
+            let text = "canceling statement due to user request";
+            return Err(PgError::new("57014", text).into());
+        }
         if got && local && !self.block.is_none() {
             self.locks.push(name);
         } else if got && local {

@@ -171,14 +171,14 @@ impl Session {
             }
             PortalState::Suspended(mut kept) => {
                 let sent = kept.give(limit.unwrap_or(u64::MAX), &mut self.out);
-                (Ran { tag: format!("SELECT {sent}"), sent, reads: true }, kept)
+                (Ran { tag: format!("SELECT {sent}"), sent }, kept)
             }
             PortalState::Done if portal.planned.columns().is_empty() => {
                 let text = format!("portal \"{name}\" cannot be run");
                 return Err(PgError::new("55000", text).into());
             }
             PortalState::Done => {
-                let none = Ran { tag: "SELECT 0".to_owned(), sent: 0, reads: true };
+                let none = Ran { tag: "SELECT 0".to_owned(), sent: 0 };
                 (none, Kept::new(0))
             }
         };

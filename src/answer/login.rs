@@ -198,7 +198,9 @@ fn settings(
     let situation = services.situation.borrow();
     let paths = &situation.catalog.search_paths;
     let path = paths.get(user).or_else(|| paths.get(""));
-    let path = path.map(|path| {
+    // PostgreSQL's own default is kept as it is written, not as it was resolved.
+    let own = |path: &&Vec<String>| path.iter().any(|name| name != "public" && name != user);
+    let path = path.filter(own).map(|path| {
         let quote = |name: &String| match crate::answer::verbs::is_plain_name(name) {
             true => name.clone(),
             false => format!("\"{}\"", name.replace('"', "\"\"")),

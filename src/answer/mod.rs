@@ -30,6 +30,7 @@ mod place;
 mod plan;
 mod rows;
 mod session;
+mod setting_values;
 mod settings;
 mod simple;
 mod statements;

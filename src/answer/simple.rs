@@ -16,7 +16,6 @@ use crate::wire::write;
 
 impl Session {
     pub(super) async fn simple(&mut self, body: &Bytes) -> Result<(), Stop> {
-        self.skipping = false;
         match self.query(body).await {
             Err(Stop::Error(error)) => self.fail(*error).await?,
             other => other?,
