@@ -69,7 +69,7 @@ impl Backend {
             Flavor::MariaDb => "max_recursive_iterations",
         };
         let settings = format!(
-            "SET SESSION div_precision_increment = 16, group_concat_max_len = 4294967295, \
+            "SET SESSION div_precision_increment = 16, group_concat_max_len = 1073741824, \
              net_write_timeout = 31536000, net_read_timeout = 3600, {recursion} = 4294967295"
         );
         link.conn().query_drop(settings).await?;
