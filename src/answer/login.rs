@@ -207,12 +207,12 @@ fn settings(
         };
         path.iter().map(quote).collect::<Vec<_>>().join(", ")
     });
-    let version = match &config.server_version {
-        Some(version) => version.clone(),
-        None => format!("{}.0", situation.server),
-    };
+    let mut reported = config.reported.clone();
+    reported
+        .entry("server_version".to_owned())
+        .or_insert_with(|| format!("{}.0", situation.server));
     drop(situation);
-    Settings::new(&version, user, path.as_deref(), given)
+    Settings::new(&reported, user, path.as_deref(), given)
 }
 
 /// Asks for the proof that fits what is kept of the user, to AuthenticationOk.

@@ -117,18 +117,25 @@ struct Level {
 }
 
 impl Settings {
-    /// `version` is `server_version`; `user` the one that logged in; `given` the startup packet's, of
+    /// `reported` is what the old primary told its clients; `user` the one that logged in; `given` the startup packet's, of
     /// which those that are no settings are left out.
     pub(super) fn new(
-        version: &str,
+        reported: &Values,
         user: &str,
         path: Option<&str>,
         given: &BTreeMap<String, String>,
     ) -> Result<Self, PgError> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut defaults: Values = DEFAULTS.iter().map(owned).collect();
-        defaults.insert("server_version".to_owned(), version.to_owned());
-        defaults.insert("server_version_num".to_owned(), version_number(version));
+        for (name, value) in reported {
+            let name = name.to_ascii_lowercase();
+            // What a session has of its own is not the server's.
+            if name == "server_version" || name == "timezone" && zone(value).is_some() {
+                defaults.insert(name, value.clone());
+            }
+        }
+        let version = defaults.get("server_version").map_or(String::new(), |v| version_number(v));
+        defaults.insert("server_version_num".to_owned(), version);
         defaults.insert("session_authorization".to_owned(), user.to_owned());
         if let Some(path) = path {
             defaults.insert("search_path".to_owned(), path.to_owned());
@@ -322,6 +329,7 @@ impl Settings {
             return Err(fixed(name));
         }
         let invalid = || {
+            let name = spelled(name);
             let text = format!("invalid value for parameter \"{name}\": \"{value}\"");
             PgError::new("22023", text)
         };
@@ -444,7 +452,9 @@ mod tests {
 
     fn settings(given: &[(&str, &str)]) -> Result<Settings, PgError> {
         let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Settings::new("15.18 (Debian)", "app", None, &given.collect())
+        let version = ("server_version".to_owned(), "15.18 (Debian)".to_owned());
+        let zone = ("TimeZone".to_owned(), "UTC".to_owned());
+        Settings::new(&Values::from([version, zone]), "app", None, &given.collect())
     }
 
     #[test]
@@ -517,7 +527,7 @@ mod tests {
         settings.set("statement_timeout", Some("1500"), Scope::Session).unwrap();
         settings.set("app.x", Some("y"), Scope::Session).unwrap();
         let carried = settings.carried().into_iter().collect();
-        let next = Settings::new("15.18", "app", None, &carried).unwrap();
+        let next = Settings::new(&Values::new(), "app", None, &carried).unwrap();
         for name in ["timezone", "statement_timeout", "app.x", "search_path", "datestyle"] {
             assert_eq!(next.get(name), settings.get(name), "{name}");
         }

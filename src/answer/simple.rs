@@ -69,6 +69,7 @@ impl Session {
         if !planned.parameters().is_empty() {
             return Err(PgError::new("42P02", "there is no parameter $1").into());
         }
+        self.look_at(planned)?;
         if several && !planned.ends_transaction() {
             self.enter();
             self.block.imply();

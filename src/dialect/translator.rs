@@ -80,10 +80,7 @@ impl<'a> Translator<'a> {
 
     /// The collation by which text compares as PostgreSQL's does.
     pub(super) fn collation(&self) -> &'static str {
-        match self.around.flavor {
-            Flavor::MySql => "utf8mb4_0900_bin",
-            Flavor::MariaDb => "utf8mb4_nopad_bin",
-        }
+        crate::dialect::typed::collation(self.around.flavor)
     }
 
     pub(super) fn new_set(&mut self) -> Set {
@@ -98,7 +95,7 @@ impl<'a> Translator<'a> {
 
     pub(super) fn needs_utc(&self, what: &str) -> Result<(), Refused> {
         match self.around.zone {
-            Zone::Named(chrono_tz::Tz::UTC) | Zone::Fixed(0) => Ok(()),
+            zone if zone.is_utc() => Ok(()),
             _ => Err(unsupported(&format!("{what} under a TimeZone other than UTC"))),
         }
     }

@@ -133,8 +133,8 @@ const SCRIPTS: &[Script<'_>] = &[
     &[
         &["Q SET search_path TO a, \"B\""],
         &["Q SHOW search_path"],
-        &["Q SET app.user = 'me'"],
-        &["Q SHOW app.user"],
+        &["Q SET app.name = 'me'"],
+        &["Q SHOW app.name"],
         &["Q SHOW app.other"],
     ],
     &[

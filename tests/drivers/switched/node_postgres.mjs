@@ -22,7 +22,7 @@ async function queries(client) {
   check("several statements", several.map((r) => [r.command, r.rowCount, r.rows]),
     [["SELECT", 1, [{ a: 1 }]], ["SELECT", 1, [{ b: 2, c: "x" }]]]);
   const values = ["7", "é😀", TOKEN, "1.50", true, null, { k: [1] }];
-  const types = "$1::int8 a, $2::text b, $3::uuid c, $4::numeric d, $5::bool e, $6::text f, $7::jsonb g";
+  const types = "$1::int8 a, $2::text b, $3::uuid c, $4::numeric(12,2) d, $5::bool e, $6::text f, $7::jsonb g";
   const { rows, fields } = await client.query({ text: `SELECT ${types}`, values, rowMode: "array" });
   check("unnamed", rows, [values]);
   check("columns", fields.map((f) => [f.name, f.dataTypeID, f.format]).slice(0, 2), [["a", 20, "text"], ["b", 25, "text"]]);
