@@ -11,7 +11,6 @@ use crate::dialect::typed::{Node, Typed, render};
 use crate::dialect::types::{self, Type};
 use crate::dialect::{Surroundings, literal};
 use crate::names::Oid;
-use crate::value::style::Zone;
 use crate::value::{Flavor, Value};
 
 /// Parameters that one statement may have, as the protocol counts them.
