@@ -6,6 +6,7 @@
 //! ```
 
 mod captured;
+mod drivers;
 mod errors;
 mod login;
 mod protocol;
@@ -65,7 +66,7 @@ impl Site {
             users: Users::new(verifiers(&world).await, to_url(&world).await),
             database: world.database.clone(),
             url: to_url(&world).await,
-            server_version: Some(version(&world).await),
+            reported: reported(&world).await,
             login_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(30),
             login_bytes_max: 10_000,
@@ -135,6 +136,13 @@ async fn verifiers(world: &World) -> BTreeMap<String, String> {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-async fn version(world: &World) -> String {
-    world.admin().await.query_one("SHOW server_version", &[]).await.unwrap().get(0)
+/// What PostgreSQL tells its clients.
+async fn reported(world: &World) -> BTreeMap<String, String> {
+    let admin = world.admin().await;
+    let mut reported = BTreeMap::new();
+    for name in ["server_version", "TimeZone"] {
+        let row = admin.query_one(&format!("SHOW {name}"), &[]).await.unwrap();
+        reported.insert(name.to_owned(), row.get(0));
+    }
+    reported
 }

@@ -47,15 +47,20 @@ struct Outcome {
 #[tokio::test]
 async fn statements_have_the_same_answers_or_are_refused() {
     let statements = sheet::parse(STATEMENTS);
+    let mut reports = Vec::new();
     for target in Target::all() {
         let world = World::bare(target, "").await;
         let (extensions, schema) = SCHEMA.split_at(SCHEMA.find("CREATE TYPE").unwrap());
         world.admin().await.batch_execute(extensions).await.unwrap();
         let site = Site::in_world(world, schema, SEED).await;
         let (mut equal, mut refused, mut wrong) = (0, Vec::new(), Vec::new());
-        for statement in &statements {
-            let expected = run(&site.world.direct().await, statement).await;
-            let found = run(&site.client().await, statement).await;
+        let (direct, client) = (site.world.direct().await, site.client().await);
+        for (at, statement) in statements.iter().enumerate() {
+            if statement.class == 'w' {
+                count_from(&site.world, 1_000 * (at + 1)).await;
+            }
+            let expected = run(&direct, statement).await;
+            let found = run(&client, statement).await;
             match judge(statement, &expected, &found) {
                 Ok(()) => equal += 1,
                 Err(Verdict::Refused(why)) => refused.push(format!("{} {why}", statement.id)),
@@ -73,7 +78,24 @@ async fn statements_have_the_same_answers_or_are_refused() {
             wrong.join("\n"),
         );
         println!("{report}");
-        assert!(wrong.is_empty() && EQUAL_LEAST <= equal, "{report}");
+        reports.push((report, wrong.is_empty() && EQUAL_LEAST <= equal));
+    }
+    for (report, fine) in reports {
+        assert!(fine, "{report}");
+    }
+}
+
+/// Both sides number new rows from here on: neither takes numbers back with a transaction.
+async fn count_from(world: &World, first: usize) {
+    use mysql_async::prelude::Queryable as _;
+    let (admin, mut secondary) = (world.admin().await, world.secondary().await);
+    for table in ["sessions", "codes", "logs"] {
+        let sql = format!("SELECT setval('{table}_id_seq', {first}, false)");
+        admin.batch_execute(&sql).await.unwrap();
+        secondary
+            .query_drop(format!("ALTER TABLE {table} AUTO_INCREMENT = {first}"))
+            .await
+            .unwrap();
     }
 }
 

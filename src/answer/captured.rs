@@ -60,6 +60,15 @@ fn is_captured(table: &Table) -> bool {
         && matches!(table.capture, Capture::Returning | Capture::Trigger)
 }
 
+/// What PostgreSQL would not get is not written: it could not be taken back to it.
+fn must_be_captured(table: &Table) -> Result<(), PgError> {
+    if is_captured(table) {
+        return Ok(());
+    }
+    let text = format!("table \"{}\" is not carried to PostgreSQL", table.name);
+    Err(PgError::new("0A000", text).hint("It can be written after `crossfade complete`."))
+}
+
 /// One statement's writes, as they are noted.
 pub(super) struct Notes<'a> {
     pub(super) captured: &'a mut Captured,
@@ -97,9 +106,10 @@ impl Notes<'_> {
         operation: Operation,
         keys: &Rows,
     ) -> Result<(), PgError> {
-        if !is_captured(table) || keys.is_empty() {
+        if keys.is_empty() && is_captured(table) {
             return Ok(());
         }
+        must_be_captured(table)?;
         let keys = keys.iter().map(|row| key(table, row)).collect::<Result<Vec<_>, _>>()?;
         self.children(table, operation, false, &keys, 0).await?;
         self.enter(table, operation, &keys).await
@@ -112,9 +122,7 @@ impl Notes<'_> {
         old: &Rows,
         new: &Rows,
     ) -> Result<(), PgError> {
-        if !is_captured(table) {
-            return Ok(());
-        }
+        must_be_captured(table)?;
         let read =
             |rows: &Rows| rows.iter().map(|row| key(table, row)).collect::<Result<Vec<_>, _>>();
         let (old, new) = (read(old)?, read(new)?);
@@ -131,9 +139,7 @@ impl Notes<'_> {
 
     /// TRUNCATE: the table's own entry.
     pub(super) async fn note_truncate(&mut self, table: &Table) -> Result<(), PgError> {
-        if !is_captured(table) {
-            return Ok(());
-        }
+        must_be_captured(table)?;
         self.raise(table, &[KeyHash::TABLE], false).await?;
         self.append(table, Operation::Truncate, &[(KeyHash::TABLE, None)]).await
     }

@@ -36,13 +36,14 @@ pub(super) struct Ask<'a> {
 pub(super) struct Ran {
     /// Empty for an empty query.
     pub(super) tag: String,
+    /// The same, up to the count of rows; that of a portal's later parts is another.
+    pub(super) word: &'static str,
     pub(super) sent: u64,
-    pub(super) reads: bool,
 }
 
 impl Ran {
     fn tagged(tag: &str) -> Self {
-        Self { tag: tag.to_owned(), sent: 0, reads: false }
+        Self { tag: tag.to_owned(), word: "", sent: 0 }
     }
 }
 
@@ -114,14 +115,14 @@ impl Session {
             self.backend.tell(tell).await?;
             self.ended(committed).await?;
         }
-        let tag = match translated.tag {
-            Tag::Select => format!("SELECT {sent}"),
-            Tag::Insert => format!("INSERT 0 {count}"),
-            Tag::Update => format!("UPDATE {count}"),
-            Tag::Delete => format!("DELETE {count}"),
-            Tag::Truncate => "TRUNCATE TABLE".to_owned(),
+        let (word, count) = match translated.tag {
+            Tag::Select => ("SELECT ", sent),
+            Tag::Insert => ("INSERT 0 ", count),
+            Tag::Update => ("UPDATE ", count),
+            Tag::Delete => ("DELETE ", count),
+            Tag::Truncate => return Ok(Ran::tagged("TRUNCATE TABLE")),
         };
-        Ok(Ran { tag, sent, reads: translated.tag == Tag::Select })
+        Ok(Ran { tag: format!("{word}{count}"), word, sent })
     }
 
     async fn verb(&mut self, verb: &Verb, ask: Ask<'_>) -> Result<Ran, Stop> {
@@ -307,7 +308,7 @@ impl Session {
     }
 
     /// A setting's value; those of the transaction are the transaction's.
-    fn shown(&self, name: &str) -> Result<String, PgError> {
+    pub(super) fn shown(&self, name: &str) -> Result<String, PgError> {
         let asked = self.block.asked();
         let flag = |on: bool| if on { "on" } else { "off" }.to_owned();
         Ok(match name {
@@ -329,8 +330,10 @@ impl Session {
             rows::value_row(&mut self.out, row, columns, ask.formats, style)?;
         }
         let sent = rows.len() as u64;
-        let tag = if tag == "SELECT" { format!("SELECT {sent}") } else { tag.to_owned() };
-        Ok(Ran { tag, sent, reads: true })
+        Ok(match tag {
+            "SELECT" => Ran { tag: format!("SELECT {sent}"), word: "SELECT ", sent },
+            tag => Ran { tag: tag.to_owned(), word: "", sent },
+        })
     }
 
     async fn known(&mut self, known: &Known, ask: Ask<'_>) -> Result<Ran, Stop> {
@@ -446,6 +449,11 @@ impl Session {
         let (got, killed) = cancellably(&cancellable, &url, None, run).await;
         self.backend.absorb(killed).await;
         let got = got? == Some(1);
+        // MariaDB answers NULL where the wait was ended.
+        if waits && !got {
+            let text = "canceling statement due to user request";
+            return Err(PgError::new("57014", text).into());
+        }
         if got && local && !self.block.is_none() {
             self.locks.push(name);
         } else if got && local {

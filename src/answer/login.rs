@@ -198,19 +198,21 @@ fn settings(
     let situation = services.situation.borrow();
     let paths = &situation.catalog.search_paths;
     let path = paths.get(user).or_else(|| paths.get(""));
-    let path = path.map(|path| {
+    // PostgreSQL's own default is kept as it is written, not as it was resolved.
+    let own = |path: &&Vec<String>| path.iter().any(|name| name != "public" && name != user);
+    let path = path.filter(own).map(|path| {
         let quote = |name: &String| match crate::answer::verbs::is_plain_name(name) {
             true => name.clone(),
             false => format!("\"{}\"", name.replace('"', "\"\"")),
         };
         path.iter().map(quote).collect::<Vec<_>>().join(", ")
     });
-    let version = match &config.server_version {
-        Some(version) => version.clone(),
-        None => format!("{}.0", situation.server),
-    };
+    let mut reported = config.reported.clone();
+    reported
+        .entry("server_version".to_owned())
+        .or_insert_with(|| format!("{}.0", situation.server));
     drop(situation);
-    Settings::new(&version, user, path.as_deref(), given)
+    Settings::new(&reported, user, path.as_deref(), given)
 }
 
 /// Asks for the proof that fits what is kept of the user, to AuthenticationOk.

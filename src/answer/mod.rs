@@ -31,12 +31,14 @@ mod place;
 mod plan;
 mod rows;
 mod session;
+mod setting_values;
 mod settings;
 mod simple;
 mod statements;
 mod verbs;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,9 +71,9 @@ pub struct AnswerConfig {
     /// The one database that is served, as clients name it.
     pub database: String,
     pub url: ToUrl,
-    /// `server_version` as the old primary reported it; made of its major version where that is not
-    /// known.
-    pub server_version: Option<String>,
+    /// What the old primary reported to its clients, by name: `server_version`, `TimeZone`, … The version
+    /// is made of its major number where that is all that is known.
+    pub reported: BTreeMap<String, String>,
     /// From the accepted connection to ReadyForQuery.
     pub login_timeout: Duration,
     /// To reach MySQL.

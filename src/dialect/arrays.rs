@@ -64,11 +64,9 @@ impl Translator<'_> {
 
     /// An element's text or number out of its JSON.
     fn element_value(&self, text: Text, element: &Type) -> Result<Text, Refused> {
-        let unquoted = format!(
-            "(JSON_UNQUOTE(NULLIF({{0}}, {})) COLLATE {})",
-            if self.is_mysql() { "CAST('null' AS JSON)" } else { "'null'" },
-            self.collation()
-        );
+        let null = if self.is_mysql() { "CAST('null' AS JSON)" } else { "'null'" };
+        let inner = format!("JSON_UNQUOTE(NULLIF({{0}}, {null}))");
+        let unquoted = super::typed::json_text(&inner, self.flavor());
         let template = match &element.kind {
             PgType::Text | PgType::Uuid | PgType::Enum(_) | PgType::Name => unquoted,
             PgType::Int2 | PgType::Int4 | PgType::Int8 => format!("CAST({unquoted} AS SIGNED)"),
@@ -98,22 +96,39 @@ impl Translator<'_> {
         };
         let text = fill("JSON_EXTRACT({0}, {1})", &[self.text(&array)?, Text::value(path)]);
         // A subscript too few of two dimensions gives NULL.
-        let bin = self.collation();
-        let flat =
-            fill(&format!("NULLIF((JSON_TYPE({{0}}) COLLATE {bin}), 'ARRAY')"), &[text.clone()]);
+        let kind = super::typed::json_text("JSON_TYPE({0})", self.flavor());
+        let flat = fill(&format!("NULLIF({kind}, 'ARRAY')"), std::slice::from_ref(&text));
         let value = self.element_value(text, &element)?;
         Ok(Typed::sql(fill("IF({0} IS NULL, NULL, {1})", &[flat, value]), element, true))
     }
 
-    /// `a[1:n]`, from the first on.
+    /// `a[l:h]` with constant bounds.
     pub(super) fn slice(
         &mut self,
         array: &Typed,
         low: Option<&Expr>,
         high: Option<&Expr>,
     ) -> Result<Typed, Refused> {
-        let _ = (array, low, high);
-        Err(unsupported("a slice of an array"))
+        self.one_dimension(array)?;
+        let mut bound = |expr: Option<&Expr>, otherwise: i64| -> Result<i64, Refused> {
+            let Some(expr) = expr else { return Ok(otherwise) };
+            let typed = self.expr(expr)?;
+            match typed.value() {
+                Some(Value::Int(bound)) => Ok(*bound),
+                _ => Err(unsupported("a slice of an array by what is not a constant")),
+            }
+        };
+        let (low, high) = (bound(low, 1)?.max(1), bound(high, i64::MAX)?);
+        let text = self.text(array)?;
+        let empty = if self.is_mysql() { "JSON_ARRAY()" } else { "'[]'" };
+        let last = if high == i64::MAX { "last".to_owned() } else { (high - 1).to_string() };
+        let part = if high < low {
+            empty.to_owned()
+        } else {
+            format!("COALESCE(JSON_EXTRACT({{0}}, '$[{} to {last}]'), {empty})", low - 1)
+        };
+        let template = format!("IF({{0}} IS NULL, NULL, {part})");
+        Ok(Typed::sql(fill(&template, &[text]), array.ty.clone(), array.nullable))
     }
 
     /// Both sides of an array operator with one type.
@@ -258,45 +273,51 @@ impl Translator<'_> {
                     true,
                 )))
             }
-            ("array_position", [array, item]) => {
-                self.one_dimension(array)?;
-                let Some(element) = array.ty.element() else { return Ok(None) };
-                let item = self.implicit(item.clone(), &element)?;
-                if !matches!(element.kind, PgType::Text | PgType::Uuid | PgType::Enum(_)) {
-                    return Err(unsupported("array_position of this type"));
-                }
-                // The first of the list that is this text: as JSON_TABLE numbers them.
-                let alias = self.new_alias();
-                let bin = self.collation();
-                let template = format!(
-                    "(SELECT MIN(`{alias}`.n) FROM JSON_TABLE({{0}}, '$[*]' COLUMNS (n FOR ORDINALITY, \
-                     v LONGTEXT PATH '$')) AS `{alias}` WHERE `{alias}`.v COLLATE {bin} = {{1}})"
-                );
-                let texts = [self.text(array)?, self.text(&item)?];
-                Ok(Some(Typed::sql(fill(&template, &texts), Type::int4(), true)))
-            }
-            ("array_to_string", [array, separator]) => {
-                self.one_dimension(array)?;
-                let Node::Unknown(separator) = &separator.node else {
-                    return Err(unsupported(
-                        "array_to_string with a separator that is not a literal",
-                    ));
-                };
-                let plain = |c: char| c.is_ascii_alphanumeric() || ", ;:|/-_.+#@&=".contains(c);
-                if !separator.chars().all(plain) {
-                    return Err(unsupported("array_to_string with this separator"));
-                }
-                let alias = self.new_alias();
-                let bin = self.collation();
-                let template = format!(
-                    "IF({{0}} IS NULL, NULL, (SELECT COALESCE(GROUP_CONCAT(`{alias}`.v ORDER BY `{alias}`.n SEPARATOR '{separator}'), '') \
-                     FROM JSON_TABLE({{0}}, '$[*]' COLUMNS (n FOR ORDINALITY, v LONGTEXT PATH '$')) AS `{alias}`) COLLATE {bin})"
-                );
-                let text = self.text(array)?;
-                Ok(Some(Typed::sql(fill(&template, &[text]), Type::text(), array.nullable)))
-            }
+            ("array_position", [array, item]) => self.array_position(array, item),
+            ("array_to_string", [array, separator]) => self.array_to_string(array, separator),
             _ => Ok(None),
         }
+    }
+
+    fn array_position(&mut self, array: &Typed, item: &Typed) -> Result<Option<Typed>, Refused> {
+        self.one_dimension(array)?;
+        let Some(element) = array.ty.element() else { return Ok(None) };
+        let item = self.implicit(item.clone(), &element)?;
+        if !matches!(element.kind, PgType::Text | PgType::Uuid | PgType::Enum(_)) {
+            return Err(unsupported("array_position of this type"));
+        }
+        // The first of the list that is this text: as JSON_TABLE numbers them.
+        let alias = self.new_alias();
+        let bin = self.collation();
+        let template = format!(
+            "(SELECT MIN(`{alias}`.n) FROM JSON_TABLE({{0}}, '$[*]' COLUMNS (n FOR ORDINALITY, \
+                     v LONGTEXT PATH '$')) AS `{alias}` WHERE `{alias}`.v COLLATE {bin} = {{1}})"
+        );
+        let texts = [self.text(array)?, self.text(&item)?];
+        Ok(Some(Typed::sql(fill(&template, &texts), Type::int4(), true)))
+    }
+
+    fn array_to_string(
+        &mut self,
+        array: &Typed,
+        separator: &Typed,
+    ) -> Result<Option<Typed>, Refused> {
+        self.one_dimension(array)?;
+        let Node::Unknown(separator) = &separator.node else {
+            return Err(unsupported("array_to_string with a separator that is not a literal"));
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || ", ;:|/-_.+#@&=".contains(c);
+        if !separator.chars().all(plain) {
+            return Err(unsupported("array_to_string with this separator"));
+        }
+        let alias = self.new_alias();
+        let bin = self.collation();
+        let template = format!(
+            "IF({{0}} IS NULL, NULL, (SELECT COALESCE(GROUP_CONCAT(`{alias}`.v ORDER BY `{alias}`.n SEPARATOR '{separator}'), '') \
+                     FROM JSON_TABLE({{0}}, '$[*]' COLUMNS (n FOR ORDINALITY, v LONGTEXT PATH '$')) AS `{alias}`) COLLATE {bin})"
+        );
+        let text = self.text(array)?;
+        Ok(Some(Typed::sql(fill(&template, &[text]), Type::text(), array.nullable)))
     }
 
     fn one_dimension(&self, array: &Typed) -> Result<(), Refused> {

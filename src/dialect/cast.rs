@@ -134,6 +134,20 @@ impl Translator<'_> {
                 Some(_) => Err(unsupported("a numeric of so many digits")),
             },
             (_, PgType::Float8) if from.is_number() => simple("({0} + 0E0)"),
+            _ if from.is_time() => self.convert_moment(text, from, to),
+            _ if from.is_json() => self.convert_document(text, from, to),
+            _ if from.is_text() => self.from_text(typed, to),
+            _ => Err(no_cast(from, to)),
+        }
+    }
+
+    fn convert_moment(
+        &mut self,
+        text: Text,
+        from: &Type,
+        to: &Type,
+    ) -> Result<(Text, Repr), Refused> {
+        match (&from.kind, &to.kind) {
             (PgType::TimestampTz, PgType::Date | PgType::Timestamp | PgType::Time) => {
                 self.needs_utc("a cast of timestamptz")?;
                 self.convert_time(text, from, to)
@@ -144,16 +158,24 @@ impl Translator<'_> {
             }
             (PgType::Timestamp, PgType::Date | PgType::Time)
             | (PgType::Date, PgType::Timestamp) => self.convert_time(text, from, to),
-            (PgType::Json | PgType::Jsonb, PgType::Json) => Ok((text, Repr::Plain)),
-            (PgType::Json, PgType::Jsonb) => match self.flavor() {
-                Flavor::MySql => simple("CAST({0} AS JSON)"),
-                Flavor::MariaDb => simple("{0}"),
-            },
-            _ if from.is_text() => self.from_text(typed, to),
-            _ => Err(Refused {
-                construct: format!("a cast of {} to {}", from.name(), to.name()),
-                ..unsupported(&format!("a cast of {} to {}", from.name(), to.name()))
-            }),
+            _ => Err(no_cast(from, to)),
+        }
+    }
+
+    fn convert_document(
+        &self,
+        text: Text,
+        from: &Type,
+        to: &Type,
+    ) -> Result<(Text, Repr), Refused> {
+        match (&from.kind, &to.kind, self.flavor()) {
+            (_, PgType::Json, _) | (PgType::Json, PgType::Jsonb, Flavor::MariaDb) => {
+                Ok((text, Repr::Plain))
+            }
+            (PgType::Json, PgType::Jsonb, Flavor::MySql) => {
+                Ok((around("CAST(", text, " AS JSON)"), Repr::Plain))
+            }
+            _ => Err(no_cast(from, to)),
         }
     }
 
@@ -231,7 +253,8 @@ impl Translator<'_> {
                 timestamp_text(" ", "+00")
             }
             (PgType::Json, _) => convert,
-            (PgType::Jsonb, repr) if self.is_mysql() || repr == Repr::Normal => convert,
+            // MariaDB keeps the text that its functions made, which is not in jsonb's form.
+            (PgType::Jsonb, _) if self.is_mysql() => convert,
             (PgType::Inet, _) => {
                 "IF({0} LIKE '%/%', {0}, CONCAT({0}, IF({0} LIKE '%:%', '/128', '/32')))".to_owned()
             }
@@ -254,6 +277,10 @@ impl Translator<'_> {
         let text = fill(&format!("({{0}} COLLATE {bin})"), &[self.text(&typed)?]);
         Ok(Typed::sql(text, ty, typed.nullable))
     }
+}
+
+fn no_cast(from: &Type, to: &Type) -> Refused {
+    unsupported(&format!("a cast of {} to {}", from.name(), to.name()))
 }
 
 /// ISO, without zeros at the end of the fraction.

@@ -54,6 +54,29 @@ impl Translator<'_> {
                 let items = items.iter().map(|item| self.expr(item)).collect::<Result<_, _>>()?;
                 Ok(row(items))
             }
+            Expr::UnaryOp { op, expr } => self.unary(op, expr),
+            Expr::Cast {
+                kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, ..
+            } => {
+                let to = types::named(data_type, self.around.catalog)?;
+                let typed = self.expr(expr)?;
+                self.cast(typed, &to)
+            }
+            Expr::TypedString(string) => {
+                let to = types::named(&string.data_type, self.around.catalog)?;
+                match literal(&string.value.value)? {
+                    Some(typed) => self.cast(typed, &to),
+                    None => Err(unsupported("a literal of this kind")),
+                }
+            }
+            Expr::Interval(interval) => self.interval_literal(interval),
+            _ => self.predicate(expr),
+        }
+    }
+
+    /// What is true or false.
+    fn predicate(&mut self, expr: &Expr) -> Result<Typed, Refused> {
+        match expr {
             Expr::IsTrue(inner) => self.truth(inner, "IS TRUE"),
             Expr::IsNotTrue(inner) => self.truth(inner, "IS NOT TRUE"),
             Expr::IsFalse(inner) => self.truth(inner, "IS FALSE"),
@@ -82,22 +105,13 @@ impl Translator<'_> {
             Expr::AllOp { left, compare_op, right } => {
                 self.quantified(left, compare_op, right, true)
             }
-            Expr::UnaryOp { op, expr } => self.unary(op, expr),
-            Expr::Cast {
-                kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, ..
-            } => {
-                let to = types::named(data_type, self.around.catalog)?;
-                let typed = self.expr(expr)?;
-                self.cast(typed, &to)
-            }
-            Expr::TypedString(string) => {
-                let to = types::named(&string.data_type, self.around.catalog)?;
-                match literal(&string.value.value)? {
-                    Some(typed) => self.cast(typed, &to),
-                    None => Err(unsupported("a literal of this kind")),
-                }
-            }
-            Expr::Interval(interval) => self.interval_literal(interval),
+            _ => self.construct(expr),
+        }
+    }
+
+    /// Words with a grammar of their own.
+    fn construct(&mut self, expr: &Expr) -> Result<Typed, Refused> {
+        match expr {
             Expr::AtTimeZone { timestamp, time_zone } => self.at_time_zone(timestamp, time_zone),
             Expr::Extract { field, expr, .. } => {
                 let typed = self.expr(expr)?;

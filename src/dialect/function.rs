@@ -76,8 +76,14 @@ impl Translator<'_> {
     fn named_interval(&mut self, list: &FunctionArgumentList) -> Result<Typed, Refused> {
         let mut named = Vec::new();
         for arg in &list.args {
-            let FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } = arg else {
-                return Err(unsupported("make_interval by position"));
+            let (name, value) = match arg {
+                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => (name, value),
+                FunctionArg::ExprNamed {
+                    name: Expr::Identifier(name),
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
+                } => (name, value),
+                _ => return Err(unsupported("make_interval by position")),
             };
             let value = self.expr(value)?;
             named.push((fold(name), value));
@@ -127,6 +133,7 @@ impl Translator<'_> {
             ("to_char", 2) => self.to_char(&args[0], &args[1]),
             ("to_timestamp", 1) => self.to_timestamp(&args[0]),
             ("timezone", 2) => Err(unsupported("timezone()")),
+            ("date", 1) => self.cast(args[0].clone(), &Type::builtin("date")),
             ("regexp_replace", 3 | 4) => self.regexp_replace(&args),
             _ => Err(unsupported(&format!("function {name}"))),
         }

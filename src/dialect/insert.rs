@@ -34,9 +34,9 @@ use crate::dialect::types::Type;
 use crate::names::quote_mysql;
 
 /// The columns that a row's cells are for, and the cells.
-struct Row {
+pub(super) struct Row {
     /// By position of the column; `None` for one that is left to MySQL.
-    cells: Vec<Option<Cell>>,
+    pub(super) cells: Vec<Option<Cell>>,
 }
 
 impl Translator<'_> {
@@ -194,27 +194,8 @@ impl Translator<'_> {
         columns.iter().for_each(|at| given[*at] = true);
         let mut cells: Vec<Option<Cell>> = vec![None; table.columns.len()];
         self.defaults(table, &mut cells, &given)?;
-        // A default of its own for each row is worked out with the rows, so that keys of it are known.
         let mut own: Vec<usize> = columns.to_vec();
-        let per_row = (0..cells.len())
-            .filter(|at| cells[*at].as_ref().is_some_and(|cell| cell.slot.is_none()));
-        let per_row: Vec<usize> = per_row.collect();
-        if !per_row.is_empty() {
-            if source.order_by.is_some() {
-                return Err(unsupported("INSERT … SELECT … ORDER BY with such defaults"));
-            }
-            let mut list = Vec::new();
-            for at in &per_row {
-                if let Some(cell) = cells[*at].take() {
-                    list.push(cell.text);
-                }
-                own.push(*at);
-            }
-            let outer = self.new_alias();
-            let mut text = around(&format!("SELECT `{outer}`.*, "), join(list, ", "), "");
-            text.append(around(" FROM (", query, &format!(") AS `{outer}`")));
-            query = text;
-        }
+        query = self.with_defaults(query, &mut cells, &mut own, source.order_by.is_some())?;
         written.steps.push(Step::Keep { set: kept, query });
         if let Some(conflict) = conflict {
             let row_set = self.new_set();
@@ -258,6 +239,36 @@ impl Translator<'_> {
         Ok(written)
     }
 
+    /// A default of its own for each row is worked out with the rows, so that keys of it are known.
+    fn with_defaults(
+        &mut self,
+        mut query: Text,
+        cells: &mut [Option<Cell>],
+        own: &mut Vec<usize>,
+        ordered: bool,
+    ) -> Result<Text, Refused> {
+        let per_row = (0..cells.len())
+            .filter(|at| cells[*at].as_ref().is_some_and(|cell| cell.slot.is_none()));
+        let per_row: Vec<usize> = per_row.collect();
+        if !per_row.is_empty() {
+            if ordered {
+                return Err(unsupported("INSERT … SELECT … ORDER BY with such defaults"));
+            }
+            let mut list = Vec::new();
+            for at in &per_row {
+                if let Some(cell) = cells[*at].take() {
+                    list.push(cell.text);
+                }
+                own.push(*at);
+            }
+            let outer = self.new_alias();
+            let mut text = around(&format!("SELECT `{outer}`.*, "), join(list, ", "), "");
+            text.append(around(" FROM (", query, &format!(") AS `{outer}`")));
+            query = text;
+        }
+        Ok(query)
+    }
+
     /// What a SELECT yields is stored as MySQL gave it.
     fn check_copied(&self, column: &Column, typed: &Typed) -> Result<(), Refused> {
         let ty = Type::of(column);
@@ -277,184 +288,6 @@ impl Translator<'_> {
             )));
         }
         Ok(())
-    }
-
-    fn upsert_rows(
-        &mut self,
-        table: &Arc<Table>,
-        alias: &str,
-        rows: Vec<Row>,
-        conflict: &OnConflict,
-        returning: Option<&[SelectItem]>,
-        counts: bool,
-    ) -> Result<Written, Refused> {
-        if table.key.is_empty() {
-            return Err(unsupported("ON CONFLICT on a table without a key"));
-        }
-        let mut written = Written::new(table);
-        let several = rows.len() > 1;
-        for row in rows {
-            let found = self.new_set();
-            let into = self.new_set();
-            let upsert = self.upsert_row(table, alias, row, conflict, found, into, counts)?;
-            let updates = upsert.update.is_some();
-            written.steps.push(Step::Upsert(Box::new(upsert)));
-            written.hidden =
-                if several || updates { Hidden::Changed } else { Hidden::Inserted(into) };
-            if let Some(items) = returning {
-                let replaced = Slot {
-                    source: Source::Replaced(found),
-                    ty: Type::int8(),
-                    form: super::program::Form::Column(crate::catalog::TargetType::BigInt),
-                };
-                self.returning(
-                    &mut written,
-                    table,
-                    alias,
-                    items,
-                    into,
-                    Some(Text::value(replaced)),
-                )?;
-            }
-        }
-        Ok(written)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one statement")]
-    fn upsert_row(
-        &mut self,
-        table: &Arc<Table>,
-        alias: &str,
-        row: Row,
-        conflict: &OnConflict,
-        found: Set,
-        into: Set,
-        counts: bool,
-    ) -> Result<Upsert, Refused> {
-        let target = Relation::of(table, alias);
-        let excluded = excluded(table, &row);
-        let (find, arbiters) = match &conflict.conflict_target {
-            None => match conflict.action {
-                OnConflictAction::DoNothing => (None, Vec::new()),
-                OnConflictAction::DoUpdate(_) => {
-                    let message =
-                        "ON CONFLICT DO UPDATE requires inference specification or constraint name";
-                    return Err(Refused::error("42601", message));
-                }
-            },
-            Some(target_) => {
-                let (find, arbiter) = self.find(table, &target, &excluded, target_)?;
-                (Some(find), vec![arbiter])
-            }
-        };
-        let rows = vec![row];
-        let keys = known_keys(table, &rows, into)?;
-        let insert = Write {
-            table: Arc::clone(table),
-            operation: Operation::Insert,
-            text: insert_text(table, &rows)?,
-            keys,
-            counts,
-        };
-        let update = match &conflict.action {
-            OnConflictAction::DoNothing => None,
-            OnConflictAction::DoUpdate(update) => {
-                self.scopes.push(Scope { relations: vec![target, excluded], ..Scope::default() });
-                let result = self.do_update(table, alias, update, found, counts);
-                self.scopes.pop();
-                Some(result?)
-            }
-        };
-        Ok(Upsert { find, found, insert, arbiters, update, written: into })
-    }
-
-    fn do_update(
-        &mut self,
-        table: &Arc<Table>,
-        alias: &str,
-        update: &sqlparser::ast::DoUpdate,
-        found: Set,
-        counts: bool,
-    ) -> Result<Update, Refused> {
-        let by_key = |text: &mut Text| {
-            text.push(&format!(" WHERE {} IN (", key_tuple(table, alias)));
-            text.0.push(Piece::Keys { set: found, at: (0..table.key.len()).collect() });
-            text.push(")");
-        };
-        let condition = match &update.selection {
-            None => None,
-            Some(selection) => {
-                let typed = self.condition(selection, "WHERE")?;
-                let mut text = around("SELECT ", self.text(&typed)?, &from_alias(table, alias));
-                by_key(&mut text);
-                Some(text)
-            }
-        };
-        let set = self.assignments(table, &update.assignments)?;
-        if set.iter().any(|(at, _)| table.is_key(*at)) {
-            return Err(unsupported("ON CONFLICT DO UPDATE of a key column"));
-        }
-        let Some(list) = self.in_order(table, alias, &set) else {
-            return Err(unsupported("assignments that read one another"));
-        };
-        if set.iter().any(|(_, cell)| has_select(&cell.text)) {
-            return Err(unsupported("a subquery in ON CONFLICT DO UPDATE"));
-        }
-        let head = format!("UPDATE {} AS {} SET ", quote_mysql(&table.target), quote_mysql(alias));
-        let mut text = around(&head, list, "");
-        by_key(&mut text);
-        let write = Write {
-            table: Arc::clone(table),
-            operation: Operation::Update,
-            text,
-            keys: Keys::Kept(found),
-            counts,
-        };
-        Ok(Update { condition, write })
-    }
-
-    /// How the row in conflict is found, and the index that says so.
-    fn find(
-        &mut self,
-        table: &Arc<Table>,
-        target: &Relation,
-        excluded: &Relation,
-        conflict: &ConflictTarget,
-    ) -> Result<(Text, String), Refused> {
-        let (columns, name) = match conflict {
-            ConflictTarget::Columns(idents) => {
-                let mut columns = Vec::new();
-                for ident in idents {
-                    let name = fold(ident);
-                    let at = table.columns.iter().position(|column| column.name == name);
-                    columns.push(at.ok_or_else(|| {
-                        Refused::error("42703", format!("column \"{name}\" does not exist"))
-                    })?);
-                }
-                unique_of(table, &columns)?
-            }
-            ConflictTarget::OnConstraint(name) => {
-                let name = parts(name)?.pop().unwrap_or_default();
-                constraint(table, &name)?
-            }
-        };
-        let mut texts = Vec::new();
-        for at in columns {
-            let (left, right) =
-                (target.fields[at].typed.clone(), excluded.fields[at].typed.clone());
-            let equal = self.compare(left, &sqlparser::ast::BinaryOperator::Eq, right)?;
-            texts.push(self.text(&equal)?);
-        }
-        let keys: Vec<String> =
-            table.key_columns().map(|column| quote_mysql(&column.name)).collect();
-        let mut text = Text::sql(format!(
-            "SELECT {}{} WHERE ",
-            keys.join(", "),
-            from_alias(table, &target.alias)
-        ));
-        text.append(join(texts, " AND "));
-        text.push(" FOR UPDATE");
-        Ok((text, name))
     }
 
     /// Reads rows back by the keys in a set.
@@ -490,20 +323,6 @@ impl Translator<'_> {
     }
 }
 
-/// The new row, as ON CONFLICT names it.
-fn excluded(table: &Arc<Table>, row: &Row) -> Relation {
-    let mut relation = Relation::of(table, "excluded");
-    for ((field, cell), column) in relation.fields.iter_mut().zip(&row.cells).zip(&table.columns) {
-        field.typed = match cell {
-            Some(cell) => cell.typed.clone(),
-            None => Typed::null(Type::of(column)),
-        };
-        field.origin = None;
-    }
-    relation.table = None;
-    relation
-}
-
 /// A cell that an earlier step read.
 fn copied(column: &Column, set: Set, at: usize) -> Cell {
     let ty = Type::of(column);
@@ -533,7 +352,7 @@ pub(super) fn has_select(text: &Text) -> bool {
     text.0.iter().any(|piece| matches!(piece, Piece::Sql(sql) if sql.contains("(SELECT ")))
 }
 
-fn insert_text(table: &Table, rows: &[Row]) -> Result<Text, Refused> {
+pub(super) fn insert_text(table: &Table, rows: &[Row]) -> Result<Text, Refused> {
     let used: Vec<usize> = (0..table.columns.len())
         .filter(|at| rows.iter().any(|row| row.cells[*at].is_some()))
         .collect();
@@ -557,7 +376,7 @@ fn insert_text(table: &Table, rows: &[Row]) -> Result<Text, Refused> {
 }
 
 /// The keys of rows of VALUES.
-fn known_keys(table: &Table, rows: &[Row], into: Set) -> Result<Keys, Refused> {
+pub(super) fn known_keys(table: &Table, rows: &[Row], into: Set) -> Result<Keys, Refused> {
     if table.key.is_empty() {
         return Ok(Keys::None);
     }
@@ -591,46 +410,6 @@ fn copied_keys(table: &Table, columns: &[usize], from: Set, into: Set) -> Result
         return Ok(Keys::Counted { rows: Rows::Of(from), into });
     }
     Err(unsupported("INSERT … SELECT without the key"))
-}
-
-/// The unique key of these columns, and its index in MySQL.
-fn unique_of(table: &Table, columns: &[usize]) -> Result<(Vec<usize>, String), Refused> {
-    let same = |other: &[usize]| {
-        other.len() == columns.len() && other.iter().all(|at| columns.contains(at))
-    };
-    if same(&table.key) {
-        return Ok((columns.to_vec(), "PRIMARY".to_owned()));
-    }
-    let found = table.uniques.iter().find(|unique| {
-        same(&unique.columns) && unique.predicate.is_none() && unique.expressions.is_none()
-    });
-    match found {
-        Some(unique) if unique.deferrable || unique.nulls_not_distinct => {
-            Err(unsupported("ON CONFLICT on such a unique key"))
-        }
-        Some(unique) => Ok((columns.to_vec(), shorten(&unique.name))),
-        None => {
-            let partial = table.uniques.iter().any(|unique| same(&unique.columns));
-            if partial {
-                return Err(unsupported("ON CONFLICT on a partial index"));
-            }
-            let message =
-                "there is no unique or exclusion constraint matching the ON CONFLICT specification";
-            Err(Refused::error("42P10", message))
-        }
-    }
-}
-
-fn constraint(table: &Table, name: &str) -> Result<(Vec<usize>, String), Refused> {
-    if let Some(unique) = table.uniques.iter().find(|unique| unique.name == name) {
-        return unique_of(table, &unique.columns);
-    }
-    if name == format!("{}_pkey", table.name.name()) {
-        return Ok((table.key.clone(), "PRIMARY".to_owned()));
-    }
-    let table = table.name.name();
-    let message = format!("constraint \"{name}\" for table \"{table}\" does not exist");
-    Err(Refused::error("42704", message))
 }
 
 fn target_columns(table: &Table, names: &[ObjectName]) -> Result<Vec<usize>, Refused> {

@@ -42,8 +42,38 @@ impl Translator<'_> {
             }
             _ => {}
         }
+        if *op == Op::Eq
+            && let Some(typed) = self.null_as_infinity(left, right)?
+        {
+            return Ok(typed);
+        }
         let (a, b) = (self.expr(left)?, self.expr(right)?);
         self.apply(a, op, b)
+    }
+
+    /// `coalesce(x, 'infinity') = 'infinity'` asks whether x is NULL: no stored time is infinite.
+    fn null_as_infinity(&mut self, left: &Expr, right: &Expr) -> Result<Option<Typed>, Refused> {
+        let Expr::Function(function) = super::compare::strip(left) else { return Ok(None) };
+        let sqlparser::ast::FunctionArguments::List(list) = &function.args else { return Ok(None) };
+        if !function.name.to_string().eq_ignore_ascii_case("coalesce") || list.args.len() != 2 {
+            return Ok(None);
+        }
+        if !super::compare::strip(right).to_string().to_lowercase().contains("infinity") {
+            return Ok(None);
+        }
+        let args = super::function::plain_arguments(list, "coalesce")?;
+        let value = self.expr(&args[0])?;
+        let ty = value.ty.clone().plain();
+        let (otherwise, wanted) = (self.expr(&args[1])?, self.expr(right)?);
+        let (otherwise, wanted) = (self.resolve(otherwise, &ty)?, self.resolve(wanted, &ty)?);
+        let infinite = |typed: &Typed| {
+            matches!(typed.value(), Some(Value::TimestampTz(i64::MAX) | Value::Timestamp(i64::MAX)))
+        };
+        if !value.ty.is_time() || !infinite(&otherwise) || !infinite(&wanted) {
+            return Ok(None);
+        }
+        let text = around("(", self.text(&value)?, " IS NULL)");
+        Ok(Some(Typed::sql(text, Type::bool(), false)))
     }
 
     fn apply(&mut self, a: Typed, op: &Op, b: Typed) -> Result<Typed, Refused> {
@@ -80,10 +110,10 @@ impl Translator<'_> {
             }
             Op::HashMinus if json => Err(unsupported("#- of jsonb")),
             Op::AtQuestion | Op::AtAt => Err(unsupported("a jsonpath or text search operator")),
-            Op::PGBitwiseShiftLeft | Op::PGBitwiseShiftRight if a.ty.kind == PgType::Inet => {
-                Err(unsupported("containment of networks"))
-            }
-            Op::Custom(sign) if matches!(sign.as_str(), "<<=" | ">>=" | "<<" | ">>") => {
+            Op::PGBitwiseShiftLeft if a.ty.kind == PgType::Inet => self.within(&a, b, true),
+            Op::Custom(sign) if sign == "<<=" => self.within(&a, b, false),
+            Op::Custom(sign) if sign == "<<" => self.within(&a, b, true),
+            Op::Custom(sign) if matches!(sign.as_str(), ">>=" | ">>") => {
                 Err(unsupported("containment of networks"))
             }
             Op::Plus | Op::Minus | Op::Multiply | Op::Divide | Op::Modulo => {
@@ -92,6 +122,31 @@ impl Translator<'_> {
             Op::PGExp => self.power(a, b),
             _ => Err(unsupported(&format!("operator {op}"))),
         }
+    }
+
+    /// `address <<= network`, of a constant network of IPv4.
+    fn within(
+        &mut self,
+        address: &Typed,
+        network: Typed,
+        strictly: bool,
+    ) -> Result<Typed, Refused> {
+        let odd = || unsupported("containment of networks");
+        let network = self.resolve(network, &Type::builtin("inet"))?;
+        let Some(Value::Text(network)) = network.value() else { return Err(odd()) };
+        let (host, bits) = network.split_once('/').unwrap_or((network, "32"));
+        let host: core::net::Ipv4Addr = host.parse().map_err(|_| odd())?;
+        let bits: u32 = bits.parse().map_err(|_| odd())?;
+        let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
+        let first = u32::from(host) & mask;
+        let last = first | !mask;
+        let more = if strictly { ">" } else { ">=" };
+        let template = format!(
+            "IF({{0}} IS NULL, NULL, {{0}} NOT LIKE '%:%' AND INET_ATON(SUBSTRING_INDEX({{0}}, '/', 1)) \
+             BETWEEN {first} AND {last} AND IF({{0}} LIKE '%/%', CAST(SUBSTRING_INDEX({{0}}, '/', -1) AS SIGNED), 32) {more} {bits})"
+        );
+        let text = self.text(address)?;
+        Ok(Typed::sql(fill(&template, &[text]), Type::bool(), address.nullable))
     }
 
     fn arithmetic(&mut self, a: Typed, op: &Op, b: Typed) -> Result<Typed, Refused> {

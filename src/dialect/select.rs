@@ -73,22 +73,7 @@ impl Translator<'_> {
             Some(Distinct::On(keys)) => Some(self.distinct_on(keys, &fields)?),
         };
         let columns = columns(&fields);
-        let mut rest = Text::default();
-        if !from.text.0.is_empty() {
-            rest.append(around(" FROM ", from.text, ""));
-        } else if !conditions.is_empty() || !groups.is_empty() || having.is_some() {
-            rest.push(" FROM DUAL");
-        }
-        if !conditions.is_empty() {
-            rest.append(around(" WHERE ", join(conditions, " AND "), ""));
-        }
-        if !groups.is_empty() {
-            rest.append(around(" GROUP BY ", join(groups, ", "), ""));
-        }
-        if let Some(having) = having {
-            rest.append(around(" HAVING ", having, ""));
-        }
-        rest.append(windows);
+        let rest = clauses(from.text, conditions, groups, having, windows);
         let mut list = Vec::new();
         for (field, column) in fields.iter().zip(&columns) {
             let text = self.text(&field.typed)?;
@@ -331,7 +316,19 @@ impl Translator<'_> {
             Want::Text => self.settle(field.typed)?,
             Want::Raw => field.typed,
             Want::Types(types) => match types.get(at) {
-                Some(ty) => self.implicit(field.typed, ty)?,
+                // Assignments convert between kinds of times, and to text.
+                Some(ty)
+                    if ty.is_time()
+                        && field.typed.ty.is_time()
+                        && ty.kind != field.typed.ty.kind =>
+                {
+                    self.cast(field.typed, &ty.clone().plain())?
+                }
+                Some(ty) => self.implicit(field.typed, ty).map_err(|error| match error.code {
+                    // An assignment may convert more than that.
+                    "42804" => unsupported("a SELECT of other types than the columns have"),
+                    _ => error,
+                })?,
                 None => self.settle(field.typed)?,
             },
         };
@@ -356,93 +353,33 @@ impl Translator<'_> {
         let text = self.text(&typed)?;
         Ok(Typed::sql(fill(template, &[text]), typed.ty, typed.nullable).as_repr(Repr::Kept))
     }
+}
 
-    /// What MySQL sorts by to get PostgreSQL's order, NULLs last unless told otherwise.
-    pub(super) fn sort_keys(
-        &mut self,
-        typed: &Typed,
-        item: &OrderByExpr,
-    ) -> Result<Vec<Text>, Refused> {
-        let descending = match &item.options.sort {
-            None | Some(OrderBySort::Asc) => false,
-            Some(OrderBySort::Desc) => true,
-            Some(OrderBySort::Using(_)) => return Err(unsupported("ORDER BY … USING")),
-        };
-        if item.with_fill.is_some() {
-            return Err(unsupported("ORDER BY … WITH FILL"));
-        }
-        let nulls_first = item.options.nulls_first.unwrap_or(descending);
-        let text = self.sortable(typed)?;
-        let mut keys = Vec::new();
-        // MySQL's own: NULL is the least.
-        if typed.nullable && nulls_first == descending {
-            let direction = if nulls_first { " DESC" } else { "" };
-            keys.push(around("", text.clone(), &format!(" IS NULL{direction}")));
-        }
-        keys.push(around("", text, if descending { " DESC" } else { "" }));
-        Ok(keys)
+/// FROM, WHERE, GROUP BY, HAVING and WINDOW.
+fn clauses(
+    from: Text,
+    conditions: Vec<Text>,
+    groups: Vec<Text>,
+    having: Option<Text>,
+    windows: Text,
+) -> Text {
+    let mut rest = Text::default();
+    if !from.0.is_empty() {
+        rest.append(around(" FROM ", from, ""));
+    } else if !conditions.is_empty() || !groups.is_empty() || having.is_some() {
+        rest.push(" FROM DUAL");
     }
-
-    fn sortable(&mut self, typed: &Typed) -> Result<Text, Refused> {
-        let ty = &typed.ty;
-        let odd = || unsupported(&format!("ORDER BY {}", ty.name()));
-        if typed.repr == Repr::Kept {
-            return Err(odd());
-        }
-        match &ty.kind {
-            PgType::Text | PgType::Bpchar | PgType::Name => {
-                self.needs_binary_order()?;
-                self.text(typed)
-            }
-            PgType::Citext => {
-                self.needs_binary_order()?;
-                let bin = self.collation();
-                Ok(fill(&format!("LOWER({{0}} COLLATE {bin})"), &[self.text(typed)?]))
-            }
-            PgType::Enum(_) if typed.repr == Repr::Enum => self.text(typed),
-            PgType::Enum(_) => self.position(typed),
-            PgType::Interval if matches!(typed.repr, Repr::Micros | Repr::Span | Repr::Days) => {
-                self.text(typed)
-            }
-            PgType::Bool | PgType::Uuid | PgType::Bytea | PgType::Time | PgType::Oid => {
-                self.text(typed)
-            }
-            _ if ty.is_number() || ty.is_time() => self.text(typed),
-            _ => Err(odd()),
-        }
+    if !conditions.is_empty() {
+        rest.append(around(" WHERE ", join(conditions, " AND "), ""));
     }
-
-    fn locks(&self, locks: &[LockClause], select: &Select) -> Result<String, Refused> {
-        let [lock] = locks else {
-            return if locks.is_empty() {
-                Ok(String::new())
-            } else {
-                Err(unsupported("several locks of rows"))
-            };
-        };
-        if select.distinct.is_some() || self.grouping.is_some() {
-            return Err(Refused::error(
-                "0A000",
-                "FOR UPDATE is not allowed with GROUP BY, DISTINCT or aggregates",
-            ));
-        }
-        let mut text = match (&lock.lock_type, self.is_mysql()) {
-            (LockType::Update, _) => " FOR UPDATE".to_owned(),
-            (LockType::Share, true) => " FOR SHARE".to_owned(),
-            (LockType::Share, false) => " LOCK IN SHARE MODE".to_owned(),
-        };
-        // MariaDB locks the rows of all tables then, which is more and not less.
-        if let (Some(of), true) = (&lock.of, self.is_mysql()) {
-            let alias = parts(of)?.pop().unwrap_or_default();
-            text += &format!(" OF {}", quote_mysql(&alias));
-        }
-        match &lock.nonblock {
-            None => {}
-            Some(NonBlock::Nowait) => text += " NOWAIT",
-            Some(NonBlock::SkipLocked) => text += " SKIP LOCKED",
-        }
-        Ok(text)
+    if !groups.is_empty() {
+        rest.append(around(" GROUP BY ", join(groups, ", "), ""));
     }
+    if let Some(having) = having {
+        rest.append(around(" HAVING ", having, ""));
+    }
+    rest.append(windows);
+    rest
 }
 
 /// Columns of the result with names that are unique in MySQL.

@@ -14,6 +14,7 @@ use sqlparser::ast::{Query, SetExpr, Statement, Truncate, With};
 
 use crate::catalog::Table;
 use crate::change::Operation;
+use crate::dialect::delete::cast_of;
 use crate::dialect::insert::plain_fields;
 use crate::dialect::names::{fold, parts};
 use crate::dialect::program::{Answer, Keys, Piece, Program, Step, TableColumn, Text, Write};
@@ -22,7 +23,6 @@ use crate::dialect::scope::{Cte, Field};
 use crate::dialect::translator::{Hidden, Translator};
 use crate::dialect::typed::{Node, Repr, Typed};
 use crate::dialect::types::Type;
-use crate::dialect::update::cast_of;
 use crate::dialect::{ResultColumn, Tag, Translated};
 use crate::names::quote_mysql;
 
@@ -62,6 +62,12 @@ impl Translator<'_> {
             other => self.write(other)?,
         };
         let text = Type::text();
+        let untold = |ty: &Type| ty.oid == 0;
+        if columns.iter().any(|column| untold(&column.ty))
+            || self.parameters.iter().flatten().any(untold)
+        {
+            return Err(unsupported("an array of a type that no column has"));
+        }
         let parameters = self.parameters.into_iter().map(|ty| ty.unwrap_or_else(|| text.clone()));
         let program = Program { steps, direct, uuids: self.uuids, sets: self.sets };
         Ok(Translated { parameters: parameters.collect(), columns, program, tag })

@@ -57,79 +57,34 @@ impl Translator<'_> {
         args: &[Typed],
     ) -> Result<Option<Typed>, Refused> {
         let is_bytes = args.first().is_some_and(|arg| arg.ty.kind == PgType::Bytea);
-        let (int, text) = (Type::int4, Type::text);
-        let (kinds, template, ty) = match (name, args.len()) {
-            ("lower", 1) => ("t", "LOWER({0})", text()),
-            ("upper", 1) => ("t", "UPPER({0})", text()),
+        if let Some((kinds, template, ty)) = template(name, args.len(), is_bytes) {
+            let (texts, nullable) = self.texts(args.to_vec(), kinds)?;
+            return Ok(Some(Typed::sql(fill(template, &texts), ty, nullable)));
+        }
+        match (name, args.len()) {
             ("length" | "octet_length", 1) if is_bytes => {
-                return self.bytes(args, "LENGTH({0})", int());
+                self.bytes(args, "LENGTH({0})", Type::int4())
             }
-            ("length" | "char_length" | "character_length", 1) => ("t", "CHAR_LENGTH({0})", int()),
-            ("octet_length", 1) => ("t", "LENGTH({0})", int()),
-            ("bit_length", 1) => ("t", "(8 * LENGTH({0}))", int()),
-            ("strpos", 2) => ("tt", "LOCATE({1}, {0})", int()),
-            ("left", 2) => (
-                "ti",
-                "IF({1} < 0, LEFT({0}, GREATEST(CHAR_LENGTH({0}) + {1}, 0)), LEFT({0}, {1}))",
-                text(),
-            ),
-            ("right", 2) => (
-                "ti",
-                "IF({1} < 0, RIGHT({0}, GREATEST(CHAR_LENGTH({0}) + {1}, 0)), RIGHT({0}, {1}))",
-                text(),
-            ),
-            ("substr" | "substring", 2) if !is_bytes => {
-                ("ti", "SUBSTRING({0}, GREATEST({1}, 1))", text())
-            }
-            ("substr" | "substring", 3) if !is_bytes => (
-                "tii",
-                "IF({2} < 0, (SELECT 1 WHERE {2} < 0 UNION ALL SELECT 2), \
-                 SUBSTRING({0}, GREATEST({1}, 1), GREATEST({1} + {2} - GREATEST({1}, 1), 0)))",
-                text(),
-            ),
-            ("lpad", 2) => ("ti", "LPAD({0}, GREATEST({1}, 0), ' ')", text()),
-            ("rpad", 2) => ("ti", "RPAD({0}, GREATEST({1}, 0), ' ')", text()),
-            ("lpad", 3) => (
-                "tit",
-                "IF({2} = '', LEFT({0}, GREATEST({1}, 0)), LPAD({0}, GREATEST({1}, 0), {2}))",
-                text(),
-            ),
-            ("rpad", 3) => (
-                "tit",
-                "IF({2} = '', LEFT({0}, GREATEST({1}, 0)), RPAD({0}, GREATEST({1}, 0), {2}))",
-                text(),
-            ),
-            ("reverse", 1) => ("t", "REVERSE({0})", text()),
-            ("repeat", 2) => ("ti", "REPEAT({0}, {1})", text()),
-            ("replace", 3) => ("ttt", "IF({1} = '', {0}, REPLACE({0}, {1}, {2}))", text()),
-            ("btrim", 1) => ("t", "TRIM({0})", text()),
-            ("ltrim", 1) => ("t", "LTRIM({0})", text()),
-            ("rtrim", 1) => ("t", "RTRIM({0})", text()),
-            ("starts_with", 2) => ("tt", "(LEFT({0}, CHAR_LENGTH({1})) = {1})", Type::bool()),
-            ("ascii", 1) => return self.ascii(args),
-            ("chr", 1) => return self.chr(args),
-            ("split_part", 3) => return self.split_part(args),
-            ("concat", 1..) => return self.concat_function(args),
-            ("concat_ws", 2..) => return self.concat_ws(args),
-            ("md5", 1) => return self.md5(args),
-            ("sha256", 1) => {
-                return self.bytes(args, "UNHEX(SHA2({0}, 256))", Type::builtin("bytea"));
-            }
-            ("encode", 2) => return self.encode(args),
-            ("decode", 2) => return self.decode(args),
+            ("ascii", 1) => self.ascii(args),
+            ("chr", 1) => self.chr(args),
+            ("split_part", 3) => self.split_part(args),
+            ("concat", 1..) => self.concat_function(args),
+            ("concat_ws", 2..) => self.concat_ws(args),
+            ("md5", 1) => self.md5(args),
+            ("sha256", 1) => self.bytes(args, "UNHEX(SHA2({0}, 256))", Type::builtin("bytea")),
+            ("encode", 2) => self.encode(args),
+            ("decode", 2) => self.decode(args),
             ("host", 1) if args[0].ty.kind == PgType::Inet => {
                 let value = self.text(&args[0])?;
-                return Ok(Some(strict(
+                Ok(Some(strict(
                     "SUBSTRING_INDEX({0}, '/', 1)",
                     &[&args[0]],
                     &[value],
-                    text(),
-                )));
+                    Type::text(),
+                )))
             }
-            _ => return Ok(None),
-        };
-        let (texts, nullable) = self.texts(args.to_vec(), kinds)?;
-        Ok(Some(Typed::sql(fill(template, &texts), ty, nullable)))
+            _ => Ok(None),
+        }
     }
 
     fn bytes(
@@ -412,6 +367,66 @@ impl Translator<'_> {
         };
         Ok(strict(template, &[&value], &texts, Type::text()))
     }
+}
+
+/// Functions that a template says all about: what the arguments are (`t` text, `i` integer), the call, and
+/// the result's type.
+fn template(
+    name: &str,
+    count: usize,
+    is_bytes: bool,
+) -> Option<(&'static str, &'static str, Type)> {
+    if is_bytes && matches!(name, "length" | "octet_length") {
+        return None;
+    }
+    let (int, text) = (Type::int4, Type::text);
+    Some(match (name, count) {
+        ("lower", 1) => ("t", "LOWER({0})", text()),
+        ("upper", 1) => ("t", "UPPER({0})", text()),
+        ("length" | "char_length" | "character_length", 1) => ("t", "CHAR_LENGTH({0})", int()),
+        ("octet_length", 1) => ("t", "LENGTH({0})", int()),
+        ("bit_length", 1) => ("t", "(8 * LENGTH({0}))", int()),
+        ("strpos", 2) => ("tt", "LOCATE({1}, {0})", int()),
+        ("left", 2) => (
+            "ti",
+            "IF({1} < 0, LEFT({0}, GREATEST(CHAR_LENGTH({0}) + {1}, 0)), LEFT({0}, {1}))",
+            text(),
+        ),
+        ("right", 2) => (
+            "ti",
+            "IF({1} < 0, RIGHT({0}, GREATEST(CHAR_LENGTH({0}) + {1}, 0)), RIGHT({0}, {1}))",
+            text(),
+        ),
+        ("substr" | "substring", 2) if !is_bytes => {
+            ("ti", "SUBSTRING({0}, GREATEST({1}, 1))", text())
+        }
+        ("substr" | "substring", 3) if !is_bytes => (
+            "tii",
+            "IF({2} < 0, (SELECT 1 WHERE {2} < 0 UNION ALL SELECT 2), \
+                 SUBSTRING({0}, GREATEST({1}, 1), GREATEST({1} + {2} - GREATEST({1}, 1), 0)))",
+            text(),
+        ),
+        ("lpad", 2) => ("ti", "LPAD({0}, GREATEST({1}, 0), ' ')", text()),
+        ("rpad", 2) => ("ti", "RPAD({0}, GREATEST({1}, 0), ' ')", text()),
+        ("lpad", 3) => (
+            "tit",
+            "IF({2} = '', LEFT({0}, GREATEST({1}, 0)), LPAD({0}, GREATEST({1}, 0), {2}))",
+            text(),
+        ),
+        ("rpad", 3) => (
+            "tit",
+            "IF({2} = '', LEFT({0}, GREATEST({1}, 0)), RPAD({0}, GREATEST({1}, 0), {2}))",
+            text(),
+        ),
+        ("reverse", 1) => ("t", "REVERSE({0})", text()),
+        ("repeat", 2) => ("ti", "REPEAT({0}, {1})", text()),
+        ("replace", 3) => ("ttt", "IF({1} = '', {0}, REPLACE({0}, {1}, {2}))", text()),
+        ("btrim", 1) => ("t", "TRIM({0})", text()),
+        ("ltrim", 1) => ("t", "LTRIM({0})", text()),
+        ("rtrim", 1) => ("t", "RTRIM({0})", text()),
+        ("starts_with", 2) => ("tt", "(LEFT({0}, CHAR_LENGTH({1})) = {1})", Type::bool()),
+        _ => return None,
+    })
 }
 
 fn constant_text(text: String) -> Text {

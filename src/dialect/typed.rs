@@ -122,6 +122,20 @@ pub(super) fn flat(elements: Vec<Value>) -> Array {
     Array { dimensions, elements }
 }
 
+/// The collation by which text compares as PostgreSQL's does.
+pub(super) fn collation(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MySql => "utf8mb4_0900_bin",
+        Flavor::MariaDb => "utf8mb4_nopad_bin",
+    }
+}
+
+/// What a JSON function returns as text, comparable with columns and literals: its own collation is
+/// another one, and on MariaDB the character set of some is, too.
+pub(super) fn json_text(template: &str, flavor: Flavor) -> String {
+    format!("(CONVERT({template} USING utf8mb4) COLLATE {})", collation(flavor))
+}
+
 /// MySQL's text for a node.
 pub(super) fn render(typed: &Typed, flavor: Flavor) -> Result<Text, Refused> {
     Ok(match &typed.node {

@@ -202,16 +202,15 @@ pub(super) fn enum_name(ty: &Type, catalog: &Catalog) -> String {
     found.map_or(String::new(), |column| column.type_name.trim_end_matches("[]").to_owned())
 }
 
-/// The array of a type; refused where no column tells the array's OID.
+/// The array of a type. Its OID is 0 where no column tells it: then it may not be a result's.
 pub(super) fn array_of(element: &Type, catalog: &Catalog) -> Result<Type, Refused> {
     let kind = PgType::Array(Box::new(element.kind.clone()));
     if let Some((_, oid)) = ARRAYS.iter().find(|(of, _)| *of == element.oid) {
         return Ok(Type { oid: *oid, typmod: -1, kind });
     }
-    columns(catalog)
-        .find(|column| column.type_ref.pg_type == kind)
-        .map(|column| Type { oid: column.type_ref.base_oid, typmod: -1, kind })
-        .ok_or_else(|| unsupported("an array of a type that no column has"))
+    let found = columns(catalog).find(|column| column.type_ref.pg_type == kind);
+    let oid = found.map_or(0, |column| column.type_ref.base_oid);
+    Ok(Type { oid, typmod: -1, kind })
 }
 
 fn columns(catalog: &Catalog) -> impl Iterator<Item = &Column> {

@@ -196,6 +196,7 @@ impl Words<'_> {
 
     fn operand_before(&self, at: usize) -> bool {
         at > 0
+            && !self.is(at - 1, "AS")
             && match self.tokens[at - 1].kind {
                 Kind::Symbol(byte) => matches!(byte, b')' | b']'),
                 _ => true,

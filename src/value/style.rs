@@ -91,12 +91,23 @@ impl Zone {
         }
     }
 
+    /// Whether it is UTC always, under whatever name.
+    #[must_use]
+    pub fn is_utc(&self) -> bool {
+        matches!(
+            self,
+            Self::Named(Tz::UTC | Tz::Etc__UTC | Tz::UCT | Tz::Etc__UCT | Tz::Zulu | Tz::Etc__Zulu)
+                | Self::Named(Tz::GMT | Tz::Etc__GMT | Tz::Universal | Tz::Etc__Universal)
+                | Self::Fixed(0)
+        )
+    }
+
     /// Seconds east of UTC at an instant of microseconds since 2000-01-01 UTC.
     #[must_use]
     pub fn east_at(&self, micros: i64) -> i32 {
         match self {
             Self::Fixed(east) => *east,
-            Self::Named(Tz::UTC) => 0,
+            utc if utc.is_utc() => 0,
             Self::Named(zone) => match moment(micros) {
                 Some(utc) => zone.offset_from_utc_datetime(&utc).fix().local_minus_utc(),
                 None => 0,
@@ -110,7 +121,7 @@ impl Zone {
     pub fn east_of_local(&self, local_micros: i64) -> i32 {
         match self {
             Self::Fixed(east) => *east,
-            Self::Named(Tz::UTC) => 0,
+            utc if utc.is_utc() => 0,
             Self::Named(zone) => match moment(local_micros) {
                 Some(local) => match zone.offset_from_local_datetime(&local) {
                     MappedLocalTime::Single(offset) => offset.fix().local_minus_utc(),

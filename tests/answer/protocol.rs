@@ -31,7 +31,7 @@ const SCRIPTS: &[Script<'_>] = &[
     &[&["Q SHOW standard_conforming_strings"], &["Q"], &["Q  ; ; "], &["Q -- nothing"]],
     &[&["P s SHOW TimeZone", "B p s", "D S s", "D P p", "E p", "S"]],
     &[&["P s SHOW TimeZone", "B p s", "E p 1", "E p 1", "E p 0", "S"]],
-    &[&["P _", "B _ _", "D S _", "D P _", "E _", "S"]],
+    &[&["P _ ", "B _ _", "D S _", "D P _", "E _", "S"]],
     // Names, once each; and what is not there.
     &[&["P s SHOW TimeZone", "P s SHOW TimeZone", "S"], &["B _ s", "E _", "S"]],
     &[&["P _ SHOW TimeZone", "P _ SHOW DateStyle", "B _ _", "B _ _", "E _", "S"]],
@@ -133,8 +133,8 @@ const SCRIPTS: &[Script<'_>] = &[
     &[
         &["Q SET search_path TO a, \"B\""],
         &["Q SHOW search_path"],
-        &["Q SET app.user = 'me'"],
-        &["Q SHOW app.user"],
+        &["Q SET app.name = 'me'"],
+        &["Q SHOW app.name"],
         &["Q SHOW app.other"],
     ],
     &[
@@ -280,4 +280,20 @@ async fn a_session_that_is_handed_over_goes_on_as_it_was() {
     let after: String = waiting.await.unwrap().get(0);
     let zone: String = client.query_one("SHOW TimeZone", &[]).await.unwrap().get(0);
     assert_eq!((after.as_str(), zone.as_str()), ("kept", "Europe/Berlin"));
+}
+
+#[tokio::test]
+async fn an_idle_transaction_is_ended_when_the_client_asked_for_it() {
+    let site = Site::start(Target::MariaDb, "", "").await;
+    let mut told = Vec::new();
+    for answered in [false, true] {
+        let mut wire = site.wire(answered).await;
+        wire.say(&["Q SET idle_in_transaction_session_timeout = '50ms'", "Q BEGIN"]).await;
+        wire.hear(2).await;
+        let said = wire.until(b'E').await;
+        let fields = said.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        let kept = fields.filter(|field| field.starts_with(['S', 'C', 'M'])).collect::<Vec<_>>();
+        told.push(kept.join("|"));
+    }
+    assert_eq!(told[1], told[0]);
 }

@@ -4,67 +4,15 @@
 //! and the words for infinity and the epoch. What stands for the present moment (`now`, `today`) has
 //! no meaning apart from a transaction and is not read here.
 
+use super::calendar::{checked, foreign, month};
 use super::{InputError, blank};
 use crate::value::Value;
 use crate::value::style::{DateOrder, Style, Zone};
-use crate::value::text::{MICROS_PER_DAY, day_number};
+use crate::value::text::MICROS_PER_DAY;
 
 const SECOND: i64 = 1_000_000;
 /// 294277-01-01, past which no timestamp is.
 const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
-const MONTHS: [&str; 12] =
-    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-/// Words of PostgreSQL's own that are not read here: to whoever writes them it has to be said.
-const KNOWN: &[&str] = &[
-    "now",
-    "today",
-    "tomorrow",
-    "yesterday",
-    "allballs",
-    "julian",
-    "jd",
-    "j",
-    "y",
-    "m",
-    "d",
-    "h",
-    "mm",
-    "s",
-    "dst",
-    "est",
-    "edt",
-    "cst",
-    "cdt",
-    "mst",
-    "mdt",
-    "pst",
-    "pdt",
-    "cet",
-    "cest",
-    "eet",
-    "eest",
-    "wet",
-    "west",
-    "bst",
-    "ist",
-    "msk",
-    "jst",
-    "sun",
-    "mon",
-    "tue",
-    "wed",
-    "thu",
-    "fri",
-    "sat",
-    "sunday",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-];
-
 /// What a text said, before it becomes a value.
 #[derive(Default)]
 struct Parts {
@@ -191,39 +139,6 @@ fn parts(text: &str, name: &str, style: &Style) -> Result<Parts, InputError> {
     Ok(reader.parts)
 }
 
-/// Whether every word of a text that was not understood may mean something to PostgreSQL.
-fn foreign(text: &str) -> bool {
-    let mut words =
-        text.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_empty());
-    let known = |word: &str| {
-        let word = word.to_ascii_lowercase();
-        KNOWN.contains(&word.as_str()) || month(&word).is_some()
-    };
-    let numbers = text.contains(|letter: char| letter.is_ascii_digit());
-    let all = words.clone().all(known);
-    all && (words.next().is_some() || numbers && text.contains(['/', '.']))
-}
-
-fn month(word: &str) -> Option<u32> {
-    const LONG: [&str; 12] = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
-    let at = MONTHS.iter().position(|month| *month == word);
-    let at = at.or_else(|| LONG.iter().position(|month| *month == word));
-    at.or_else(|| (word == "sept").then_some(8)).and_then(|at| u32::try_from(at + 1).ok())
-}
-
 struct Reader<'a> {
     rest: &'a str,
     order: DateOrder,
@@ -267,7 +182,7 @@ impl<'a> Reader<'a> {
                 return Err(Wrong::Range);
             }
             let year = if before_christ { 1 - year } else { year };
-            self.parts.day = Some(checked(year, month, day)?);
+            self.parts.day = Some(checked(year, month, day).ok_or(Wrong::Range)?);
         }
         Ok(())
     }
@@ -489,20 +404,4 @@ fn two(digits: &str) -> Result<i64, Wrong> {
         return Err(Wrong::Syntax);
     }
     digits.parse().map_err(|_| Wrong::Syntax)
-}
-
-/// The day's number, if the calendar has it and PostgreSQL's timestamps reach it.
-fn checked(year: i32, month: u32, day: u32) -> Result<i64, Wrong> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let last = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return Err(Wrong::Range),
-    };
-    if day == 0 || last < day || !(-4712..=5_874_897).contains(&year) {
-        return Err(Wrong::Range);
-    }
-    Ok(day_number(year, month, day))
 }
