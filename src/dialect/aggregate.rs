@@ -10,8 +10,7 @@
 
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, OrderByExpr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec,
-    WindowType,
+    FunctionArgumentList, OrderByExpr, WindowType,
 };
 
 use crate::dialect::compare::strip;

@@ -213,6 +213,12 @@ impl Translator<'_> {
                 "^(true|false|t|f|yes|no|y|n|on|off|1|0)$",
                 "({0} IN ('true','t','yes','y','on','1'))",
             ),
+            // A time of day and a zone are left out; a day that is none is a warning, and so an error.
+            PgType::Date => (
+                "^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?\
+                 (Z|[-+][0-9]{2}(:?[0-9]{2})?)?)?$",
+                "CAST(LEFT({0}, 10) AS DATE)",
+            ),
             PgType::Jsonb if self.is_mysql() => {
                 return Ok((around("CAST(", text, " AS JSON)"), Repr::Plain));
             }

@@ -7,16 +7,14 @@
 //!
 //! Invariant: two values are compared only where MySQL's order or equality of them is PostgreSQL's.
 
-use sqlparser::ast::{BinaryOperator as Op, Expr, Query, SetExpr};
+use sqlparser::ast::{BinaryOperator as Op, Expr};
 
 use crate::catalog::ddl::quote_text;
-use crate::dialect::expression::row;
-use crate::dialect::names::parts;
-use crate::dialect::program::{Form, Piece, Slot, Source, Text};
+use crate::dialect::program::{Form, Slot, Text};
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::translator::{Translator, is_null};
-use crate::dialect::typed::{Node, Repr, Typed, around, fill, form_of, join};
-use crate::dialect::types::{TID, Type, XID, common};
+use crate::dialect::typed::{Node, Repr, Typed, around, fill, join};
+use crate::dialect::types::{TID, Type, XID};
 use crate::value::{PgType, TargetType, Value};
 
 impl Translator<'_> {

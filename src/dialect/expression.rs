@@ -4,6 +4,7 @@
 
 use sqlparser::ast::{AccessExpr, BinaryOperator, CastKind, Expr, Subscript, UnaryOperator};
 
+use crate::dialect::compare::strip;
 use crate::dialect::literal::{self, literal};
 use crate::dialect::names::{fold, parts};
 use crate::dialect::program::Text;
@@ -59,6 +60,9 @@ impl Translator<'_> {
                 kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, ..
             } => {
                 let to = types::named(data_type, self.around.catalog)?;
+                if let (Expr::Array(array), Some(element)) = (strip(expr), to.element()) {
+                    return self.cast_items(&array.elem, &element, &to);
+                }
                 let typed = self.expr(expr)?;
                 self.cast(typed, &to)
             }
@@ -72,6 +76,16 @@ impl Translator<'_> {
             Expr::Interval(interval) => self.interval_literal(interval),
             _ => self.predicate(expr),
         }
+    }
+
+    /// `ARRAY['a', 'b']::t[]`: the literals are read as the cast's own elements.
+    fn cast_items(&mut self, items: &[Expr], element: &Type, to: &Type) -> Result<Typed, Refused> {
+        let mut cast = Vec::new();
+        for item in items {
+            let item = self.expr(item)?;
+            cast.push(self.cast(item, element)?);
+        }
+        Ok(Typed { node: Node::List(cast), ty: to.clone(), nullable: false, repr: Repr::Plain })
     }
 
     /// What is true or false.

@@ -9,20 +9,18 @@
 //! Invariant: columns of the side of an outer join that may be missing are nullable from there on.
 
 use sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Join, JoinConstraint, JoinOperator, ObjectName, Query,
-    SetExpr, TableAlias, TableFactor, TableWithJoins,
+    Expr, Join, JoinConstraint, JoinOperator, ObjectName, Query, SetExpr, TableAlias, TableFactor,
+    TableWithJoins,
 };
 
 use crate::dialect::names::{fold, parts};
-use crate::dialect::program::{Piece, Slot, Source, Text};
+use crate::dialect::program::{Piece, Text};
 use crate::dialect::query::{alias_columns, fields};
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::scope::{Field, Relation, Scope};
 use crate::dialect::translator::{Hidden, Translator};
 use crate::dialect::typed::{Node, Repr, Typed, around, fill, join};
-use crate::dialect::types::Type;
 use crate::names::quote_mysql;
-use crate::value::{PgType, TargetType, Value};
 
 /// FROM's text, and conditions that belong to WHERE.
 #[derive(Debug, Default)]

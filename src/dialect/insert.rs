@@ -12,18 +12,14 @@
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    ConflictTarget, Expr, Insert, ObjectName, OnConflict, OnConflictAction, OnInsert, Query,
-    SelectItem, SetExpr, TableObject,
+    Expr, Insert, ObjectName, OnConflict, OnInsert, Query, SelectItem, SetExpr, TableObject,
 };
 
-use crate::catalog::naming::shorten;
 use crate::catalog::{Column, Table};
 use crate::change::Operation;
 use crate::dialect::assign::{Cell, is_counter};
 use crate::dialect::names::{fold, parts};
-use crate::dialect::program::{
-    Answer, Keys, Piece, Rows, Set, Slot, Source, Step, Text, Update, Upsert, Write,
-};
+use crate::dialect::program::{Answer, Keys, Piece, Rows, Set, Slot, Source, Step, Text, Write};
 use crate::dialect::query::Want;
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::scope::{Field, Relation, Scope, xmax};

@@ -8,7 +8,7 @@
 //!
 //! Invariant: keys and positions are values bound as paths ([`Form::PathStep`]); no key is ever text.
 
-use sqlparser::ast::{BinaryOperator as Op, FunctionArg, FunctionArgExpr, FunctionArgumentList};
+use sqlparser::ast::BinaryOperator as Op;
 
 use crate::dialect::cast::timestamp_text;
 use crate::dialect::program::{Form, Piece, Slot, Source, Text};

@@ -7,14 +7,13 @@
 //! Invariant: the branches of a set operation are given their common types before they are written.
 
 use sqlparser::ast::{
-    Cte as CteNode, Expr, LimitClause, OrderBy, OrderByKind, Query, SetExpr, SetOperator,
-    SetQuantifier, Values, With,
+    Expr, LimitClause, OrderBy, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier, Values,
 };
 
 use crate::dialect::names::fold;
 use crate::dialect::program::{Form, Slot, Text};
 use crate::dialect::refuse::{Refused, unsupported};
-use crate::dialect::scope::{Cte, Field, Relation, Scope, folded};
+use crate::dialect::scope::{Field, Relation, Scope, folded};
 use crate::dialect::translator::Translator;
 use crate::dialect::typed::{Node, Typed, around, fill, join};
 use crate::dialect::types::{Type, common};

@@ -254,7 +254,8 @@ impl Translator<'_> {
         let key = Text::sql(format!("({quoted}.`k` COLLATE {bin})"));
         let mut columns = vec![("key".to_owned(), Typed::sql(key, Type::text(), false))];
         if !function.ends_with("keys") {
-            let path = format!("JSON_EXTRACT({{0}}, CONCAT('$.', JSON_QUOTE({quoted}.`k`)))");
+            let name = super::typed::json_text(&format!("JSON_QUOTE({quoted}.`k`)"), self.flavor());
+            let path = format!("JSON_EXTRACT({{0}}, CONCAT('$.', {name}))");
             let value = fill(&path, std::slice::from_ref(&text));
             let typed = if function.ends_with("text") {
                 Typed::sql(self.json_text_of(value), Type::text(), true)

@@ -91,7 +91,6 @@ fn repr(column: &Column) -> Repr {
         }
         (PgType::Uuid, TargetType::UuidBinary) => Repr::Binary,
         (PgType::Enum(_), TargetType::Enum(_)) => Repr::Enum,
-        (PgType::Jsonb, _) => Repr::Normal,
         _ if column.nondeterministic => Repr::Kept,
         _ => Repr::Plain,
     }

@@ -8,8 +8,7 @@
 //! Invariant: the columns of the result are those of PostgreSQL, in number, order, name and type.
 
 use sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, LockClause, LockType, NonBlock, OrderByExpr, OrderBySort, Query,
-    Select, SelectItem, SelectItemQualifiedWildcardKind,
+    Distinct, Expr, GroupByExpr, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
 };
 
 use crate::dialect::aggregate::has_aggregate;

@@ -62,12 +62,8 @@ fn step(step: &Step) -> String {
             let update = upsert
                 .update
                 .as_ref()
-                .map_or(String::new(), |update| format!(" {}", self::write(&update.write)));
-            format!(
-                "upsert by {:?}\n{find} {}{update}",
-                upsert.arbiters,
-                self::write(&upsert.insert)
-            )
+                .map_or(String::new(), |update| format!(" {}", write(&update.write)));
+            format!("upsert by {:?}\n{find} {}{update}", upsert.arbiters, write(&upsert.insert))
         }
         Step::Each { set, row, steps } => {
             format!("each#{set} as #{row}\n{}", steps.iter().map(self::step).collect::<String>())
@@ -196,7 +192,7 @@ fn any_is_expanded_at_bind() {
             0A000 type status cannot be translated for MySQL
             -- SELECT id FROM users WHERE 'beta' = ANY(tags) AND id = ANY('{}'::uuid[])
             [id:uuid] ()
-            answer SELECT `users`.`id` AS `id` FROM `users` WHERE ((CASE WHEN `users`.`tags` IS NULL OR ? IS NULL THEN NULL WHEN JSON_CONTAINS(`users`.`tags`, JSON_QUOTE(CONVERT(? USING utf8mb4))) THEN TRUE WHEN JSON_CONTAINS(`users`.`tags`, 'null') THEN NULL ELSE FALSE END) AND FALSE)
+            answer SELECT `users`.`id` AS `id` FROM `users` WHERE ((CASE WHEN `users`.`tags` IS NULL OR ? IS NULL THEN NULL WHEN JSON_CONTAINS(`users`.`tags`, (CONVERT(JSON_QUOTE(CONVERT(? USING utf8mb4)) USING utf8mb4) COLLATE utf8mb4_0900_bin)) THEN TRUE WHEN JSON_CONTAINS(`users`.`tags`, 'null') THEN NULL ELSE FALSE END) AND FALSE)
         "#]],
     );
 }
@@ -256,13 +252,13 @@ fn json_steps_are_bound() {
         &expect![[r#"
             -- SELECT meta->>'plan', meta->'langs'->>0, meta #>> '{langs,1}', meta ? 'k' FROM users
             [?column?:text, ?column?:text, ?column?:text, ?column?:boolean] ()
-            answer SELECT (JSON_UNQUOTE(NULLIF(JSON_EXTRACT(`users`.`meta`, ?), CAST('null' AS JSON))) COLLATE utf8mb4_0900_bin) AS `?column?`, (JSON_UNQUOTE(NULLIF(IF((JSON_TYPE(JSON_EXTRACT(`users`.`meta`, ?)) COLLATE utf8mb4_0900_bin) = 'ARRAY', JSON_EXTRACT(JSON_EXTRACT(`users`.`meta`, ?), ?), NULL), CAST('null' AS JSON))) COLLATE utf8mb4_0900_bin) AS `?column?_2`, (JSON_UNQUOTE(NULLIF(IF((JSON_TYPE(JSON_EXTRACT(`users`.`meta`, ?)) COLLATE utf8mb4_0900_bin) = 'ARRAY', JSON_EXTRACT(JSON_EXTRACT(`users`.`meta`, ?), ?), JSON_EXTRACT(JSON_EXTRACT(`users`.`meta`, ?), ?)), CAST('null' AS JSON))) COLLATE utf8mb4_0900_bin) AS `?column?_3`, ((JSON_CONTAINS_PATH(`users`.`meta`, 'one', ?) OR ((JSON_TYPE(`users`.`meta`) COLLATE utf8mb4_0900_bin) <> 'OBJECT' AND JSON_CONTAINS(`users`.`meta`, JSON_QUOTE(?))))) AS `?column?_4` FROM `users`
+            answer SELECT (CONVERT(JSON_UNQUOTE(NULLIF(JSON_EXTRACT(`users`.`meta`, ?), CAST('null' AS JSON))) USING utf8mb4) COLLATE utf8mb4_0900_bin) AS `?column?`, (CONVERT(JSON_UNQUOTE(NULLIF(IF((CONVERT(JSON_TYPE(JSON_EXTRACT(`users`.`meta`, ?)) USING utf8mb4) COLLATE utf8mb4_0900_bin) = 'ARRAY', JSON_EXTRACT(JSON_EXTRACT(`users`.`meta`, ?), ?), NULL), CAST('null' AS JSON))) USING utf8mb4) COLLATE utf8mb4_0900_bin) AS `?column?_2`, (CONVERT(JSON_UNQUOTE(NULLIF(IF((CONVERT(JSON_TYPE(JSON_EXTRACT(`users`.`meta`, ?)) USING utf8mb4) COLLATE utf8mb4_0900_bin) = 'ARRAY', JSON_EXTRACT(JSON_EXTRACT(`users`.`meta`, ?), ?), JSON_EXTRACT(JSON_EXTRACT(`users`.`meta`, ?), ?)), CAST('null' AS JSON))) USING utf8mb4) COLLATE utf8mb4_0900_bin) AS `?column?_3`, ((JSON_CONTAINS_PATH(`users`.`meta`, 'one', ?) OR ((CONVERT(JSON_TYPE(`users`.`meta`) USING utf8mb4) COLLATE utf8mb4_0900_bin) <> 'OBJECT' AND JSON_CONTAINS(`users`.`meta`, JSON_QUOTE(?))))) AS `?column?_4` FROM `users`
             -- SELECT meta || '{"x": 1}'::jsonb, meta - 'plan', jsonb_set(meta, '{plan}', '"gold"') FROM users
             [?column?:jsonb, ?column?:jsonb, jsonb_set:jsonb] ()
-            answer SELECT JSON_MERGE_PRESERVE(JSON_REMOVE(`users`.`meta`, ?…), CAST(? AS JSON)) AS `?column?`, (CASE WHEN (JSON_TYPE(`users`.`meta`) COLLATE utf8mb4_0900_bin) = 'OBJECT' THEN JSON_REMOVE(`users`.`meta`, ?) WHEN `users`.`meta` IS NOT NULL THEN (SELECT 1 WHERE `users`.`meta` IS NOT NULL UNION ALL SELECT 2) END) AS `?column?_2`, JSON_SET(`users`.`meta`, ?, CAST(? AS JSON)) AS `jsonb_set` FROM `users`
+            answer SELECT JSON_MERGE_PRESERVE(JSON_REMOVE(`users`.`meta`, ?…), CAST(? AS JSON)) AS `?column?`, (CASE WHEN (CONVERT(JSON_TYPE(`users`.`meta`) USING utf8mb4) COLLATE utf8mb4_0900_bin) = 'OBJECT' THEN JSON_REMOVE(`users`.`meta`, ?) WHEN `users`.`meta` IS NOT NULL THEN (SELECT 1 WHERE `users`.`meta` IS NOT NULL UNION ALL SELECT 2) END) AS `?column?_2`, JSON_SET(`users`.`meta`, ?, CAST(? AS JSON)) AS `jsonb_set` FROM `users`
             -- SELECT id FROM users WHERE meta @> '{"plan": "pro"}'
             [id:uuid] ()
-            answer SELECT `users`.`id` AS `id` FROM `users` WHERE (CASE WHEN `users`.`meta` IS NULL THEN NULL ELSE COALESCE((JSON_TYPE(`users`.`meta`) COLLATE utf8mb4_0900_bin) = 'OBJECT' AND JSON_EXTRACT(`users`.`meta`, ?) = CAST(? AS JSON), FALSE) END)
+            answer SELECT `users`.`id` AS `id` FROM `users` WHERE (CASE WHEN `users`.`meta` IS NULL THEN NULL ELSE COALESCE((CONVERT(JSON_TYPE(`users`.`meta`) USING utf8mb4) COLLATE utf8mb4_0900_bin) = 'OBJECT' AND JSON_EXTRACT(`users`.`meta`, ?) = CAST(? AS JSON), FALSE) END)
             -- SELECT id FROM users WHERE meta @? '$.a'
             0A000 a jsonpath or text search operator cannot be translated for MySQL
         "#]],

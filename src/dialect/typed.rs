@@ -50,8 +50,6 @@ pub(super) enum Repr {
     Enum,
     /// A decimal that has the scale which PostgreSQL would print.
     Scaled,
-    /// A jsonb as PostgreSQL prints it.
-    Normal,
     /// An interval as an integer: microseconds; those of a difference, of which whole days are days;
     /// days; months.
     Micros,

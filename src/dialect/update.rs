@@ -11,8 +11,8 @@
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, Expr, FromTable, SelectItem, TableFactor, TableWithJoins,
-    Update, UpdateTableFromKind,
+    Assignment, AssignmentTarget, Expr, SelectItem, TableFactor, TableWithJoins, Update,
+    UpdateTableFromKind,
 };
 
 use crate::catalog::{Column, Table};
@@ -20,18 +20,14 @@ use crate::change::Operation;
 use crate::dialect::assign::Cell;
 use crate::dialect::insert::{from_alias, has_select, key_tuple};
 use crate::dialect::names::{fold, parts};
-use crate::dialect::program::{
-    Answer, Form, Keys, Piece, Set, Slot, Source, Step, TableColumn, Text, Write,
-};
-use crate::dialect::query::Want;
+use crate::dialect::program::{Form, Keys, Piece, Set, Slot, Source, Step, Text, Write};
 use crate::dialect::refuse::{Refused, unsupported};
-use crate::dialect::scope::{Field, Relation, Scope};
+use crate::dialect::scope::{Relation, Scope};
 use crate::dialect::statement::Written;
 use crate::dialect::translator::{Hidden, Translator};
-use crate::dialect::typed::{Node, Repr, Typed, around, join};
+use crate::dialect::typed::{Typed, around, join};
 use crate::dialect::types::Type;
 use crate::names::quote_mysql;
-use crate::value::PgType;
 
 /// The rows that a statement writes: FROM's text, the condition, and what of other tables is returned.
 pub(super) struct Rows<'a> {
