@@ -84,7 +84,7 @@ impl Ground {
             users: Users::new(BTreeMap::new(), self.to.clone()),
             database: self.database.clone(),
             url: self.to.clone(),
-            server_version: None,
+            reported: BTreeMap::new(),
             login_timeout: self.connect_timeout,
             connect_timeout: self.connect_timeout,
             login_bytes_max: 0,
