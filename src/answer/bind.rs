@@ -232,7 +232,7 @@ mod tests {
     /// Portal `p`, statement `s`.
     fn body(formats: &[u16], fields: &[Option<&[u8]>], results: &[u16]) -> Vec<u8> {
         let mut body = b"p\0s\0".to_vec();
-        let mut codes = |codes: &[u16], body: &mut Vec<u8>| {
+        let codes = |codes: &[u16], body: &mut Vec<u8>| {
             body.extend(u16::try_from(codes.len()).unwrap().to_be_bytes());
             codes.iter().for_each(|code| body.extend(code.to_be_bytes()));
         };
