@@ -28,23 +28,30 @@ pub struct PgError {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
-    pub schema: Option<String>,
-    pub table: Option<String>,
-    pub column: Option<String>,
-    pub constraint: Option<String>,
-    /// MySQL's name of the unique key that was violated.
-    pub key: Option<String>,
+    /// Boxed, so that results with an error in them stay small.
+    pub named: Option<Box<Named>>,
     /// MySQL has undone the whole transaction, savepoints included.
     pub undone: bool,
     /// The session ends with it.
     pub fatal: bool,
 }
 
+/// What an error is about, in PostgreSQL's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    pub column: Option<String>,
+    pub constraint: Option<String>,
+    /// MySQL's name of the unique key that was violated.
+    pub key: Option<String>,
+}
+
 impl std::fmt::Debug for PgError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PgError")
             .field("code", &self.code)
-            .field("constraint", &self.constraint)
+            .field("named", &self.named)
             .finish_non_exhaustive()
     }
 }
@@ -93,25 +100,36 @@ impl PgError {
         self
     }
 
+    fn names(&mut self) -> &mut Named {
+        self.named.get_or_insert_default()
+    }
+
+    /// MySQL's name of the unique key that was violated.
+    pub(super) fn key(&self) -> Option<&String> {
+        self.named.as_ref()?.key.as_ref()
+    }
+
     fn of_table(mut self, table: &Table) -> Self {
-        self.schema = Some(table.name.schema().to_owned());
-        self.table = Some(table.name.name().to_owned());
+        self.names().schema = Some(table.name.schema().to_owned());
+        self.names().table = Some(table.name.name().to_owned());
         self
     }
 
     fn of_constraint(mut self, name: &str) -> Self {
-        self.constraint = Some(name.to_owned());
+        self.names().constraint = Some(name.to_owned());
         self
     }
 
     fn of_column(mut self, name: &str) -> Self {
-        self.column = Some(name.to_owned());
+        self.names().column = Some(name.to_owned());
         self
     }
 
     /// Appends the message as the client gets it.
     pub fn encode(&self, out: &mut BytesMut) {
         let severity = if self.fatal { "FATAL" } else { "ERROR" };
+        let nothing = Named::default();
+        let named = self.named.as_deref().unwrap_or(&nothing);
         let fields = [
             (b'S', severity),
             (b'V', severity),
@@ -119,10 +137,10 @@ impl PgError {
             (b'M', self.message.as_str()),
             (b'D', self.detail.as_deref().unwrap_or_default()),
             (b'H', self.hint.as_deref().unwrap_or_default()),
-            (b's', self.schema.as_deref().unwrap_or_default()),
-            (b't', self.table.as_deref().unwrap_or_default()),
-            (b'c', self.column.as_deref().unwrap_or_default()),
-            (b'n', self.constraint.as_deref().unwrap_or_default()),
+            (b's', named.schema.as_deref().unwrap_or_default()),
+            (b't', named.table.as_deref().unwrap_or_default()),
+            (b'c', named.column.as_deref().unwrap_or_default()),
+            (b'n', named.constraint.as_deref().unwrap_or_default()),
         ];
         write::error_fields(out, &fields);
     }
@@ -251,7 +269,7 @@ fn duplicate(message: &str, about: About<'_>) -> PgError {
     };
     let text = format!("duplicate key value violates unique constraint \"{name}\"");
     let mut error = PgError::new("23505", text).of_table(table).of_constraint(&name);
-    error.key = mysql_key;
+    error.names().key = mysql_key;
     let entry = message.split_once("entry '").and_then(|(_, rest)| rest.rsplit_once("' for key"));
     if let (Some(columns), Some((entry, _))) = (columns, entry)
         && let Some(values) = split_entry(entry, table, columns)

@@ -56,7 +56,7 @@ use crate::names::Oid;
 use crate::phase::{Phase, Situation};
 
 pub use self::cancel::Cancels;
-pub use self::error::{About, PgError};
+pub use self::error::{About, Named, PgError};
 pub use self::judge::judge;
 pub use self::login::Users;
 pub use self::plan::Plans;

@@ -38,7 +38,7 @@ pub(super) fn milliseconds(text: &str) -> Option<u64> {
 /// As SHOW prints it: the largest unit that divides it.
 pub(super) fn shown_time(value: u64) -> String {
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
-    let unit = units.iter().find(|(size, _)| 0 < value && value % size == 0);
+    let unit = units.iter().find(|(size, _)| 0 < value && value.is_multiple_of(*size));
     unit.map_or_else(|| value.to_string(), |(size, name)| format!("{}{name}", value / size))
 }
 

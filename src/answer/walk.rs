@@ -241,8 +241,7 @@ impl Walk<'_, '_> {
                     self.places.keep(upsert.written, Rows::new())?;
                     return Ok(());
                 }
-                Err(error)
-                    if error.key.as_ref().is_some_and(|key| upsert.arbiters.contains(key)) => {}
+                Err(error) if error.key().is_some_and(|key| upsert.arbiters.contains(key)) => {}
                 Err(error) => return Err(error.into()),
             }
         }

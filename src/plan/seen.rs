@@ -13,6 +13,7 @@
 
 pub mod described;
 pub mod record;
+mod what;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -22,13 +23,14 @@ use std::time::{Duration, Instant};
 use prometheus::{IntCounter, IntGauge, Registry};
 use sha2::{Digest, Sha256};
 
-use crate::plan::{Plan, SearchPath, Step};
+use crate::plan::{Plan, SearchPath};
 use crate::sql::lexer::{Kind, Lexer};
 use crate::sql::normal;
 
 use described::Shapes;
 pub use described::{Described, Shape};
 use record::{Kept, Told};
+pub use what::{Readiness, What};
 
 /// Longest text kept of a statement, in bytes.
 const TEXT_MAX: usize = 2 << 10;
@@ -166,43 +168,6 @@ impl std::fmt::Debug for Sample {
     }
 }
 
-/// Whether the secondary could answer a statement.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Readiness {
-    /// Nobody has judged it yet.
-    #[default]
-    Unknown,
-    /// It was prepared, and never run.
-    NeverSeen,
-    Translated,
-    /// The construct that has no equal; holds no value.
-    Refused(String),
-}
-
-impl std::fmt::Display for Readiness {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unknown => f.write_str("unknown"),
-            Self::NeverSeen => f.write_str("never seen"),
-            Self::Translated => f.write_str("translated"),
-            Self::Refused(construct) => write!(f, "refused: {construct}"),
-        }
-    }
-}
-
-impl Readiness {
-    /// As it is printed.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        match (text, text.strip_prefix("refused: ")) {
-            (_, Some(construct)) => Self::Refused(construct.to_owned()),
-            ("translated", _) => Self::Translated,
-            ("never seen", _) => Self::NeverSeen,
-            _ => Self::Unknown,
-        }
-    }
-}
-
 /// How often a read was run on both sides, and what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
@@ -215,20 +180,6 @@ pub struct Compared {
     /// Sums of the times that the reads took, of all but the failed, in microseconds.
     pub primary_micros: u64,
     pub secondary_micros: u64,
-}
-
-/// What becomes of a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    Read,
-    /// Writes, and is carried over.
-    Captured,
-    /// Writes, and is not carried over: why.
-    Uncaptured(&'static str),
-    /// Writes what is not migrated; before `setup` that is everything.
-    Unmigrated,
-    Ddl,
-    Other,
 }
 
 /// One line of the list.
@@ -469,68 +420,6 @@ impl Tally {
 /// A panic elsewhere leaves what is still true.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl What {
-    /// Of several statements, the one that matters most.
-    fn of(plan: &Plan) -> Self {
-        let steps = plan.statements.iter().map(|planned| Self::of_step(&planned.step));
-        steps.min_by_key(|what| what.rank()).unwrap_or(Self::Other)
-    }
-
-    fn of_step(step: &Step) -> Self {
-        match step {
-            Step::Read => Self::Read,
-            Step::Capture(_) | Step::Entered(_) | Step::Truncate(_) => Self::Captured,
-            Step::Uncaptured { reason, .. } => Self::Uncaptured(reason),
-            Step::Unmigrated => Self::Unmigrated,
-            Step::Ddl => Self::Ddl,
-            Step::Prepare { step, .. } => Self::of_step(step),
-            Step::Other
-            | Step::Savepoint(_)
-            | Step::Release(_)
-            | Step::RollbackTo(_)
-            | Step::Commit
-            | Step::Begin
-            | Step::Transaction
-            | Step::Execute(_)
-            | Step::Deallocate(_)
-            | Step::SearchPath(_)
-            | Step::Temporary(_) => Self::Other,
-        }
-    }
-
-    fn rank(self) -> u8 {
-        match self {
-            Self::Uncaptured(_) => 0,
-            Self::Captured => 1,
-            Self::Unmigrated => 2,
-            Self::Ddl => 3,
-            Self::Read => 4,
-            Self::Other => 5,
-        }
-    }
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Captured => "captured",
-            Self::Uncaptured(_) => "uncaptured",
-            Self::Unmigrated => "unmigrated",
-            Self::Ddl => "ddl",
-            Self::Other => "other",
-        }
-    }
-
-    /// Why it is not carried over.
-    #[must_use]
-    pub fn reason(self) -> Option<&'static str> {
-        match self {
-            Self::Uncaptured(reason) => Some(reason),
-            _ => None,
-        }
-    }
 }
 
 /// The tokens of `sql` with `?` for each literal; blanks and comments are one space.

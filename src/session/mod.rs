@@ -13,6 +13,7 @@ mod auth;
 pub mod cancel;
 mod count;
 mod described;
+mod flags;
 mod formats;
 mod frontend;
 mod function;

@@ -107,10 +107,8 @@ struct Label<T = &'static str>(T);
 
 impl ToSql for Label {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
-        self.0.to_sql(&Type::TEXT, out).map(|null| {
-            assert!(matches!(ty.kind(), Kind::Enum(_)));
-            null
-        })
+        assert!(matches!(ty.kind(), Kind::Enum(_)));
+        self.0.to_sql(&Type::TEXT, out)
     }
 
     fn accepts(ty: &Type) -> bool {

@@ -76,13 +76,14 @@ async fn faults_are_reported_as_postgresql_reports_them() {
             let table = catalog.by_name(&TableName::parse(name)).unwrap();
             let about = About { catalog: &catalog, table: Some(table) };
             let ours = PgError::of_driver(conn.query_drop(*sql).await.unwrap_err(), about);
+            let named = ours.named.clone().unwrap_or_default();
             let about = format!("{target:?} {sql}");
             assert_eq!(ours.code, theirs.code().code(), "{about}");
             assert_eq!(ours.message, theirs.message(), "{about}");
-            assert_eq!(ours.constraint.as_deref(), theirs.constraint(), "{about}");
-            assert_eq!(ours.table.as_deref(), theirs.table(), "{about}");
-            assert_eq!(ours.schema.as_deref(), theirs.schema(), "{about}");
-            assert_eq!(ours.column.as_deref(), theirs.column(), "{about}");
+            assert_eq!(named.constraint.as_deref(), theirs.constraint(), "{about}");
+            assert_eq!(named.table.as_deref(), theirs.table(), "{about}");
+            assert_eq!(named.schema.as_deref(), theirs.schema(), "{about}");
+            assert_eq!(named.column.as_deref(), theirs.column(), "{about}");
             if *with_detail {
                 assert_eq!(ours.detail.as_deref(), theirs.detail(), "{about}");
             }
