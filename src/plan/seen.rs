@@ -451,6 +451,7 @@ fn text(sql: &str) -> String {
 mod tests {
     use super::*;
     use crate::phase::Situation;
+    use crate::plan::Step;
     use crate::plan::plan;
 
     fn seen(statements_max: usize) -> Seen {

@@ -10,13 +10,13 @@
 
 use std::sync::Arc;
 
-use crate::plan::{Plan, Step};
+use crate::plan::{ENCODING, Plan, Step};
 use crate::session::again;
 use crate::session::formats::bind_formats;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
 use crate::session::refuse::Admit;
-use crate::session::state::{Broken, State, Work};
+use crate::session::state::{Broken, State};
 use crate::session::statements::{Portal, Prepared, Source};
 use crate::wire::{Body, Header, write};
 

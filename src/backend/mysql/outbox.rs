@@ -9,8 +9,8 @@
 //!
 //! How order is known: every write raises the fence entry of its key by one, in its own transaction. So
 //! for one row a later change has a larger counter. Reading a row again takes the entry first, locked, and
-//! the row after it: the row is as of that counter, or, where it has no entry of this epoch, older than
-//! every write of it.
+//! then the row as it is committed: it is as of that counter or later. The row itself is not locked: a
+//! session locks it before its entry, and would deadlock with us.
 //!
 //! A claim is a lease, as on PostgreSQL. What InnoDB has committed is seen before it is on disk, and may
 //! be lost with a crash: nothing that was read is used before [`Outbox::flush`].
@@ -249,7 +249,7 @@ async fn read_one(link: &mut Link, table: &Table, key: &Key) -> Result<Read, Wri
     let columns: Vec<_> = rows::carried(table).collect();
     let names: Vec<String> = columns.iter().map(|(_, column)| quote_mysql(&column.name)).collect();
     let sql = format!(
-        "SELECT {} FROM {} WHERE {} LOCK IN SHARE MODE",
+        "SELECT {} FROM {} WHERE {}",
         names.join(", "),
         quote_mysql(&table.target),
         rows::by_key(table)
