@@ -365,6 +365,9 @@ impl Translator<'_> {
             return Ok(Typed { ty: ty.clone().plain(), ..typed });
         }
         if typed.ty.is_text() && ty.is_text() {
+            if matches!(ty.kind, PgType::Bpchar | PgType::Citext) && typed.source().is_none() {
+                return Err(unsupported(&format!("{} beside other text", ty.name())));
+            }
             let text = self.as_text(typed)?;
             return Ok(Typed { ty: ty.clone().plain(), ..text });
         }
