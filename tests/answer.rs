@@ -5,6 +5,8 @@
 //! client ──▶ PostgreSQL                                    the same tables, the same rows
 //! ```
 
+mod captured;
+mod drivers;
 mod errors;
 mod login;
 mod protocol;
@@ -13,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossfade::answer::{self, AnswerConfig, AnswerLimits, Cancels, Plans, Services, Users};
+use crossfade::answer::{self, AnswerConfig, AnswerLimits, Cancels, Ended, Plans, Services, Users};
 use crossfade::backend::postgres::introspect;
 use crossfade::backend::stream::Stream;
 use crossfade::catalog::naming::Naming;
@@ -61,10 +63,10 @@ impl Site {
         let (situation, published) = watch::channel(Arc::new(situation(&world).await));
         let config = AnswerConfig {
             tls: None,
-            users: Users::new(verifiers(&world).await),
+            users: Users::new(verifiers(&world).await, to_url(&world).await),
             database: world.database.clone(),
             url: to_url(&world).await,
-            server_version: Some(version(&world).await),
+            reported: reported(&world).await,
             login_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(30),
             login_bytes_max: 10_000,
@@ -78,6 +80,7 @@ impl Site {
             lease: inside::confirmed(),
             plans: Arc::new(Plans::new(1_000)),
             cancels: Cancels::default(),
+            handoff: None,
             shutdown: ends,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -86,7 +89,14 @@ impl Site {
             while let Ok((socket, _)) = listener.accept().await {
                 let services = services.clone();
                 tokio::spawn(async move {
-                    answer::run(Stream::tcp(socket).unwrap(), &services).await;
+                    let mut ended = answer::run(Stream::tcp(socket).unwrap(), &services).await;
+                    // Whoever answers meanwhile gives the client back at once.
+                    while let Ended::Moved(handover) = ended {
+                        let mut situation = services.situation.clone();
+                        let serves = situation.wait_for(|now| answer::serves(now)).await;
+                        drop(serves.map(drop));
+                        ended = answer::go_on(*handover, &services).await;
+                    }
                 });
             }
         });
@@ -111,7 +121,8 @@ async fn situation(world: &World) -> Situation {
     let admin = world.admin().await;
     let catalog = introspect::introspect(&admin, &policies, &Naming::default()).await;
     Situation {
-        phase: Phase::Switched,
+        // PostgreSQL does not follow: nothing has to be noted.
+        phase: Phase::Complete,
         epoch: 2,
         timeline: String::new(),
         catalog: Arc::new(catalog.unwrap_or_default()),
@@ -125,6 +136,13 @@ async fn verifiers(world: &World) -> BTreeMap<String, String> {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-async fn version(world: &World) -> String {
-    world.admin().await.query_one("SHOW server_version", &[]).await.unwrap().get(0)
+/// What PostgreSQL tells its clients.
+async fn reported(world: &World) -> BTreeMap<String, String> {
+    let admin = world.admin().await;
+    let mut reported = BTreeMap::new();
+    for name in ["server_version", "TimeZone"] {
+        let row = admin.query_one(&format!("SHOW {name}"), &[]).await.unwrap();
+        reported.insert(name.to_owned(), row.get(0));
+    }
+    reported
 }

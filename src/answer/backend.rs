@@ -28,6 +28,9 @@ const LOCK_WAIT_MAX: u64 = 31_536_000;
 /// A client may be idle, or read slowly, for longer than any of MySQL's own defaults.
 const IDLE: Duration = Duration::from_secs(31_536_000 / 2);
 
+/// Bytes of an aggregated text; as many as a value can have, and all that MariaDB takes.
+const GROUP_CONCAT_MAX: u32 = 1 << 30;
+
 /// What a statement left beside its rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
@@ -69,7 +72,7 @@ impl Backend {
             Flavor::MariaDb => "max_recursive_iterations",
         };
         let settings = format!(
-            "SET SESSION div_precision_increment = 16, group_concat_max_len = 1073741824, \
+            "SET SESSION div_precision_increment = 16, group_concat_max_len = {GROUP_CONCAT_MAX}, \
              net_write_timeout = 31536000, net_read_timeout = 3600, {recursion} = 4294967295"
         );
         link.conn().query_drop(settings).await?;

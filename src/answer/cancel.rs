@@ -62,7 +62,11 @@ impl Cancels {
     pub(super) fn enter(&self, cancellable: Arc<Cancellable>) -> Guard {
         let pid = cancellable.pid();
         let secret = Bytes::copy_from_slice(&rand::rng().random::<[u8; 4]>());
-        let key = CancelKey { pid, secret };
+        self.enter_as(CancelKey { pid, secret }, cancellable)
+    }
+
+    /// Enters a session under the key that its client has already.
+    pub(super) fn enter_as(&self, key: CancelKey, cancellable: Arc<Cancellable>) -> Guard {
         self.0.insert(key.clone(), cancellable);
         Guard { key, cancels: self.clone() }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::answer::backend::cancellably;
 use crate::answer::bind::Format;
+use crate::answer::captured::captures;
 use crate::answer::error::PgError;
 use crate::answer::known::{Advisory, Argument, Around, Function, Known, What};
 use crate::answer::place::Places;
@@ -35,13 +36,14 @@ pub(super) struct Ask<'a> {
 pub(super) struct Ran {
     /// Empty for an empty query.
     pub(super) tag: String,
+    /// The same, up to the count of rows; that of a portal's later parts is another.
+    pub(super) word: &'static str,
     pub(super) sent: u64,
-    pub(super) reads: bool,
 }
 
 impl Ran {
     fn tagged(tag: &str) -> Self {
-        Self { tag: tag.to_owned(), sent: 0, reads: false }
+        Self { tag: tag.to_owned(), word: "", sent: 0 }
     }
 }
 
@@ -70,7 +72,8 @@ impl Session {
         let program = &translated.program;
         let millis = self.settings.timeout("lock_timeout");
         self.backend.wait_for_locks(millis).await?;
-        let own = self.block.is_none() && takes_steps(program);
+        let captures = captures(&self.situation);
+        let own = self.block.is_none() && takes_steps(program, captures);
         let (isolation, read_only) = (self.settings.isolation(), self.settings.read_only());
         let tell = match own {
             true => self.block.start_alone(isolation, read_only),
@@ -94,9 +97,14 @@ impl Session {
         };
         let flavor = self.backend.flavor();
         let places = Places::new(program, ask.values, self.started, flavor);
-        let catalog = &self.situation.catalog;
-        let mut walk =
-            Walk { backend: &mut self.backend, catalog, places, sink: &mut sink, count: 0 };
+        let mut walk = Walk {
+            backend: &mut self.backend,
+            catalog: &self.situation.catalog,
+            places,
+            sink: &mut sink,
+            count: 0,
+            notes: captures.then_some((&mut self.captured, &*self.situation)),
+        };
         let run = async { walk.run(program).await };
         let (ran, killed) = cancellably(&cancellable, &url, patience, run).await;
         let (count, sent) = (walk.count, sink.sent);
@@ -107,14 +115,14 @@ impl Session {
             self.backend.tell(tell).await?;
             self.ended(committed).await?;
         }
-        let tag = match translated.tag {
-            Tag::Select => format!("SELECT {sent}"),
-            Tag::Insert => format!("INSERT 0 {count}"),
-            Tag::Update => format!("UPDATE {count}"),
-            Tag::Delete => format!("DELETE {count}"),
-            Tag::Truncate => "TRUNCATE TABLE".to_owned(),
+        let (word, count) = match translated.tag {
+            Tag::Select => ("SELECT ", sent),
+            Tag::Insert => ("INSERT 0 ", count),
+            Tag::Update => ("UPDATE ", count),
+            Tag::Delete => ("DELETE ", count),
+            Tag::Truncate => return Ok(Ran::tagged("TRUNCATE TABLE")),
         };
-        Ok(Ran { tag, sent, reads: translated.tag == Tag::Select })
+        Ok(Ran { tag: format!("{word}{count}"), word, sent })
     }
 
     async fn verb(&mut self, verb: &Verb, ask: Ask<'_>) -> Result<Ran, Stop> {
@@ -300,7 +308,7 @@ impl Session {
     }
 
     /// A setting's value; those of the transaction are the transaction's.
-    fn shown(&self, name: &str) -> Result<String, PgError> {
+    pub(super) fn shown(&self, name: &str) -> Result<String, PgError> {
         let asked = self.block.asked();
         let flag = |on: bool| if on { "on" } else { "off" }.to_owned();
         Ok(match name {
@@ -322,8 +330,10 @@ impl Session {
             rows::value_row(&mut self.out, row, columns, ask.formats, style)?;
         }
         let sent = rows.len() as u64;
-        let tag = if tag == "SELECT" { format!("SELECT {sent}") } else { tag.to_owned() };
-        Ok(Ran { tag, sent, reads: true })
+        Ok(match tag {
+            "SELECT" => Ran { tag: format!("SELECT {sent}"), word: "SELECT ", sent },
+            tag => Ran { tag: tag.to_owned(), word: "", sent },
+        })
     }
 
     async fn known(&mut self, known: &Known, ask: Ask<'_>) -> Result<Ran, Stop> {
@@ -439,6 +449,11 @@ impl Session {
         let (got, killed) = cancellably(&cancellable, &url, None, run).await;
         self.backend.absorb(killed).await;
         let got = got? == Some(1);
+        // MariaDB answers NULL where the wait was ended.
+        if waits && !got {
+            let text = "canceling statement due to user request";
+            return Err(PgError::new("57014", text).into());
+        }
         if got && local && !self.block.is_none() {
             self.locks.push(name);
         } else if got && local {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use crate::answer::bind::{Bind, Format};
 use crate::answer::error::PgError;
 use crate::answer::execute::{Ask, Ran};
-use crate::answer::plan::statements;
+use crate::answer::plan::{Planned, statements};
 use crate::answer::rows::{self, Kept, Stop};
 use crate::answer::session::{Session, text_of};
 use crate::answer::statements::{Portal, PortalState, Prepared};
+use crate::answer::verbs::Verb;
 use crate::wire::{self, Body, write};
 
 fn short() -> PgError {
@@ -39,6 +40,7 @@ impl Session {
         if !planned.ends_transaction() {
             self.block.admits()?;
         }
+        self.look_at(&planned)?;
         let ground = Arc::clone(&self.ground);
         let prepared = Prepared { sql: one.into(), declared, planned, ground };
         if name.is_empty() {
@@ -47,6 +49,14 @@ impl Session {
         self.statements.prepare(&name, prepared)?;
         write::empty(&mut self.out, b'1');
         Ok(())
+    }
+
+    /// What PostgreSQL finds out before it runs a statement: that a setting to be shown is not there.
+    pub(super) fn look_at(&self, planned: &Planned) -> Result<(), PgError> {
+        match planned {
+            Planned::Verb(Verb::Show(name), _) => self.shown(name).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Between transactions the situation may change.
@@ -153,7 +163,7 @@ impl Session {
         if !portal.planned.ends_transaction() {
             self.block.admits()?;
         }
-        let state = std::mem::replace(&mut portal.state, PortalState::Done);
+        let state = std::mem::replace(&mut portal.state, PortalState::Done(""));
         let (ran, kept) = match state {
             PortalState::Fresh => {
                 if !self.is_alone() {
@@ -169,23 +179,21 @@ impl Session {
                 };
                 (self.execute(ask, &mut kept).await?, kept)
             }
-            PortalState::Suspended(mut kept) => {
+            PortalState::Suspended(mut kept, word) => {
                 let sent = kept.give(limit.unwrap_or(u64::MAX), &mut self.out);
-                (Ran { tag: format!("SELECT {sent}"), sent, reads: true }, kept)
+                (later(&portal.planned, word, sent), kept)
             }
-            PortalState::Done if portal.planned.columns().is_empty() => {
+            PortalState::Done(_) if portal.planned.columns().is_empty() => {
                 let text = format!("portal \"{name}\" cannot be run");
                 return Err(PgError::new("55000", text).into());
             }
-            PortalState::Done => {
-                let none = Ran { tag: "SELECT 0".to_owned(), sent: 0, reads: true };
-                (none, Kept::new(0))
-            }
+            PortalState::Done(word) => (later(&portal.planned, word, 0), Kept::new(0)),
         };
+        portal.state = PortalState::Done(ran.word);
         if ran.tag.is_empty() {
             write::empty(&mut self.out, b'I');
         } else if limit.is_some_and(|limit| limit == ran.sent) && ran.sent > 0 {
-            portal.state = PortalState::Suspended(kept);
+            portal.state = PortalState::Suspended(kept, ran.word);
             write::empty(&mut self.out, b's');
         } else {
             write::command_complete(&mut self.out, ran.tag.as_bytes());
@@ -207,6 +215,14 @@ impl Session {
             }
         }
         false
+    }
+}
+
+/// A later part of a portal's rows.
+fn later(planned: &Planned, word: &'static str, sent: u64) -> Ran {
+    match planned {
+        Planned::Verb(..) => Ran { tag: "SHOW".to_owned(), word, sent },
+        _ => Ran { tag: format!("{word}{sent}"), word, sent },
     }
 }
 

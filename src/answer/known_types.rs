@@ -4,6 +4,7 @@
 //! tokio-postgres, sqlx   a type by its OID, the labels of an enum
 //! postgres.js            all arrays and their elements
 //! psycopg                a type by its name
+//! Sequelize              all types, with the ranges over them
 //! SQLAlchemy             whether a table is there
 //! ```
 //!
@@ -25,8 +26,19 @@ pub(super) enum Query {
     SqlxArrayOfName,
     ArrayTypes,
     PsycopgType,
+    SequelizeTypes,
     HasTable,
 }
+
+/// Ranges that are built in: of which type, name, own OID, array's.
+const RANGES: &[(Oid, &str, Oid, Oid)] = &[
+    (23, "int4range", 3904, 3905),
+    (1700, "numrange", 3906, 3907),
+    (1114, "tsrange", 3908, 3909),
+    (1184, "tstzrange", 3910, 3911),
+    (1082, "daterange", 3912, 3913),
+    (20, "int8range", 3926, 3927),
+];
 
 const TEXTS: &[(Query, &str)] = &[
     (
@@ -59,6 +71,16 @@ const TEXTS: &[(Query, &str)] = &[
         Query::PsycopgType,
         "select typname as name, oid, typarray as array_oid, oid::regtype::text as regtype, \
          typdelim as delimiter from pg_type t where t.oid = to_regtype($1) order by t.oid",
+    ),
+    (
+        Query::SequelizeTypes,
+        "with ranges as (select pg_range.rngtypid, pg_type.typname as rngtypname, \
+         pg_type.typarray as rngtyparray, pg_range.rngsubtype from pg_range \
+         left outer join pg_type on pg_type.oid = pg_range.rngtypid) \
+         select pg_type.typname, pg_type.typtype, pg_type.oid, pg_type.typarray, \
+         ranges.rngtypname, ranges.rngtypid, ranges.rngtyparray from pg_type \
+         left outer join ranges on pg_type.oid = ranges.rngsubtype \
+         where (pg_type.typtype in('b', 'e'))",
     ),
     (
         Query::HasTable,
@@ -158,6 +180,15 @@ impl Query {
                 column_of("regtype", "text"),
                 letter("delimiter"),
             ],
+            Self::SequelizeTypes => vec![
+                name("typname"),
+                letter("typtype"),
+                oid("oid"),
+                oid("typarray"),
+                name("rngtypname"),
+                oid("rngtypid"),
+                oid("rngtyparray"),
+            ],
             Self::HasTable => vec![name("relname")],
         }
     }
@@ -168,79 +199,67 @@ impl Query {
             Self::TokioType | Self::EnumLabels | Self::SqlxType => vec![of("oid")],
             // `regtype`, which is written as its name.
             Self::SqlxByName | Self::SqlxArrayOfName => vec![special(2206, "regtype")],
-            Self::ArrayTypes => Vec::new(),
+            Self::ArrayTypes | Self::SequelizeTypes => Vec::new(),
             Self::PsycopgType => vec![of("text")],
             Self::HasTable => vec![of("varchar"); 7],
         }
     }
 
     pub(super) fn rows(self, around: Around<'_>, values: &[Value]) -> Vec<Vec<Value>> {
-        let oid = |oid: Oid| Value::Int(oid.into());
-        let text = |text: &str| Value::Text(text.to_owned());
-        let wanted = values.first();
-        let by_oid = |fact: &Fact| matches!(wanted, Some(Value::Int(value)) if *value == i64::from(fact.oid));
-        let by_name = |fact: &Fact| match wanted {
-            Some(Value::Text(name)) => fact.is_named(name),
-            _ => false,
-        };
-        let facts = || facts(around.catalog).into_iter();
+        if self == Self::HasTable {
+            return has_table(around, values);
+        }
+        let mut facts = facts(around.catalog);
+        facts.retain(|fact| self.wants(fact, values.first()));
+        facts.sort_unstable_by_key(|fact| fact.oid);
         match self {
-            Self::TokioType => facts()
-                .filter(by_oid)
-                .map(|fact| {
-                    vec![
-                        text(&fact.name),
-                        text(fact.kind),
-                        oid(fact.element),
-                        Value::Null,
-                        oid(fact.base),
-                        text(&fact.schema),
-                        oid(0),
-                    ]
-                })
-                .collect(),
             Self::EnumLabels => {
-                let labels = facts().filter(by_oid).flat_map(|fact| fact.labels);
+                let labels = facts.into_iter().flat_map(|fact| fact.labels);
                 labels.map(|label| vec![Value::Text(label)]).collect()
             }
-            Self::SqlxType => facts()
-                .filter(by_oid)
-                .map(|fact| {
-                    vec![
-                        text(&fact.shown),
-                        text(fact.kind),
-                        text(fact.category),
-                        oid(0),
-                        oid(fact.element),
-                        oid(fact.base),
-                    ]
-                })
-                .collect(),
-            Self::SqlxByName => facts().filter(by_name).map(|fact| vec![oid(fact.oid)]).collect(),
-            Self::SqlxArrayOfName => {
-                facts().filter(by_name).map(|fact| vec![oid(fact.oid), oid(fact.array)]).collect()
+            _ => facts.iter().map(|fact| self.row(fact)).collect(),
+        }
+    }
+
+    fn wants(self, fact: &Fact, wanted: Option<&Value>) -> bool {
+        match (self, wanted) {
+            (Self::TokioType | Self::SqlxType | Self::EnumLabels, Some(Value::Int(oid))) => {
+                *oid == i64::from(fact.oid)
             }
-            Self::ArrayTypes => {
-                let mut found: Vec<(Oid, Oid)> = facts()
-                    .filter(|fact| fact.array != 0)
-                    .map(|fact| (fact.oid, fact.array))
-                    .collect();
-                found.sort_unstable();
-                found.into_iter().map(|(of, array)| vec![oid(of), oid(array)]).collect()
+            (
+                Self::SqlxByName | Self::SqlxArrayOfName | Self::PsycopgType,
+                Some(Value::Text(name)),
+            ) => fact.is_named(name),
+            (Self::ArrayTypes, _) => fact.array != 0,
+            (Self::SequelizeTypes, _) => matches!(fact.kind, "b" | "e"),
+            _ => false,
+        }
+    }
+
+    /// One type, in the columns that were asked for.
+    fn row(self, fact: &Fact) -> Vec<Value> {
+        let oid = |oid: Oid| Value::Int(oid.into());
+        let text = |text: &str| Value::Text(text.to_owned());
+        let (name, kind) = (text(&fact.name), text(fact.kind));
+        let (own, array) = (oid(fact.oid), oid(fact.array));
+        let (element, base) = (oid(fact.element), oid(fact.base));
+        match self {
+            Self::TokioType => {
+                vec![name, kind, element, Value::Null, base, text(&fact.schema), oid(0)]
             }
-            Self::PsycopgType => facts()
-                .filter(by_name)
-                .map(|fact| {
-                    vec![
-                        text(&fact.name),
-                        oid(fact.oid),
-                        oid(fact.array),
-                        text(&fact.shown),
-                        text(","),
-                    ]
-                })
-                .collect(),
-            Self::HasTable => has_table(around, values),
+            Self::SqlxType => {
+                vec![text(&fact.shown), kind, text(fact.category), oid(0), element, base]
+            }
+            Self::SqlxByName => vec![own],
+            Self::SqlxArrayOfName | Self::ArrayTypes => vec![own, array],
+            Self::PsycopgType => vec![name, own, array, text(&fact.shown), text(",")],
+            Self::SequelizeTypes => {
+                let range = RANGES.iter().find(|(of, ..)| *of == fact.oid);
+                let null = || [Value::Null, Value::Null, Value::Null];
+                let range = range.map(|(_, name, own, array)| [text(name), oid(*own), oid(*array)]);
+                [vec![name, kind, own, array], range.unwrap_or_else(null).to_vec()].concat()
+            }
+            Self::EnumLabels | Self::HasTable => Vec::new(),
         }
     }
 }
@@ -263,7 +282,7 @@ fn facts(catalog: &Catalog) -> Vec<Fact> {
             shown: shown.to_owned(),
             schema: "pg_catalog".to_owned(),
             kind: "b",
-            category: category(oid),
+            category: category_of(oid),
             element: 0,
             array,
             base: 0,
@@ -292,7 +311,7 @@ fn facts(catalog: &Catalog) -> Vec<Fact> {
     facts
 }
 
-fn category(oid: Oid) -> &'static str {
+fn category_of(oid: Oid) -> &'static str {
     match oid {
         16 => "B",
         20 | 21 | 23 | 26 | 700 | 701 | 1700 => "N",
@@ -308,7 +327,7 @@ fn of_column(column: &Column, columns: &[&Column]) -> Fact {
     let of = &column.type_ref;
     let is_domain = of.oid != of.base_oid;
     let (kind, category) = match &of.pg_type {
-        _ if is_domain => ("d", self::category(of.base_oid)),
+        _ if is_domain => ("d", category_of(of.base_oid)),
         PgType::Enum(_) => ("e", "E"),
         PgType::Array(_) => ("b", "A"),
         PgType::Citext => ("b", "S"),
@@ -409,6 +428,9 @@ mod tests {
         let rows = ask(sql, &[]).unwrap();
         assert_eq!(rows[0], ["16", "1000"]);
         assert!(rows.contains(&vec!["2950".to_owned(), "2951".to_owned()]));
+        let sequelize = TEXTS.iter().find(|(query, _)| *query == Query::SequelizeTypes).unwrap().1;
+        let int4 = ask(sequelize, &[]).unwrap().into_iter().find(|row| row[2] == "23").unwrap();
+        assert_eq!(int4, ["int4", "b", "23", "1007", "int4range", "3904", "3905"]);
         let by_name = |name: &str| ask("SELECT $1::regtype::oid", &[Value::Text(name.to_owned())]);
         assert_eq!(by_name("integer").unwrap(), [["23"]]);
         assert_eq!(by_name("_text").unwrap(), [["1009"]]);

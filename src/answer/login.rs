@@ -12,12 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use md5::{Digest as _, Md5};
+use rand::Rng as _;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use crate::answer::backend::Backend;
 use crate::answer::block::Block;
 use crate::answer::cancel::Guard;
+use crate::answer::captured::Captured;
 use crate::answer::error::PgError;
 use crate::answer::place::clock;
 use crate::answer::plan::Ground;
@@ -25,6 +29,8 @@ use crate::answer::session::Session;
 use crate::answer::settings::Settings;
 use crate::answer::statements::Statements;
 use crate::answer::{AnswerConfig, Handover, Services};
+use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::mysql::{Link, ToUrl, WriteError, verifiers};
 use crate::backend::stream::Stream;
 use crate::door::fatal::Fatal;
 use crate::door::packet::Startup;
@@ -39,26 +45,58 @@ use crate::wire::write;
 /// How long a client that was refused may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Verifiers by user.
-#[derive(Clone, Default)]
-pub struct Users(BTreeMap<String, String>);
+/// Verifiers by user: those of proxy.yaml, then those that MySQL keeps.
+pub struct Users {
+    given: BTreeMap<String, String>,
+    url: ToUrl,
+    /// Made when it is first needed; all logins share it.
+    link: Mutex<Option<Link>>,
+}
 
 impl std::fmt::Debug for Users {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_struct("Users").field("given", &self.given.keys()).finish_non_exhaustive()
     }
 }
 
+/// How a user proves that it knows its password.
+enum Proof {
+    Scram(ScramVerifier),
+    /// Hexadecimal digits of the hash of password and name.
+    Md5(String),
+}
+
 impl Users {
-    /// `SCRAM-SHA-256$…` by name.
+    /// `given` holds what `rolpassword` does, by name.
     #[must_use]
-    pub fn new(users: BTreeMap<String, String>) -> Self {
-        Self(users)
+    pub fn new(given: BTreeMap<String, String>, url: ToUrl) -> Self {
+        Self { given, url, link: Mutex::default() }
     }
 
-    fn verifier(&self, user: &str) -> ScramVerifier {
-        let found = self.0.get(user).and_then(|text| ScramVerifier::parse(text));
-        found.unwrap_or_else(|| ScramVerifier::invented(user))
+    async fn proof(&self, user: &str) -> Result<Proof, WriteError> {
+        let text = match self.given.get(user) {
+            Some(text) => Some(text.clone()),
+            None => self.kept(user).await?,
+        };
+        let hash = text.as_deref().and_then(|text| text.strip_prefix("md5"));
+        if let Some(hash) = hash.filter(|hash| hash.len() == 32) {
+            return Ok(Proof::Md5(hash.to_owned()));
+        }
+        let scram = text.as_deref().and_then(ScramVerifier::parse);
+        Ok(Proof::Scram(scram.unwrap_or_else(|| ScramVerifier::invented(user))))
+    }
+
+    /// Asks MySQL, once more where the connection turns out to be gone.
+    async fn kept(&self, user: &str) -> Result<Option<String>, WriteError> {
+        let mut link = self.link.lock().await;
+        if let Some(open) = link.as_mut() {
+            match verifiers::find(open.conn(), user).await {
+                Err(error) if error.breaks_connection() => *link = None,
+                found => return found,
+            }
+        }
+        let open = link.insert(Link::connect(&self.url, &LinkLimits::default()).await?);
+        verifiers::find(open.conn(), user).await
     }
 }
 
@@ -101,14 +139,14 @@ pub(super) async fn enter(stream: Stream, services: &Services) -> Option<(Sessio
 /// Takes a client over that is logged in already.
 pub(super) async fn take_over(handover: Handover, services: &Services) -> Option<(Session, Guard)> {
     let config = Arc::clone(&services.config.borrow());
-    let Handover { client, user, database, settings: given, statements } = handover;
+    let Handover { client, key, user, database, settings: given, statements } = handover;
     let connected = Backend::connect(&config.url, config.connect_timeout).await;
     let settings = settings(services, &config, &user, &given.into_iter().collect());
     let (backend, settings) = match (connected, settings) {
         (Ok(backend), Ok(settings)) => (backend, settings),
         (Err(error), _) => {
             warn!(%error, "MySQL could not be reached for a client");
-            farewell(client.stream, &unreachable()).await;
+            farewell(client.stream, &unreachable(&error)).await;
             return None;
         }
         (_, Err(error)) => {
@@ -116,7 +154,11 @@ pub(super) async fn take_over(handover: Handover, services: &Services) -> Option
             return None;
         }
     };
-    let (mut session, guard) = session(client, (user, database), services, backend, settings);
+    let (mut session, mut guard) = session(client, (user, database), services, backend, settings);
+    if let Some(key) = key {
+        guard = services.cancels.enter_as(key.clone(), session.backend.cancellable());
+        session.key = key;
+    }
     // The client was told all of this by whoever served it before.
     session.settings.news();
     for (name, sql, declared) in statements {
@@ -142,7 +184,7 @@ async fn admit(
     let connected = Backend::connect(&config.url, config.connect_timeout).await;
     let backend = connected.map_err(|error| {
         warn!(%error, "MySQL could not be reached for a client");
-        Some(unreachable())
+        Some(unreachable(&error))
     })?;
     Ok((backend, settings))
 }
@@ -156,31 +198,55 @@ fn settings(
     let situation = services.situation.borrow();
     let paths = &situation.catalog.search_paths;
     let path = paths.get(user).or_else(|| paths.get(""));
-    let path = path.map(|path| {
+    // PostgreSQL's own default is kept as it is written, not as it was resolved.
+    let own = |path: &&Vec<String>| path.iter().any(|name| name != "public" && name != user);
+    let path = path.filter(own).map(|path| {
         let quote = |name: &String| match crate::answer::verbs::is_plain_name(name) {
             true => name.clone(),
             false => format!("\"{}\"", name.replace('"', "\"\"")),
         };
         path.iter().map(quote).collect::<Vec<_>>().join(", ")
     });
-    let version = match &config.server_version {
-        Some(version) => version.clone(),
-        None => format!("{}.0", situation.server),
-    };
+    let mut reported = config.reported.clone();
+    reported
+        .entry("server_version".to_owned())
+        .or_insert_with(|| format!("{}.0", situation.server));
     drop(situation);
-    Settings::new(&version, user, path.as_deref(), given)
+    Settings::new(&reported, user, path.as_deref(), given)
 }
 
-/// SCRAM, to the client's proof.
+/// Asks for the proof that fits what is kept of the user, to AuthenticationOk.
 async fn prove(
     client: &mut Peer,
     startup: &Startup,
     end_point: Option<&[u8]>,
     config: &AnswerConfig,
 ) -> Result<(), Refusal> {
+    let proof = config.users.proof(&startup.user).await.map_err(|error| {
+        warn!(%error, "no verifier could be looked up");
+        Some(unreachable(&error))
+    })?;
+    let right = match proof {
+        Proof::Scram(verifier) => scram(client, verifier, end_point, config).await?,
+        Proof::Md5(hash) => md5(client, &hash, config).await?,
+    };
+    if !right {
+        let user = &startup.user;
+        let text = format!("password authentication failed for user \"{user}\"");
+        return Err(Some(Fatal::new("28P01", text).encode()));
+    }
+    say(client, &authentication(OK, &[])).await
+}
+
+/// True where the client knows the password; it then knows that we do, too.
+async fn scram(
+    client: &mut Peer,
+    verifier: ScramVerifier,
+    end_point: Option<&[u8]>,
+    config: &AnswerConfig,
+) -> Result<bool, Refusal> {
     let refuse = |fatal: Fatal| Some(fatal.encode());
     let malformed = || refuse(Fatal::protocol("malformed SCRAM message"));
-    let verifier = config.users.verifier(&startup.user);
     let challenge = Challenge::of(&verifier);
     let plus = end_point.map(|_| scram::PLUS);
     say(client, &sasl(plus.into_iter().chain([scram::PLAIN]))).await?;
@@ -190,14 +256,23 @@ async fn prove(
     let server = server.map_err(refuse)?;
     say(client, &authentication(SASL_CONTINUE, server.first().as_bytes())).await?;
     let answer = server.finish(&hear(client, config).await?).map_err(refuse)?;
-    if !answer.is_right() {
-        let user = &startup.user;
-        let text = format!("password authentication failed for user \"{user}\"");
-        return Err(refuse(Fatal::new("28P01", text)));
+    if answer.is_right() {
+        say(client, &authentication(SASL_FINAL, answer.server_final.as_bytes())).await?;
     }
-    let last = authentication(SASL_FINAL, answer.server_final.as_bytes());
-    say(client, &last).await?;
-    say(client, &authentication(OK, &[])).await
+    Ok(answer.is_right())
+}
+
+/// AuthenticationMD5Password: a hash of the kept hash and of four random bytes.
+async fn md5(client: &mut Peer, hash: &str, config: &AnswerConfig) -> Result<bool, Refusal> {
+    const MD5: u32 = 5;
+    let salt: [u8; 4] = rand::rng().random();
+    say(client, &authentication(MD5, &salt)).await?;
+    let digest = Md5::new().chain_update(hash).chain_update(salt).finalize();
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = format!("md5{digits}\0");
+    let given = hear(client, config).await?;
+    let same = given.iter().zip(expected.as_bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0;
+    Ok(same && given.len() == expected.len())
 }
 
 async fn say(client: &mut Peer, bytes: &[u8]) -> Result<(), Refusal> {
@@ -236,6 +311,7 @@ fn session(
     let guard = services.cancels.enter(backend.cancellable());
     let session = Session {
         client,
+        key: guard.key.clone(),
         out: BytesMut::new(),
         services: services.clone(),
         situation,
@@ -248,6 +324,7 @@ fn session(
         backend,
         skipping: false,
         started: clock(),
+        captured: Captured::default(),
         locks: Vec::new(),
     };
     (session, guard)
@@ -266,8 +343,9 @@ pub(super) fn welcome(session: &mut Session, guard: &Guard) {
 }
 
 /// 57P03 is what clients and their pools know as "try again later".
-fn unreachable() -> BytesMut {
-    Fatal::new("57P03", "the database server could not be reached").encode()
+fn unreachable(error: &WriteError) -> BytesMut {
+    let detail = format!("MySQL: {error}.");
+    Fatal::new("57P03", "the database server could not be reached").detail(detail).encode()
 }
 
 fn encoded(error: PgError) -> BytesMut {

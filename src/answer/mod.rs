@@ -19,6 +19,7 @@ mod backend;
 mod bind;
 mod block;
 mod cancel;
+mod captured;
 mod error;
 mod execute;
 mod extended;
@@ -29,21 +30,26 @@ mod place;
 mod plan;
 mod rows;
 mod session;
+mod setting_values;
 mod settings;
 mod simple;
 mod statements;
 mod verbs;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::sync::watch;
 
 use crate::backend::mysql::ToUrl;
 use crate::backend::stream::Stream;
 use crate::backend::tls::ServerTls;
+use crate::door::CancelKey;
 use crate::door::peer::Peer;
+use crate::handoff::Handoff;
 use crate::lease::Lease;
 use crate::names::Oid;
 use crate::phase::{Phase, Situation};
@@ -63,9 +69,9 @@ pub struct AnswerConfig {
     /// The one database that is served, as clients name it.
     pub database: String,
     pub url: ToUrl,
-    /// `server_version` as the old primary reported it; made of its major version where that is not
-    /// known.
-    pub server_version: Option<String>,
+    /// What the old primary reported to its clients, by name: `server_version`, `TimeZone`, … The version
+    /// is made of its major number where that is all that is known.
+    pub reported: BTreeMap<String, String>,
     /// From the accepted connection to ReadyForQuery.
     pub login_timeout: Duration,
     /// To reach MySQL.
@@ -104,6 +110,8 @@ pub struct Services {
     pub lease: Lease,
     pub plans: Arc<Plans>,
     pub cancels: Cancels,
+    /// Where what was written goes to PostgreSQL; absent where nobody carries it.
+    pub handoff: Option<Handoff>,
     /// Turns true when sessions are to end.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -118,12 +126,30 @@ impl Services {
 #[derive(Debug)]
 pub struct Handover {
     pub(crate) client: Peer,
+    /// What the client was given to cancel with; it keeps it.
+    pub key: Option<CancelKey>,
     pub user: String,
     pub database: String,
     /// Settings by name, in lower case.
     pub settings: Vec<(String, String)>,
     /// Prepared statements: name, text, declared types.
     pub statements: Vec<(String, Arc<str>, Vec<Oid>)>,
+}
+
+impl Handover {
+    /// A client with what was read from it and not looked at yet.
+    #[must_use]
+    pub fn new(client: Stream, unread: BytesMut, user: String, database: String) -> Self {
+        let client = Peer { stream: client, buffer: unread };
+        let (settings, statements) = (Vec::new(), Vec::new());
+        Self { client, key: None, user, database, settings, statements }
+    }
+
+    /// The client's connection, and what was read from it and not looked at yet.
+    #[must_use]
+    pub fn into_client(self) -> (Stream, BytesMut) {
+        self.client.into_parts()
+    }
 }
 
 /// Whether MySQL answers in this situation.
@@ -145,7 +171,7 @@ pub async fn run(stream: Stream, services: &Services) -> Ended {
     }
 }
 
-/// Serves a client that somebody else has served before. Its key for cancel requests is not one of ours.
+/// Serves a client that somebody else has served before.
 pub async fn go_on(handover: Handover, services: &Services) -> Ended {
     match Box::pin(login::take_over(handover, services)).await {
         Some((session, guard)) => {

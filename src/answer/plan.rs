@@ -87,6 +87,9 @@ pub(super) fn statements(sql: &str) -> Vec<&str> {
     split(sql.as_bytes(), &tokens).into_iter().map(text).collect()
 }
 
+/// Longer texts are planned each time: the cache is bounded in bytes, too.
+const TEXT_BYTES_MAX: usize = 16 << 10;
+
 /// Plans of all sessions, by text.
 #[derive(Debug)]
 pub struct Plans(Cache<Key, (Arc<Catalog>, Arc<Planned>)>);
@@ -127,6 +130,9 @@ impl Plans {
             return Ok(planned);
         }
         let planned = Arc::new(plan(sql, declared, ground)?);
+        if TEXT_BYTES_MAX < sql.len() {
+            return Ok(planned);
+        }
         self.0.insert(key, (Arc::clone(&ground.catalog), Arc::clone(&planned)));
         Ok(planned)
     }

@@ -47,10 +47,6 @@ impl Kept {
         Self { rows: BytesMut::new(), bytes_max }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Moves rows to `out`, as many as wanted; returns how many there were.
     pub(super) fn give(&mut self, limit: u64, out: &mut BytesMut) -> u64 {
         let mut given = 0;
@@ -305,7 +301,7 @@ mod tests {
         let mut out = BytesMut::new();
         assert_eq!(kept.give(2, &mut out), 2);
         assert_eq!(kept.give(2, &mut out), 1);
-        assert!(kept.is_empty());
+        assert!(kept.rows.is_empty());
         assert_eq!(out.iter().filter(|byte| (b'0'..=b'2').contains(byte)).count(), 3);
     }
 }

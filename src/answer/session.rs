@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tracing::debug;
 
 use crate::answer::backend::Backend;
 use crate::answer::block::Block;
+use crate::answer::captured::Captured;
 use crate::answer::error::PgError;
 use crate::answer::place::clock;
 use crate::answer::plan::{Ground, Planned};
@@ -24,6 +26,7 @@ use crate::answer::rows::Stop;
 use crate::answer::settings::Settings;
 use crate::answer::statements::{Prepared, Statements};
 use crate::answer::{Handover, Services, serves};
+use crate::door::CancelKey;
 use crate::door::peer::{Frame, Peer, PeerError};
 use crate::names::Oid;
 use crate::phase::Situation;
@@ -43,6 +46,8 @@ pub enum Ended {
 
 pub(super) struct Session {
     pub(super) client: Peer,
+    /// What the client cancels with.
+    pub(super) key: CancelKey,
     pub(super) out: BytesMut,
     pub(super) services: Services,
     pub(super) situation: Arc<Situation>,
@@ -57,6 +62,8 @@ pub(super) struct Session {
     pub(super) skipping: bool,
     /// The transaction's time: microseconds since 2000-01-01 UTC.
     pub(super) started: i64,
+    /// What the transaction has written, for PostgreSQL to follow.
+    pub(super) captured: Captured,
     /// Advisory locks to the end of the transaction, by MySQL's names.
     pub(super) locks: Vec<String>,
 }
@@ -99,15 +106,17 @@ impl Session {
 
     /// Says why, if somebody can still read it.
     async fn end(&mut self, stop: Stop) {
-        if let Stop::Error(error) = stop {
-            error.fatal().encode(&mut self.out);
-            let said = async {
-                self.client.stream.write_all(&self.out.split()).await?;
-                self.client.stream.shutdown().await;
-                std::io::Result::Ok(())
-            };
-            drop(timeout(FAREWELL, said).await);
-        }
+        let error = match stop {
+            Stop::Error(error) => error,
+            Stop::Client(error) => return debug!(%error, "client connection broke"),
+        };
+        error.fatal().encode(&mut self.out);
+        let said = async {
+            self.client.stream.write_all(&self.out.split()).await?;
+            self.client.stream.shutdown().await;
+            std::io::Result::Ok(())
+        };
+        drop(timeout(FAREWELL, said).await);
     }
 
     async fn hand_over(mut self) -> Ended {
@@ -116,8 +125,9 @@ impl Session {
         }
         Ended::Moved(Box::new(Handover {
             statements: self.statements.texts(),
-            settings: self.settings.all(),
+            settings: self.settings.carried(),
             client: self.client,
+            key: Some(self.key),
             user: self.user,
             database: self.database,
         }))
@@ -140,8 +150,11 @@ impl Session {
         let mut situation = self.services.situation.clone();
         situation.mark_unchanged();
         let mut shutdown = self.services.shutdown.clone();
+        let (patience, impatient) = self.patience();
+        let mut late = std::pin::pin!(tokio::time::sleep(patience));
         loop {
             tokio::select! {
+                () = late.as_mut(), if patience < Duration::MAX => return Err(impatient.into()),
                 frame = self.client.frame(bytes_max) => return match frame {
                     Ok(frame) => Ok(Next::Frame(frame)),
                     Err(PeerError::Closed) => Ok(Next::Gone),
@@ -156,6 +169,27 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// How long the client may say nothing, and what it is told then.
+    fn patience(&self) -> (Duration, PgError) {
+        let (name, code, text) = match self.block.is_explicit() {
+            true => (
+                "idle_in_transaction_session_timeout",
+                "25P03",
+                "terminating connection due to idle-in-transaction timeout",
+            ),
+            false => (
+                "idle_session_timeout",
+                "57P05",
+                "terminating connection due to idle-session timeout",
+            ),
+        };
+        let patience = match self.settings.timeout(name) {
+            0 => Duration::MAX,
+            millis => Duration::from_millis(millis),
+        };
+        (patience, PgError::new(code, text).fatal())
     }
 
     /// Takes the situation that was published last, between two transactions.
@@ -183,6 +217,7 @@ impl Session {
     async fn frame(&mut self, frame: Frame) -> Result<(), Stop> {
         let body = frame.body();
         let done = match frame.tag {
+            tag if self.skipping && tag != b'S' => return Ok(()),
             b'Q' => return self.simple(&body).await,
             b'S' => {
                 self.skipping = false;
@@ -191,8 +226,6 @@ impl Session {
             b'H' => return self.flush().await,
             // What is left of a COPY that was refused.
             b'd' | b'c' | b'f' => return Ok(()),
-            b'P' | b'B' | b'D' | b'E' | b'C' if self.skipping => return Ok(()),
-            b'F' if self.skipping => return Ok(()),
             b'P' => self.parse(&body),
             b'B' => self.bind(&body),
             b'D' => self.describe(&body),
@@ -242,8 +275,14 @@ impl Session {
     /// After a transaction.
     pub(super) async fn ended(&mut self, committed: bool) -> Result<(), Stop> {
         match committed {
-            true => self.settings.commit(),
-            false => self.settings.rollback(),
+            true => {
+                self.settings.commit();
+                self.captured.carry(self.services.handoff.as_ref()).await;
+            }
+            false => {
+                self.settings.rollback();
+                self.captured.forget();
+            }
         }
         self.statements.close_portals();
         for lock in std::mem::take(&mut self.locks) {

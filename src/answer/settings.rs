@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::answer::error::PgError;
+use crate::answer::setting_values::{boolean, milliseconds, shown_time, startup_settings, zone};
 use crate::answer::verbs::{Isolation, Scope};
-use crate::value::style::{ByteaOutput, DateOrder, IntervalStyle, Style, Zone};
+use crate::value::style::{ByteaOutput, DateOrder, IntervalStyle, Style};
 
 /// Settings kept for one session, its own `app.x` among them.
 const SETTINGS_MAX: usize = 1_000;
@@ -116,18 +117,25 @@ struct Level {
 }
 
 impl Settings {
-    /// `version` is `server_version`; `user` the one that logged in; `given` the startup packet's, of
+    /// `reported` is what the old primary told its clients; `user` the one that logged in; `given` the startup packet's, of
     /// which those that are no settings are left out.
     pub(super) fn new(
-        version: &str,
+        reported: &Values,
         user: &str,
         path: Option<&str>,
         given: &BTreeMap<String, String>,
     ) -> Result<Self, PgError> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut defaults: Values = DEFAULTS.iter().map(owned).collect();
-        defaults.insert("server_version".to_owned(), version.to_owned());
-        defaults.insert("server_version_num".to_owned(), version_number(version));
+        for (name, value) in reported {
+            let name = name.to_ascii_lowercase();
+            // What a session has of its own is not the server's.
+            if name == "server_version" || name == "timezone" && zone(value).is_some() {
+                defaults.insert(name, value.clone());
+            }
+        }
+        let version = defaults.get("server_version").map_or(String::new(), |v| version_number(v));
+        defaults.insert("server_version_num".to_owned(), version);
         defaults.insert("session_authorization".to_owned(), user.to_owned());
         if let Some(path) = path {
             defaults.insert("search_path".to_owned(), path.to_owned());
@@ -171,6 +179,12 @@ impl Settings {
         names.dedup();
         let value = |name: &String| self.get(name).unwrap_or_default().to_owned();
         names.into_iter().map(|name| (name.clone(), value(name))).collect()
+    }
+
+    /// Those that whoever serves the client next has to set.
+    pub(super) fn carried(&self) -> Vec<(String, String)> {
+        let own = |name: &str| FIXED.contains(&name) || name == "session_authorization";
+        self.all().into_iter().filter(|(name, _)| !own(name)).collect()
     }
 
     /// SET, and RESET where there is no value.
@@ -315,6 +329,7 @@ impl Settings {
             return Err(fixed(name));
         }
         let invalid = || {
+            let name = spelled(name);
             let text = format!("invalid value for parameter \"{name}\": \"{value}\"");
             PgError::new("22023", text)
         };
@@ -351,9 +366,10 @@ impl Settings {
             "default_transaction_read_only" | "default_transaction_deferrable" => {
                 if boolean(&lower).ok_or_else(invalid)? { "on" } else { "off" }.to_owned()
             }
-            "statement_timeout" | "lock_timeout" | "idle_in_transaction_session_timeout" => {
-                shown_time(milliseconds(&lower).ok_or_else(invalid)?)
-            }
+            "statement_timeout"
+            | "lock_timeout"
+            | "idle_in_transaction_session_timeout"
+            | "idle_session_timeout" => shown_time(milliseconds(&lower).ok_or_else(invalid)?),
             "session_authorization" | "role" => return Err(PgError::unsupported("another role")),
             // Ignored: it only plans PostgreSQL's work, or is the application's own.
             _ if self.defaults.contains_key(name) || name.contains('.') || is_planning(name) => {
@@ -430,116 +446,15 @@ fn not_obeyed(name: &str, value: &str) -> PgError {
     PgError::new("0A000", text)
 }
 
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "on" | "true" | "yes" | "1" | "t" | "y" => Some(true),
-        "off" | "false" | "no" | "0" | "f" | "n" => Some(false),
-        _ => None,
-    }
-}
-
-/// `500`, `2s`, `1min`; plain numbers are milliseconds.
-fn milliseconds(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let end = text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.'));
-    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    let number: f64 = number.parse().ok()?;
-    let factor = match unit.trim() {
-        "" | "ms" => 1.0,
-        "us" => 0.001,
-        "s" => 1000.0,
-        "min" => 60_000.0,
-        "h" => 3_600_000.0,
-        "d" => 86_400_000.0,
-        _ => return None,
-    };
-    let value = (number * factor).round();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in its range")]
-    (0.0..=f64::from(i32::MAX)).contains(&value).then_some(value as u64)
-}
-
-/// As SHOW prints it: the largest unit that divides it.
-fn shown_time(value: u64) -> String {
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
-    let unit = units.iter().find(|(size, _)| 0 < value && value % size == 0);
-    unit.map_or_else(|| value.to_string(), |(size, name)| format!("{}{name}", value / size))
-}
-
-/// A zone's name, or what SET TIME ZONE made of a number or an interval.
-fn zone(text: &str) -> Option<Zone> {
-    if let Some(zone) = Zone::named(text) {
-        return Some(zone);
-    }
-    if let Some(rest) = text.strip_prefix('<') {
-        // As it is shown: `<+02>-02`.
-        return east(rest.split_once('>')?.0);
-    }
-    east(text.strip_prefix("interval ").unwrap_or(text).trim())
-}
-
-/// `-5`, `+05:30`, `5.5`
-fn east(text: &str) -> Option<Zone> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let seconds = match digits.split_once(':') {
-        Some((hours, minutes)) => {
-            let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-            hours * 3600 + minutes * 60
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "bounded below")]
-        None => (digits.parse::<f64>().ok().filter(|hours| hours.abs() < 168.0)? * 3600.0) as i32,
-    };
-    let east = sign * seconds;
-    if east == 0 && text.contains(':') {
-        return Some(Zone::Fixed(0));
-    }
-    (east.abs() < 168 * 3600).then_some(Zone::Fixed(east))
-}
-
-/// Settings of the startup packet, `options` included.
-fn startup_settings(given: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, PgError> {
-    let mut found = Vec::new();
-    for (name, value) in given {
-        match name.as_str() {
-            "user" | "database" | "replication" => {}
-            name if name.starts_with("_pq_.") => {}
-            "options" => found.extend(options(value)?),
-            name => found.push((name.to_ascii_lowercase(), value.clone())),
-        }
-    }
-    Ok(found)
-}
-
-/// `-c name=value --name=value`
-fn options(text: &str) -> Result<Vec<(String, String)>, PgError> {
-    let refused = || PgError::new("0A000", "this form of \"options\" is not supported");
-    let mut words = text.split_whitespace();
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        let setting = match word {
-            "-c" => words.next().ok_or_else(refused)?,
-            word => {
-                word.strip_prefix("-c").or_else(|| word.strip_prefix("--")).ok_or_else(refused)?
-            }
-        };
-        let (name, value) = setting.split_once('=').ok_or_else(refused)?;
-        if value.contains('\\') {
-            return Err(refused());
-        }
-        found.push((name.to_ascii_lowercase().replace('-', "_"), value.to_owned()));
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn settings(given: &[(&str, &str)]) -> Result<Settings, PgError> {
         let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Settings::new("15.18 (Debian)", "app", None, &given.collect())
+        let version = ("server_version".to_owned(), "15.18 (Debian)".to_owned());
+        let zone = ("TimeZone".to_owned(), "UTC".to_owned());
+        Settings::new(&Values::from([version, zone]), "app", None, &given.collect())
     }
 
     #[test]
@@ -604,6 +519,18 @@ mod tests {
             assert_eq!(found.code, code, "{name}");
         }
         assert_eq!(settings.get("server_version_num"), Some("150018"));
+    }
+
+    #[test]
+    fn whoever_takes_a_session_over_has_its_settings() {
+        let mut settings = settings(&[("TimeZone", "Europe/Berlin")]).unwrap();
+        settings.set("statement_timeout", Some("1500"), Scope::Session).unwrap();
+        settings.set("app.x", Some("y"), Scope::Session).unwrap();
+        let carried = settings.carried().into_iter().collect();
+        let next = Settings::new(&Values::new(), "app", None, &carried).unwrap();
+        for name in ["timezone", "statement_timeout", "app.x", "search_path", "datestyle"] {
+            assert_eq!(next.get(name), settings.get(name), "{name}");
+        }
     }
 
     #[test]

@@ -16,7 +16,6 @@ use crate::wire::write;
 
 impl Session {
     pub(super) async fn simple(&mut self, body: &Bytes) -> Result<(), Stop> {
-        self.skipping = false;
         match self.query(body).await {
             Err(Stop::Error(error)) => self.fail(*error).await?,
             other => other?,
@@ -70,6 +69,7 @@ impl Session {
         if !planned.parameters().is_empty() {
             return Err(PgError::new("42P02", "there is no parameter $1").into());
         }
+        self.look_at(planned)?;
         if several && !planned.ends_transaction() {
             self.enter();
             self.block.imply();

@@ -41,10 +41,10 @@ pub(super) struct Portal {
 #[derive(Debug)]
 pub(super) enum PortalState {
     Fresh,
-    /// It ran; these rows are still to come.
-    Suspended(Kept),
+    /// It ran; these rows are still to come, under this word of a tag.
+    Suspended(Kept, &'static str),
     /// Nothing more comes of it.
-    Done,
+    Done(&'static str),
 }
 
 /// A session's statements and portals.

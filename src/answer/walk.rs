@@ -5,26 +5,30 @@
 //! ```
 //!
 //! Invariant: whoever walks has begun a transaction if [`takes_steps`] says so; nothing here begins or ends
-//! one. Keys that a write touches are known before or right after it (this is where they will go to the
-//! outbox: [`Walk::wrote`]).
+//! one. Keys that a write touches are known before or right after it, and are noted while PostgreSQL
+//! follows ([`captured`](super::captured)).
 
 use mysql_async::Value as Param;
 
 use crate::answer::backend::{Backend, Done};
+use crate::answer::captured::{Captured, Notes};
 use crate::answer::error::{About, PgError};
 use crate::answer::place::{Places, Rows};
 use crate::answer::rows::{Sink, Stop};
 use crate::catalog::Catalog;
+use crate::change::Operation;
 use crate::dialect::program::{self, Answer, Keys, Program, Set, Step, Text, Upsert, Write};
+use crate::phase::Situation;
 
 /// Rows held at once for a step to come.
 const ROWS_MAX: usize = 100_000;
 /// How often an upsert starts over because another transaction was faster.
 const UPSERTS_MAX: usize = 16;
 
-/// Whether a program needs a transaction of its own.
-pub(super) fn takes_steps(program: &Program) -> bool {
-    program.direct.is_none() && !matches!(program.steps[..], [Step::Answer(_)])
+/// Whether a program needs a transaction of its own; with `captures`, every write does.
+pub(super) fn takes_steps(program: &Program, captures: bool) -> bool {
+    let direct = program.direct.is_some() && !captures;
+    !direct && !matches!(program.steps[..], [Step::Answer(_)])
 }
 
 /// One run of a program.
@@ -35,12 +39,14 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) sink: &'a mut Sink<'b>,
     /// The client's count.
     pub(super) count: u64,
+    /// Where writes are noted, while PostgreSQL follows.
+    pub(super) notes: Option<(&'a mut Captured, &'a Situation)>,
 }
 
 impl Walk<'_, '_> {
     /// Runs all of it; the count is then that of CommandComplete, unless rows are counted.
     pub(super) async fn run(&mut self, program: &Program) -> Result<(), Stop> {
-        if let Some(direct) = &program.direct {
+        if let Some(direct) = program.direct.as_ref().filter(|_| self.notes.is_none()) {
             let table = program.steps.iter().find_map(written);
             let about = About { catalog: self.catalog, table };
             if let Some((sql, params)) = self.places.fill(direct)? {
@@ -116,10 +122,60 @@ impl Walk<'_, '_> {
             self.keys(write, Done { count: 0, last_id: None }).await?;
             return Ok(0);
         };
+        self.note(write).await?;
         let about = About { catalog: self.catalog, table: Some(&write.table) };
         let (_, done) = self.backend.rows(&sql, params, 0, about).await?;
         self.keys(write, done).await?;
+        if let Keys::Counted { into, .. } = &write.keys {
+            let keys = self.places.set(*into).clone();
+            if let Some(mut notes) = self.notes() {
+                notes.note(&write.table, write.operation, &keys).await?;
+            }
+        }
         Ok(done.count)
+    }
+
+    fn notes(&mut self) -> Option<Notes<'_>> {
+        let (captured, situation) = self.notes.as_mut()?;
+        Some(Notes { captured, situation, backend: self.backend })
+    }
+
+    /// Notes the keys of a write that are known before it.
+    async fn note(&mut self, write: &Write) -> Result<(), PgError> {
+        if self.notes.is_none() {
+            return Ok(());
+        }
+        let (table, operation) = (&write.table, write.operation);
+        let width = table.key.len();
+        let first =
+            |rows: &Rows| rows.iter().map(|row| row[..width.min(row.len())].to_vec()).collect();
+        let at = |rows: &Rows, at: &[usize]| -> Rows {
+            let key = |row: &Vec<Param>| {
+                at.iter().map(|at| row.get(*at).cloned().unwrap_or(Param::NULL)).collect()
+            };
+            rows.iter().map(key).collect()
+        };
+        let (old, new): (Option<Rows>, Rows) = match &write.keys {
+            Keys::Kept(set) => (None, first(self.places.set(*set))),
+            Keys::Moved { set, to } => {
+                let rows = self.places.set(*set);
+                (Some(first(rows)), at(rows, to))
+            }
+            Keys::Given { rows, .. } => {
+                let key = |slots: &Vec<program::Slot>| {
+                    slots.iter().map(|slot| self.places.param(slot)).collect::<Result<Vec<_>, _>>()
+                };
+                (None, rows.iter().map(key).collect::<Result<_, _>>()?)
+            }
+            Keys::Copied { from, at: columns, .. } => (None, at(self.places.set(*from), columns)),
+            Keys::Counted { .. } | Keys::None => (None, Rows::new()),
+        };
+        let Some(mut notes) = self.notes() else { return Ok(()) };
+        match old {
+            _ if operation == Operation::Truncate => notes.note_truncate(table).await,
+            Some(old) => notes.note_move(table, &old, &new).await,
+            None => notes.note(table, operation, &new).await,
+        }
     }
 
     /// Keeps the keys of rows that were inserted.

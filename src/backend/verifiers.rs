@@ -84,6 +84,23 @@ impl Verifiers {
         }
     }
 
+    /// Every verifier that there is: proxy.yaml's, and those of the server where it lets us read them.
+    /// They are what lets clients in once MySQL answers.
+    pub async fn all(&self) -> Result<Vec<(String, String)>, Unavailable> {
+        const SQL: &str = "SELECT rolname::text, rolpassword FROM pg_catalog.pg_authid \
+                           WHERE rolcanlogin AND rolpassword IS NOT NULL";
+        let rows = self.client().await?.query(SQL, &[]).await.map_err(|error| {
+            match error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+                true => Unavailable::Forbidden,
+                false => Unavailable::Unreachable(error),
+            }
+        })?;
+        let mut all: BTreeMap<String, String> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        all.extend(self.users.clone());
+        Ok(all.into_iter().collect())
+    }
+
     /// The connection that is there, or a new one.
     async fn client(&self) -> Result<Arc<Client>, Unavailable> {
         let mut kept = self.connection.lock().await;

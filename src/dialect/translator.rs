@@ -11,7 +11,6 @@ use crate::dialect::typed::{Node, Typed, render};
 use crate::dialect::types::{self, Type};
 use crate::dialect::{Surroundings, literal};
 use crate::names::Oid;
-use crate::value::style::Zone;
 use crate::value::{Flavor, Value};
 
 /// Parameters that one statement may have, as the protocol counts them.
@@ -95,7 +94,7 @@ impl<'a> Translator<'a> {
 
     pub(super) fn needs_utc(&self, what: &str) -> Result<(), Refused> {
         match self.around.zone {
-            Zone::Named(chrono_tz::Tz::UTC) | Zone::Fixed(0) => Ok(()),
+            zone if zone.is_utc() => Ok(()),
             _ => Err(unsupported(&format!("{what} under a TimeZone other than UTC"))),
         }
     }

@@ -21,8 +21,8 @@ impl Value {
             Self::Null => {}
             Self::Bool(value) => out.push(if *value { 't' } else { 'f' }),
             Self::Int(value) => push(out, format_args!("{value}")),
-            Self::Float4(value) => float(*value, 6, format_args!("{value:e}"), out),
-            Self::Float8(value) => float(*value, 15, format_args!("{value:e}"), out),
+            Self::Float4(value) => float((*value).into(), 6, &shortest4(*value), out),
+            Self::Float8(value) => float(*value, 15, &shortest8(*value), out),
             Self::Numeric(Numeric::Finite(text))
             | Self::Text(text)
             | Self::Json(text)
@@ -70,8 +70,7 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 /// The shortest digits that read back as the same number, with an exponent from `digits` places on,
 /// or below 0.0001.
-fn float(value: impl Into<f64>, digits: i32, shortest: std::fmt::Arguments<'_>, out: &mut String) {
-    let value: f64 = value.into();
+fn float(value: f64, digits: i32, shortest: &str, out: &mut String) {
     if !value.is_finite() {
         let text = match value {
             nan if nan.is_nan() => "NaN",
@@ -81,8 +80,7 @@ fn float(value: impl Into<f64>, digits: i32, shortest: std::fmt::Arguments<'_>, 
         out.push_str(text);
         return;
     }
-    let shortest = shortest.to_string();
-    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
     if value == 0.0 || (-4..digits).contains(&exponent) {
         out.push_str(&positional(mantissa, exponent));
@@ -90,6 +88,65 @@ fn float(value: impl Into<f64>, digits: i32, shortest: std::fmt::Arguments<'_>, 
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     push(out, format_args!("{mantissa}e{sign}{:02}", exponent.abs()));
+}
+
+/// The shortest digits that are nearer to the number than to any other. Rust also takes those that lie
+/// halfway and are read as this one because it is even; PostgreSQL does not.
+fn shortest8(value: f64) -> String {
+    let bits = value.to_bits();
+    let mantissa = (bits & ((1 << 52) - 1)) | u64::from(bits >> 52 & 0x7ff != 0) << 52;
+    let power = i32::try_from(bits >> 52 & 0x7ff).unwrap_or_default().max(1) - 1075;
+    let fits = |text: &str| text.parse() == Ok(value) && !is_halfway(text, mantissa, power, 52);
+    let text = format!("{value:e}");
+    if fits(&text) || !value.is_finite() {
+        return text;
+    }
+    let longer = (1..17).map(|digits| format!("{value:.digits$e}")).find(|text| fits(text));
+    longer.unwrap_or(text)
+}
+
+fn shortest4(value: f32) -> String {
+    let bits = value.to_bits();
+    let mantissa = (bits & ((1 << 23) - 1)) | u32::from(bits >> 23 & 0xff != 0) << 23;
+    let power = i32::try_from(bits >> 23 & 0xff).unwrap_or_default().max(1) - 150;
+    let fits =
+        |text: &str| text.parse() == Ok(value) && !is_halfway(text, mantissa.into(), power, 23);
+    let text = format!("{value:e}");
+    if fits(&text) || !value.is_finite() {
+        return text;
+    }
+    let longer = (1..9).map(|digits| format!("{value:.digits$e}")).find(|text| fits(text));
+    longer.unwrap_or(text)
+}
+
+/// Whether digits lie exactly halfway between `mantissa · 2^power` and a neighbour of it.
+fn is_halfway(text: &str, mantissa: u64, power: i32, bits: u32) -> bool {
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let digits = digits.trim_start_matches('-');
+    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
+    let count = i32::try_from(decimals.len()).unwrap_or_default();
+    let (Ok(digits), Ok(exponent)) =
+        (format!("{whole}{decimals}").parse::<u128>(), exponent.parse::<i32>())
+    else {
+        return false;
+    };
+    let exponent = exponent - count;
+    // digits · 10^exponent = half · 2^of, both sides without their twos.
+    let is = |half: u128, of: i32| {
+        let fives = 5_u128.checked_pow(exponent.unsigned_abs());
+        let twos = i32::try_from(digits.trailing_zeros()).unwrap_or_default();
+        let odd = digits >> digits.trailing_zeros().min(127);
+        let (left, right) = match exponent < 0 {
+            false => (fives.and_then(|fives| odd.checked_mul(fives)), Some(half)),
+            true => (Some(odd), fives.and_then(|fives| half.checked_mul(fives))),
+        };
+        digits != 0 && twos + exponent == of && left.is_some() && left == right
+    };
+    let mantissa = u128::from(mantissa);
+    let below = mantissa == 1 << bits;
+    is(2 * mantissa + 1, power - 1)
+        || (mantissa > 0 && is(2 * mantissa - 1, power - 1))
+        || (below && is(4 * mantissa - 1, power - 2))
 }
 
 /// `-1.25`, `2` → `-125`.
@@ -276,4 +333,29 @@ fn send_array(array: &Array, of: &PgType, oid: Oid) -> Option<Vec<u8>> {
         out.extend(field);
     }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As PostgreSQL 15 prints them.
+    #[test]
+    fn a_number_halfway_to_its_neighbour_is_printed_with_one_digit_more() {
+        for (value, expected) in [
+            (-52_444_418_747_754_016.0, "-5.2444418747754016e+16"),
+            (0.1, "0.1"),
+            (1e15, "1e+15"),
+            (9_007_199_254_740_993.0, "9.007199254740992e+15"),
+            (5e-324, "5e-324"),
+            (1e22, "1e+22"),
+            (1e23, "1e+23"),
+            (100_000.0, "100000"),
+            (-0.0, "-0"),
+        ] {
+            let mut text = String::new();
+            Value::Float8(value).print(&Style::default(), &mut text);
+            assert_eq!(text, expected);
+        }
+    }
 }

@@ -91,12 +91,23 @@ impl Zone {
         }
     }
 
+    /// Whether it is UTC always, under whatever name.
+    #[must_use]
+    pub fn is_utc(&self) -> bool {
+        matches!(
+            self,
+            Self::Named(Tz::UTC | Tz::Etc__UTC | Tz::UCT | Tz::Etc__UCT | Tz::Zulu | Tz::Etc__Zulu)
+                | Self::Named(Tz::GMT | Tz::Etc__GMT | Tz::Universal | Tz::Etc__Universal)
+                | Self::Fixed(0)
+        )
+    }
+
     /// Seconds east of UTC at an instant of microseconds since 2000-01-01 UTC.
     #[must_use]
     pub fn east_at(&self, micros: i64) -> i32 {
         match self {
             Self::Fixed(east) => *east,
-            Self::Named(Tz::UTC) => 0,
+            utc if utc.is_utc() => 0,
             Self::Named(zone) => match moment(micros) {
                 Some(utc) => zone.offset_from_utc_datetime(&utc).fix().local_minus_utc(),
                 None => 0,
@@ -110,7 +121,7 @@ impl Zone {
     pub fn east_of_local(&self, local_micros: i64) -> i32 {
         match self {
             Self::Fixed(east) => *east,
-            Self::Named(Tz::UTC) => 0,
+            utc if utc.is_utc() => 0,
             Self::Named(zone) => match moment(local_micros) {
                 Some(local) => match zone.offset_from_local_datetime(&local) {
                     MappedLocalTime::Single(offset) => offset.fix().local_minus_utc(),
@@ -123,10 +134,25 @@ impl Zone {
     }
 }
 
-/// A point of the calendar, from microseconds since 2000-01-01.
+/// The last year that zones are known for by their tables; the rules of the years before go on after it.
+const TABLES_END: i32 = 2069;
+
+/// A point of the calendar, from microseconds since 2000-01-01. One past the tables becomes the same day
+/// of a year in them that has the same weekdays and the same February; there is one in any 28 years.
 fn moment(micros: i64) -> Option<NaiveDateTime> {
+    use chrono::Datelike as _;
     let start = chrono::NaiveDate::from_ymd_opt(2000, 1, 1)?.and_hms_opt(0, 0, 0)?;
-    start.checked_add_signed(TimeDelta::microseconds(micros))
+    let moment = start.checked_add_signed(TimeDelta::microseconds(micros))?;
+    if moment.year() <= TABLES_END {
+        return Some(moment);
+    }
+    let first = |year| chrono::NaiveDate::from_ymd_opt(year, 1, 1);
+    let own = first(moment.year())?;
+    let like = (TABLES_END - 27..=TABLES_END).find(|year| {
+        first(*year)
+            .is_some_and(|day| day.weekday() == own.weekday() && day.leap_year() == own.leap_year())
+    });
+    moment.with_year(like?)
 }
 
 #[cfg(test)]

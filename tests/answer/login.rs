@@ -1,5 +1,6 @@
 //! Who is let in while MySQL answers, and what the others are told.
 
+use crossfade::backend::mysql::{control, verifiers};
 use tokio_postgres::NoTls;
 
 use super::Site;
@@ -58,4 +59,32 @@ async fn a_client_is_told_what_postgresql_told_it() {
     }
     let version: String = ours.query_one("SELECT version()", &[]).await.unwrap().get(0);
     assert!(version.starts_with("PostgreSQL 15."), "{version}");
+}
+
+/// Both kinds that `pg_authid` has, of users that proxy.yaml does not name.
+#[tokio::test]
+async fn verifiers_that_mysql_keeps_let_their_users_in() {
+    let site = Site::start(Target::MariaDb, "", "").await;
+    let database = site.world.database.clone();
+    let admin = site.world.admin().await;
+    for (kind, name) in [("scram-sha-256", "kept_scram"), ("md5", "kept_md5")] {
+        let role = format!(
+            "SET password_encryption = '{kind}'; DROP ROLE IF EXISTS {name}; \
+             CREATE ROLE {name} LOGIN PASSWORD 'pencil'"
+        );
+        admin.batch_execute(&role).await.unwrap();
+    }
+    let sql = "SELECT rolname::text, rolpassword FROM pg_authid WHERE rolname LIKE 'kept\\_%'";
+    let rows = admin.query(sql, &[]).await.unwrap();
+    let kept: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut conn = site.world.secondary().await;
+    control::create(&mut conn, 1).await.unwrap();
+    verifiers::keep(&mut conn, &kept).await.unwrap();
+    verifiers::keep(&mut conn, &kept).await.unwrap();
+    for name in ["kept_scram", "kept_md5"] {
+        connect(site.port, name, "pencil", &database).await;
+        let (code, _) = refusal(&site, name, "wrong", &database).await;
+        assert_eq!(code, "28P01", "{name}");
+        admin.batch_execute(&format!("DROP ROLE {name}")).await.unwrap();
+    }
 }

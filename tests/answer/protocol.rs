@@ -1,6 +1,11 @@
 //! Scripts of messages, to PostgreSQL and to us: the same kinds of answers in the same order, the same
 //! SQLSTATEs, tags and states.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossfade::phase::{Phase, Situation};
+
 use super::Site;
 use crate::support::{PATIENCE, Target};
 use crate::wire::script::ready;
@@ -26,7 +31,7 @@ const SCRIPTS: &[Script<'_>] = &[
     &[&["Q SHOW standard_conforming_strings"], &["Q"], &["Q  ; ; "], &["Q -- nothing"]],
     &[&["P s SHOW TimeZone", "B p s", "D S s", "D P p", "E p", "S"]],
     &[&["P s SHOW TimeZone", "B p s", "E p 1", "E p 1", "E p 0", "S"]],
-    &[&["P _", "B _ _", "D S _", "D P _", "E _", "S"]],
+    &[&["P _ ", "B _ _", "D S _", "D P _", "E _", "S"]],
     // Names, once each; and what is not there.
     &[&["P s SHOW TimeZone", "P s SHOW TimeZone", "S"], &["B _ s", "E _", "S"]],
     &[&["P _ SHOW TimeZone", "P _ SHOW DateStyle", "B _ _", "B _ _", "E _", "S"]],
@@ -128,8 +133,8 @@ const SCRIPTS: &[Script<'_>] = &[
     &[
         &["Q SET search_path TO a, \"B\""],
         &["Q SHOW search_path"],
-        &["Q SET app.user = 'me'"],
-        &["Q SHOW app.user"],
+        &["Q SET app.name = 'me'"],
+        &["Q SHOW app.name"],
         &["Q SHOW app.other"],
     ],
     &[
@@ -230,7 +235,7 @@ async fn a_cancel_request_ends_the_statement_and_nothing_else() {
         let error = loop {
             // A request that comes before the statement hits nothing: so it is repeated.
             token.cancel_query(tokio_postgres::NoTls).await.unwrap();
-            let patience = std::time::Duration::from_millis(100);
+            let patience = Duration::from_millis(100);
             if let Ok(ended) = tokio::time::timeout(patience, waits.as_mut()).await {
                 break ended.unwrap_err();
             }
@@ -250,4 +255,45 @@ async fn a_cancel_request_ends_the_statement_and_nothing_else() {
         };
         tokio::time::timeout(PATIENCE, free).await.expect("a lock ends with its session");
     }
+}
+
+/// A change of who answers is a pause between two transactions: statements, settings and the connection
+/// stay, and a transaction that is open is waited for.
+#[tokio::test]
+async fn a_session_that_is_handed_over_goes_on_as_it_was() {
+    let site = Site::start(Target::MariaDb, "", "").await;
+    let client = site.client().await;
+    client.batch_execute("SET app.x = 'kept'; SET TIME ZONE 'Europe/Berlin'").await.unwrap();
+    let prepared = client.prepare("SELECT current_setting('app.x')").await.unwrap();
+    client.batch_execute("BEGIN; SET LOCAL app.x = 'local'").await.unwrap();
+    let answers = (**site.situation.borrow()).clone();
+    let pauses = Situation { phase: Phase::DualWrite, ..answers.clone() };
+    site.situation.send_replace(Arc::new(pauses));
+    let inside: String = client.query_one(&prepared, &[]).await.unwrap().get(0);
+    assert_eq!(inside, "local", "an open transaction is not cut");
+    client.batch_execute("COMMIT").await.unwrap();
+    let waiting = client.query_one(&prepared, &[]);
+    let mut waiting = std::pin::pin!(waiting);
+    let early = tokio::time::timeout(Duration::from_millis(200), waiting.as_mut()).await;
+    assert!(early.is_err(), "nobody answers meanwhile");
+    site.situation.send_replace(Arc::new(answers));
+    let after: String = waiting.await.unwrap().get(0);
+    let zone: String = client.query_one("SHOW TimeZone", &[]).await.unwrap().get(0);
+    assert_eq!((after.as_str(), zone.as_str()), ("kept", "Europe/Berlin"));
+}
+
+#[tokio::test]
+async fn an_idle_transaction_is_ended_when_the_client_asked_for_it() {
+    let site = Site::start(Target::MariaDb, "", "").await;
+    let mut told = Vec::new();
+    for answered in [false, true] {
+        let mut wire = site.wire(answered).await;
+        wire.say(&["Q SET idle_in_transaction_session_timeout = '50ms'", "Q BEGIN"]).await;
+        wire.hear(2).await;
+        let said = wire.until(b'E').await;
+        let fields = said.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        let kept = fields.filter(|field| field.starts_with(['S', 'C', 'M'])).collect::<Vec<_>>();
+        told.push(kept.join("|"));
+    }
+    assert_eq!(told[1], told[0]);
 }

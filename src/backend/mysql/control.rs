@@ -5,6 +5,7 @@
 //! crossfade_fence   the newest version applied of each row; key_hash 0 is the table itself
 //! crossfade_floor   per table, the highest version that was pruned from the fence
 //! crossfade_backfill   per table, how far its old rows are copied: [`super::progress`]
+//! crossfade_verifiers  of the application's users: [`super::verifiers`]
 //! ```
 //!
 //! Invariant: a table that is written to has its entry 0 in the fence and its floor, so that there is
@@ -14,7 +15,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
 
 use super::error::WriteError;
-use super::progress;
+use super::{progress, verifiers};
 use crate::change::{KeyHash, Version};
 use crate::names::TableId;
 
@@ -42,10 +43,12 @@ pub const CREATE: &[&str] = &[
      `n` int unsigned NOT NULL\
      ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
     progress::CREATE,
+    verifiers::CREATE,
 ];
 
 /// Statements that leave nothing of ours.
 pub const DROP: &[&str] = &[
+    verifiers::DROP,
     progress::DROP,
     "DROP TABLE IF EXISTS `crossfade_floor`",
     "DROP TABLE IF EXISTS `crossfade_fence`",

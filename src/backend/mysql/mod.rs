@@ -31,6 +31,7 @@ mod rows;
 mod session;
 mod statements;
 mod truncate;
+pub mod verifiers;
 pub mod write;
 
 pub use cascade::Cause;

@@ -11,6 +11,7 @@
 //! The message quotes the text, as PostgreSQL's does: it is for the client, and must not be logged.
 
 mod array;
+mod calendar;
 mod interval;
 mod json;
 mod moment;

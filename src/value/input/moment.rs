@@ -4,65 +4,15 @@
 //! and the words for infinity and the epoch. What stands for the present moment (`now`, `today`) has
 //! no meaning apart from a transaction and is not read here.
 
+use super::calendar::{checked, foreign, month};
 use super::{InputError, blank};
 use crate::value::Value;
 use crate::value::style::{DateOrder, Style, Zone};
-use crate::value::text::{MICROS_PER_DAY, day_number};
+use crate::value::text::MICROS_PER_DAY;
 
 const SECOND: i64 = 1_000_000;
-const MONTHS: [&str; 12] =
-    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-/// Words of PostgreSQL's own that are not read here: to whoever writes them it has to be said.
-const KNOWN: &[&str] = &[
-    "now",
-    "today",
-    "tomorrow",
-    "yesterday",
-    "allballs",
-    "julian",
-    "jd",
-    "j",
-    "y",
-    "m",
-    "d",
-    "h",
-    "mm",
-    "s",
-    "dst",
-    "est",
-    "edt",
-    "cst",
-    "cdt",
-    "mst",
-    "mdt",
-    "pst",
-    "pdt",
-    "cet",
-    "cest",
-    "eet",
-    "eest",
-    "wet",
-    "west",
-    "bst",
-    "ist",
-    "msk",
-    "jst",
-    "sun",
-    "mon",
-    "tue",
-    "wed",
-    "thu",
-    "fri",
-    "sat",
-    "sunday",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-];
-
+/// 294277-01-01, past which no timestamp is.
+const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
 /// What a text said, before it becomes a value.
 #[derive(Default)]
 struct Parts {
@@ -90,6 +40,7 @@ enum Special {
 enum Wrong {
     Syntax,
     Range,
+    Displacement,
     Unknown,
 }
 
@@ -156,7 +107,10 @@ fn local(parts: &Parts, text: &str, name: &str) -> Result<i64, InputError> {
     }
     let day = parts.day.ok_or_else(|| syntax(name, text))?;
     let micros = day.checked_mul(MICROS_PER_DAY);
-    micros.and_then(|day| day.checked_add(parts.clock.unwrap_or(0))).ok_or_else(|| range(text))
+    let micros = micros.and_then(|day| day.checked_add(parts.clock.unwrap_or(0)));
+    micros
+        .filter(|micros| *micros < TIMESTAMP_END)
+        .ok_or_else(|| InputError::new("22008", format!("timestamp out of range: \"{text}\"")))
 }
 
 fn syntax(name: &str, text: &str) -> InputError {
@@ -168,52 +122,28 @@ fn range(text: &str) -> InputError {
 }
 
 fn parts(text: &str, name: &str, style: &Style) -> Result<Parts, InputError> {
-    let mut reader =
-        Reader { rest: text.trim_matches(blank), order: style.order, parts: Parts::default() };
+    let mut reader = Reader {
+        rest: text.trim_matches(blank),
+        order: style.order,
+        bare_clock: name.starts_with("time") && !name.starts_with("timestamp"),
+        parts: Parts::default(),
+    };
     reader.run().map_err(|wrong| match wrong {
         Wrong::Syntax if !foreign(text) => syntax(name, text),
         Wrong::Range => range(text),
+        Wrong::Displacement => {
+            InputError::new("22009", format!("time zone displacement out of range: \"{text}\""))
+        }
         Wrong::Syntax | Wrong::Unknown => InputError::unknown_spelling(name),
     })?;
     Ok(reader.parts)
 }
 
-/// Whether every word of a text that was not understood may mean something to PostgreSQL.
-fn foreign(text: &str) -> bool {
-    let mut words =
-        text.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_empty());
-    let known = |word: &str| {
-        let word = word.to_ascii_lowercase();
-        KNOWN.contains(&word.as_str()) || month(&word).is_some()
-    };
-    let numbers = text.contains(|letter: char| letter.is_ascii_digit());
-    let all = words.clone().all(known);
-    all && (words.next().is_some() || numbers && text.contains(['/', '.']))
-}
-
-fn month(word: &str) -> Option<u32> {
-    const LONG: [&str; 12] = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
-    let at = MONTHS.iter().position(|month| *month == word);
-    let at = at.or_else(|| LONG.iter().position(|month| *month == word));
-    at.or_else(|| (word == "sept").then_some(8)).and_then(|at| u32::try_from(at + 1).ok())
-}
-
 struct Reader<'a> {
     rest: &'a str,
     order: DateOrder,
+    /// Digits alone are a time of day.
+    bare_clock: bool,
     parts: Parts,
 }
 
@@ -238,7 +168,7 @@ impl<'a> Reader<'a> {
                 'T' | 't' if date.is_some() && self.parts.clock.is_none() => {
                     self.rest = &self.rest[1..];
                 }
-                '0'..='9' if self.is_clock(date.is_some()) => self.clock()?,
+                '0'..='9' if self.is_clock(self.bare_clock || date.is_some()) => self.clock()?,
                 '0'..='9' if date.is_none() => date = Some(self.date()?),
                 '+' | '-' if self.parts.clock.is_some() || date.is_some() => self.offset()?,
                 letter if letter.is_ascii_alphabetic() => {
@@ -248,8 +178,11 @@ impl<'a> Reader<'a> {
             }
         }
         if let Some((year, month, day)) = date {
+            if year == 0 {
+                return Err(Wrong::Range);
+            }
             let year = if before_christ { 1 - year } else { year };
-            self.parts.day = Some(checked(year, month, day)?);
+            self.parts.day = Some(checked(year, month, day).ok_or(Wrong::Range)?);
         }
         Ok(())
     }
@@ -416,7 +349,7 @@ impl<'a> Reader<'a> {
             return Err(Wrong::Syntax);
         }
         if !self.take(separator) {
-            return Err(Wrong::Unknown);
+            return Err(Wrong::Syntax);
         }
         let third = self.digits();
         if third.is_empty() {
@@ -457,7 +390,7 @@ impl<'a> Reader<'a> {
             }
         }
         if 15 < hours || 59 < minutes || 59 < seconds {
-            return Err(Wrong::Range);
+            return Err(Wrong::Displacement);
         }
         let east =
             i32::try_from(hours * 3600 + minutes * 60 + seconds).map_err(|_| Wrong::Range)?;
@@ -471,20 +404,4 @@ fn two(digits: &str) -> Result<i64, Wrong> {
         return Err(Wrong::Syntax);
     }
     digits.parse().map_err(|_| Wrong::Syntax)
-}
-
-/// The day's number, if the calendar has it and PostgreSQL's timestamps reach it.
-fn checked(year: i32, month: u32, day: u32) -> Result<i64, Wrong> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let last = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return Err(Wrong::Range),
-    };
-    if day == 0 || last < day || !(-4712..=294_276).contains(&year) {
-        return Err(Wrong::Range);
-    }
-    Ok(day_number(year, month, day))
 }
