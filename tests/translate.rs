@@ -274,7 +274,8 @@ fn normal(text: &str, ty: &Type) -> String {
             _ => text.to_owned(),
         },
         Some(PgType::Float4 | PgType::Float8) => {
-            text.parse::<f64>().map_or(text.to_owned(), |value| format!("{value:e}"))
+            // The sign of a zero is not told: MySQL's functions lose it.
+            text.parse::<f64>().map_or(text.to_owned(), |value| format!("{:e}", value + 0.0))
         }
         Some(PgType::Json | PgType::Jsonb) => serde_json::from_str::<serde_json::Value>(text)
             .map_or(text.to_owned(), |value| sorted(&value)),

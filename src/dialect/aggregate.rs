@@ -226,7 +226,7 @@ impl Translator<'_> {
         let kept = matches!(first.repr, Repr::Kept | Repr::Binary);
         let result = |function: &str, ty: Type, repr: Repr| {
             let text = around(&format!("{function}({word}"), text.clone(), ")");
-            Typed::sql(text, ty, true).as_repr(repr)
+            Typed::sql(text, ty, true).with_repr(repr)
         };
         match (name, &first.ty.kind) {
             ("sum", PgType::Int2 | PgType::Int4) => {
@@ -279,7 +279,7 @@ impl Translator<'_> {
             }
             ("json_object_agg" | "jsonb_object_agg", _) if filter.is_none() => {
                 let ty = Type::builtin(if name == "json_object_agg" { "json" } else { "jsonb" });
-                let key = self.to_text(first)?;
+                let key = self.text_of(first)?;
                 let value = self.settle(args.first().cloned().ok_or_else(|| unsupported(name))?)?;
                 let value = super::json::document_value(&value, self.flavor())?;
                 bare(Typed::sql(fill("JSON_OBJECTAGG({0}, {1})", &[key, value]), ty, true))

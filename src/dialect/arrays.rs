@@ -238,7 +238,7 @@ impl Translator<'_> {
         let base =
             if array.nullable { fill(&format!("COALESCE({{0}}, {empty})"), &[base]) } else { base };
         let text = fill("JSON_ARRAY_APPEND({0}, '$', {1})", &[base, value]);
-        Ok(Typed::sql(text, array.ty.clone(), false))
+        Ok(Typed::sql(text, array.ty, false))
     }
 
     /// Functions of arrays.

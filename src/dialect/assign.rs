@@ -104,7 +104,7 @@ impl Translator<'_> {
         let typed = if same || typed.ty.is_number() && ty.is_number() {
             typed
         } else if ty.is_text() && !matches!(typed.ty.kind, PgType::Array(_)) {
-            let text = self.to_text(&typed)?;
+            let text = self.text_of(&typed)?;
             Typed::sql(text, ty.clone(), typed.nullable)
         } else if ty.is_time() && typed.ty.is_time()
             || ty.kind == PgType::Time && typed.ty.is_time()
@@ -140,7 +140,7 @@ impl Translator<'_> {
             };
             text = fill(&template, &[text]);
         }
-        let typed = Typed::sql(text.clone(), ty.clone(), typed.nullable).as_repr(typed.repr);
+        let typed = Typed::sql(text.clone(), ty.clone(), typed.nullable).with_repr(typed.repr);
         Ok(Cell { text, slot: None, typed })
     }
 

@@ -53,7 +53,7 @@ impl Translator<'_> {
         }
         let nullable = typed.nullable;
         let (text, repr) = self.convert(&typed, to)?;
-        Ok(Typed::sql(text, to.clone(), nullable).as_repr(repr))
+        Ok(Typed::sql(text, to.clone(), nullable).with_repr(repr))
     }
 
     /// The same type with another modifier.
@@ -86,7 +86,7 @@ impl Translator<'_> {
     fn convert(&mut self, typed: &Typed, to: &Type) -> Result<(Text, Repr), Refused> {
         let from = &typed.ty;
         if to.is_text() {
-            let text = self.to_text(typed)?;
+            let text = self.text_of(typed)?;
             let text = match (to.typmod, &to.kind) {
                 (4.., PgType::Text | PgType::Bpchar) => {
                     around("LEFT(", text, &format!(", {})", to.typmod - 4))
@@ -136,7 +136,7 @@ impl Translator<'_> {
             (_, PgType::Float8) if from.is_number() => simple("({0} + 0E0)"),
             _ if from.is_time() => self.convert_moment(text, from, to),
             _ if from.is_json() => self.convert_document(text, from, to),
-            _ if from.is_text() => self.from_text(typed, to),
+            _ if from.is_text() => self.read_text(typed, to),
             _ => Err(no_cast(from, to)),
         }
     }
@@ -198,7 +198,7 @@ impl Translator<'_> {
     }
 
     /// Text that is read as another type: checked first, so that what PostgreSQL refuses is refused.
-    fn from_text(&mut self, typed: &Typed, to: &Type) -> Result<(Text, Repr), Refused> {
+    fn read_text(&mut self, typed: &Typed, to: &Type) -> Result<(Text, Repr), Refused> {
         let typed = self.as_text(typed.clone())?;
         let text = self.text(&typed)?;
         let (pattern, template) = match &to.kind {
@@ -235,7 +235,7 @@ impl Translator<'_> {
     }
 
     /// The text that a cast to text gives.
-    pub(super) fn to_text(&mut self, typed: &Typed) -> Result<Text, Refused> {
+    pub(super) fn text_of(&mut self, typed: &Typed) -> Result<Text, Refused> {
         let bin = self.collation();
         if typed.ty.is_text() {
             let typed = self.as_text(typed.clone())?;

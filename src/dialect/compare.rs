@@ -55,6 +55,16 @@ impl Translator<'_> {
         if left.ty.kind == right.ty.kind || left.ty.is_number() && right.ty.is_number() {
             return Ok((left, right));
         }
+        // char(n) with varchar is compared as char(n), with text as text.
+        let padded = |a: &Typed, b: &Typed| a.ty.kind == PgType::Bpchar && b.ty.oid == 1043;
+        if padded(&left, &right) {
+            let right = self.padded(right)?;
+            return Ok((left, right));
+        }
+        if padded(&right, &left) {
+            let left = self.padded(left)?;
+            return Ok((left, right));
+        }
         if left.ty.is_text() && right.ty.is_text() {
             // char(n) with text, citext with text: as text.
             return Ok((self.as_text(left)?, self.as_text(right)?));
@@ -75,6 +85,16 @@ impl Translator<'_> {
             _ if left.ty.oid == XID && right.ty.is_integer() => Ok((left, right)),
             _ => Err(no_operator(&left, &right)),
         }
+    }
+
+    /// Text that compares without regard to blanks at its end.
+    fn padded(&mut self, typed: Typed) -> Result<Typed, Refused> {
+        let ty = Type::builtin("bpchar");
+        if typed.source().is_some() {
+            return Ok(Typed { ty, ..typed });
+        }
+        let text = around("(", self.text(&typed)?, " COLLATE utf8mb4_bin)");
+        Ok(Typed::sql(text, ty, typed.nullable))
     }
 
     fn comparison(&mut self, left: &Typed, sign: &str, right: &Typed) -> Result<Text, Refused> {

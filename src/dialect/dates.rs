@@ -104,7 +104,7 @@ impl Translator<'_> {
                 }
                 let texts = [self.text(&a)?, self.text(&b)?];
                 let template = "TIMESTAMPDIFF(MICROSECOND, {1}, {0})";
-                Ok(strict(template, &[&a, &b], &texts, interval_type()).as_repr(Repr::Span))
+                Ok(strict(template, &[&a, &b], &texts, interval_type()).with_repr(Repr::Span))
             }
             _ => Err(unsupported(&format!("{} {sign} {}", a.ty.name(), b.ty.name()))),
         }
@@ -173,7 +173,7 @@ impl Translator<'_> {
         let result = |template: &str, texts: &[Text], typed: &Typed| {
             let text = fill(template, texts);
             let text = if numeric { text } else { fill("({0} + 0E0)", &[text]) };
-            Typed::sql(text, ty.clone(), typed.nullable).as_repr(Repr::Scaled)
+            Typed::sql(text, ty.clone(), typed.nullable).with_repr(Repr::Scaled)
         };
         if typed.ty.kind == PgType::Interval {
             let text = match (typed.repr, typed.source()) {
@@ -272,8 +272,8 @@ impl Translator<'_> {
         Ok(Typed::sql(text, to, typed.nullable))
     }
 
-    /// `to_char(x, 'YYYY-MM-DD HH24:MI:SS.US')`: those fields, and signs between them.
-    pub(super) fn to_char(&mut self, typed: &Typed, format: &Typed) -> Result<Typed, Refused> {
+    /// `char_of(x, 'YYYY-MM-DD HH24:MI:SS.US')`: those fields, and signs between them.
+    pub(super) fn char_of(&mut self, typed: &Typed, format: &Typed) -> Result<Typed, Refused> {
         const FIELDS: &[(&str, &str)] = &[
             ("YYYY", "%Y"),
             ("MM", "%m"),

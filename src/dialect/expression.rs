@@ -18,10 +18,9 @@ impl Translator<'_> {
     /// Translates an expression. What has no type of its own may come back without one.
     pub(super) fn expr(&mut self, expr: &Expr) -> Result<Typed, Refused> {
         if self.grouped(expr)? {
-            let typed = self.inside_aggregate(|this| this.node(expr));
-            return typed;
+            return self.deeper(1, |this| this.inside_aggregate(|this| this.node(expr)));
         }
-        self.node(expr)
+        self.deeper(1, |this| this.node(expr))
     }
 
     fn node(&mut self, expr: &Expr) -> Result<Typed, Refused> {
@@ -258,7 +257,7 @@ impl Translator<'_> {
             return Err(unsupported("a minus in front of this type"));
         }
         let text = around("(-", self.text(typed)?, ")");
-        Ok(Typed::sql(text, typed.ty.clone().plain(), typed.nullable).as_repr(typed.repr))
+        Ok(Typed::sql(text, typed.ty.clone().plain(), typed.nullable).with_repr(typed.repr))
     }
 
     fn collate(&mut self, expr: &Expr, name: &[String]) -> Result<Typed, Refused> {
@@ -310,7 +309,7 @@ impl Translator<'_> {
             text.append(self.text(&results[results.len() - 1])?);
         }
         text.push(" END");
-        Ok(Typed::sql(around("(", text, ")"), ty, nullable).as_repr(repr))
+        Ok(Typed::sql(around("(", text, ")"), ty, nullable).with_repr(repr))
     }
 
     /// Brings values to one type, as UNION, CASE, COALESCE and the like do.
@@ -365,6 +364,9 @@ impl Translator<'_> {
             return Ok(Typed { ty: ty.clone().plain(), ..typed });
         }
         if typed.ty.is_text() && ty.is_text() {
+            if matches!(ty.kind, PgType::Bpchar | PgType::Citext) && typed.source().is_none() {
+                return Err(unsupported(&format!("{} beside other text", ty.name())));
+            }
             let text = self.as_text(typed)?;
             return Ok(Typed { ty: ty.clone().plain(), ..text });
         }

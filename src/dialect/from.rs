@@ -396,7 +396,7 @@ impl Translator<'_> {
             relation.table = None;
         }
         self.scope_mut().relations = relations;
-        let texts = [join(both, ", "), a.clone(), b.clone(), condition.clone(), join(alone, ", ")];
+        let texts = [join(both, ", "), a, b, condition, join(alone, ", ")];
         let template = format!(
             "(SELECT {{0}} FROM {{1}} LEFT JOIN {{2}} ON {{3}} UNION ALL SELECT {{4}} FROM {{2}} \
              WHERE NOT EXISTS (SELECT 1 FROM {{1}} WHERE {{3}})) AS `{alias}`"

@@ -130,8 +130,8 @@ impl Translator<'_> {
                 };
                 self.extract(&field.to_ascii_lowercase(), args[1].clone(), false)
             }
-            ("to_char", 2) => self.to_char(&args[0], &args[1]),
-            ("to_timestamp", 1) => self.to_timestamp(&args[0]),
+            ("to_char", 2) => self.char_of(&args[0], &args[1]),
+            ("to_timestamp", 1) => self.timestamp_of(&args[0]),
             ("timezone", 2) => Err(unsupported("timezone()")),
             ("date", 1) => self.cast(args[0].clone(), &Type::builtin("date")),
             ("regexp_replace", 3 | 4) => self.regexp_replace(&args),
@@ -159,7 +159,7 @@ impl Translator<'_> {
         let nullable = args.iter().all(|arg| arg.nullable);
         let repr = shared_repr(&args);
         let texts: Vec<Text> = args.iter().map(|arg| self.text(arg)).collect::<Result<_, _>>()?;
-        Ok(Typed::sql(fill("COALESCE({0})", &[join(texts, ", ")]), ty, nullable).as_repr(repr))
+        Ok(Typed::sql(fill("COALESCE({0})", &[join(texts, ", ")]), ty, nullable).with_repr(repr))
     }
 
     fn nullif(&mut self, args: &[Typed]) -> Result<Typed, Refused> {
@@ -171,7 +171,7 @@ impl Translator<'_> {
         let texts = [self.text(&equal)?, self.text(&a)?];
         let repr = if a.repr == Repr::Enum { Repr::Plain } else { a.repr };
         Ok(Typed::sql(fill("(CASE WHEN {0} THEN NULL ELSE {1} END)", &texts), ty, true)
-            .as_repr(repr))
+            .with_repr(repr))
     }
 
     /// GREATEST and LEAST leave NULLs out in PostgreSQL.
@@ -199,10 +199,10 @@ impl Translator<'_> {
             text = fill(&template.replace(name, &name.to_ascii_uppercase()), &[text, next]);
             text_nullable = text_nullable && arg.nullable;
         }
-        Ok(Typed::sql(text, ty, nullable).as_repr(repr))
+        Ok(Typed::sql(text, ty, nullable).with_repr(repr))
     }
 
-    fn to_timestamp(&mut self, arg: &Typed) -> Result<Typed, Refused> {
+    fn timestamp_of(&mut self, arg: &Typed) -> Result<Typed, Refused> {
         let arg = self.resolve(arg.clone(), &Type::builtin("float8"))?;
         if !arg.ty.is_number() || arg.repr == Repr::Kept {
             return Err(unsupported("to_timestamp of this type"));
@@ -244,7 +244,7 @@ impl Translator<'_> {
         let integer = ty.is_integer();
         let one = |template: &str, ty: Type| {
             let repr = if numeric { Repr::Scaled } else { Repr::Plain };
-            Ok(Some(strict(template, &[first], std::slice::from_ref(&text), ty).as_repr(repr)))
+            Ok(Some(strict(template, &[first], std::slice::from_ref(&text), ty).with_repr(repr)))
         };
         match (name, args.len()) {
             ("abs", 1) => one("ABS({0})", ty),
@@ -268,7 +268,7 @@ impl Translator<'_> {
                 let function = if name == "round" { "ROUND" } else { "TRUNCATE" };
                 let template = format!("CAST({function}({{0}}, {scale}) AS DECIMAL(65,{scale}))");
                 Ok(Some(
-                    strict(&template, &[first], &[text], Type::numeric()).as_repr(Repr::Scaled),
+                    strict(&template, &[first], &[text], Type::numeric()).with_repr(Repr::Scaled),
                 ))
             }
             ("power" | "pow", 2) => {

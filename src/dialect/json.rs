@@ -36,7 +36,6 @@ pub(super) fn element(typed: &Typed, flavor: Flavor) -> Result<Text, Refused> {
     let text = render(typed, flavor)?;
     Ok(match &typed.ty.kind {
         PgType::Text
-        | PgType::Bpchar
         | PgType::Citext
         | PgType::Name
         | PgType::Uuid

@@ -26,7 +26,7 @@ impl Translator<'_> {
         let is_binary = name.starts_with("jsonb") || name == "to_jsonb";
         let ty = Type::builtin(if is_binary { "jsonb" } else { "json" });
         match (name, args) {
-            ("to_json" | "to_jsonb", [value]) => self.to_json(value, ty).map(Some),
+            ("to_json" | "to_jsonb", [value]) => self.json_of(value, ty).map(Some),
             ("json_build_array" | "jsonb_build_array", items) => {
                 let texts = self.documents(items)?;
                 Ok(Some(Typed::sql(fill("JSON_ARRAY({0})", &[join(texts, ", ")]), ty, false)))
@@ -35,7 +35,7 @@ impl Translator<'_> {
                 let mut texts = Vec::new();
                 for pair in items.chunks(2) {
                     let name = self.settle(pair[0].clone())?;
-                    texts.push(self.to_text(&name)?);
+                    texts.push(self.text_of(&name)?);
                     texts.append(&mut self.documents(&pair[1..])?);
                 }
                 Ok(Some(Typed::sql(fill("JSON_OBJECT({0})", &[join(texts, ", ")]), ty, false)))
@@ -82,7 +82,7 @@ impl Translator<'_> {
         }
     }
 
-    fn to_json(&mut self, value: &Typed, ty: Type) -> Result<Typed, Refused> {
+    fn json_of(&mut self, value: &Typed, ty: Type) -> Result<Typed, Refused> {
         let value = self.settle(value.clone())?;
         let text = document_value(&value, self.flavor())?;
         let text = match value.ty.kind {

@@ -33,11 +33,11 @@ pub(super) fn literal(value: &Literal) -> Result<Option<Typed>, Refused> {
 
 /// Digits without a point are an integer if they fit one.
 fn number(digits: &str) -> Result<Typed, Refused> {
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        if let Ok(value) = digits.parse::<i64>() {
-            let ty = if i32::try_from(value).is_ok() { Type::int4() } else { Type::int8() };
-            return Ok(Typed::constant(Value::Int(value), ty));
-        }
+    if digits.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(value) = digits.parse::<i64>()
+    {
+        let ty = if i32::try_from(value).is_ok() { Type::int4() } else { Type::int8() };
+        return Ok(Typed::constant(Value::Int(value), ty));
     }
     let value = PgType::Numeric.read(digits, "numeric", &Style::default())?;
     Ok(Typed::constant(value, Type::numeric()))

@@ -63,7 +63,13 @@ impl Translator<'_> {
         };
         let mut nullable = left.nullable;
         let mut texts = Vec::new();
-        let listed = simple(&left);
+        // Each comparison is that of its own two types: only where all are of one kind are they a list.
+        let alike = |item: &Typed| {
+            item.is_unknown()
+                || item.ty.kind == left.ty.kind && item.ty.kind != PgType::Bpchar
+                || item.ty.is_number() && left.ty.is_number()
+        };
+        let listed = simple(&left) && items.iter().all(alike);
         for item in items {
             nullable |= item.nullable;
             if listed {

@@ -113,14 +113,20 @@ pub enum Tag {
     Truncate,
 }
 
+/// For a statement as large as the parser lets through.
+const STACK_BYTES: usize = 16 << 20;
+
 /// Translates one statement.
 ///
 /// # Errors
 /// [`Refused`]: `0A000` where there is no exact translation, and errors of PostgreSQL's that are known
 /// without running it.
 pub fn translate(sql: &str, around: Surroundings<'_>) -> Result<Translated, Refused> {
-    let statement = words::statement(sql, around)?;
-    translator::Translator::new(around).statement(&statement)
+    // A tree is gone through, copied and dropped by recursion: on a stack of its own.
+    stacker::maybe_grow(STACK_BYTES / 2, STACK_BYTES, || {
+        let statement = words::statement(sql, around)?;
+        translator::Translator::new(around).statement(&statement)
+    })
 }
 
 #[cfg(test)]

@@ -19,16 +19,7 @@ impl Translator<'_> {
     pub(super) fn binary(&mut self, left: &Expr, op: &Op, right: &Expr) -> Result<Typed, Refused> {
         match op {
             Op::And | Op::Or => {
-                let word = if *op == Op::And { "AND" } else { "OR" };
-                let a = self.condition(left, word)?;
-                let b = self.condition(right, word)?;
-                let texts = [self.text(&a)?, self.text(&b)?];
-                let nullable = a.nullable || b.nullable;
-                return Ok(Typed::sql(
-                    fill(&format!("({{0}} {word} {{1}})"), &texts),
-                    Type::bool(),
-                    nullable,
-                ));
+                return self.chain(left, op, right);
             }
             // The parser binds `a ~ b || c` otherwise than PostgreSQL.
             Op::PGRegexMatch | Op::PGRegexIMatch | Op::PGRegexNotMatch | Op::PGRegexNotIMatch => {
@@ -74,6 +65,29 @@ impl Translator<'_> {
         }
         let text = around("(", self.text(&value)?, " IS NULL)");
         Ok(Some(Typed::sql(text, Type::bool(), false)))
+    }
+
+    /// `a AND b AND c`, however long.
+    fn chain(&mut self, left: &Expr, op: &Op, right: &Expr) -> Result<Typed, Refused> {
+        let word = if *op == Op::And { "AND" } else { "OR" };
+        let mut terms = vec![right];
+        let mut rest = left;
+        while let Expr::BinaryOp { left, op: inner, right } = rest {
+            if inner != op {
+                break;
+            }
+            terms.push(right);
+            rest = left;
+        }
+        terms.push(rest);
+        let (mut texts, mut nullable) = (Vec::new(), false);
+        for term in terms.into_iter().rev() {
+            let term = self.condition(term, word)?;
+            nullable |= term.nullable;
+            texts.push(self.text(&term)?);
+        }
+        let text = around("(", super::typed::join(texts, &format!(" {word} ")), ")");
+        Ok(Typed::sql(text, Type::bool(), nullable))
     }
 
     fn apply(&mut self, a: Typed, op: &Op, b: Typed) -> Result<Typed, Refused> {
@@ -189,7 +203,7 @@ impl Translator<'_> {
             (Op::Divide, _) => "/",
             _ => "%",
         };
-        Ok(strict(&format!("({{0}} {sign} {{1}})"), &[&a, &b], &texts, ty).as_repr(repr))
+        Ok(strict(&format!("({{0}} {sign} {{1}})"), &[&a, &b], &texts, ty).with_repr(repr))
     }
 
     /// Both sides as numbers; what has no type takes the other's.
@@ -254,7 +268,7 @@ impl Translator<'_> {
             if is_null(&side) {
                 return Ok(Typed::null(Type::text()));
             }
-            texts.push(self.to_text(&side)?);
+            texts.push(self.text_of(&side)?);
         }
         Ok(Typed::sql(fill("CONCAT({0}, {1})", &texts), Type::text(), nullable))
     }
@@ -278,7 +292,7 @@ impl Translator<'_> {
         };
         let text = self.text(&number)?;
         let text = around("ROUND(", text, &format!(" * {unit})"));
-        Ok(Typed::sql(text, ty, number.nullable).as_repr(repr))
+        Ok(Typed::sql(text, ty, number.nullable).with_repr(repr))
     }
 }
 

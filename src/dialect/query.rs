@@ -14,7 +14,7 @@ use crate::dialect::names::fold;
 use crate::dialect::program::{Form, Slot, Text};
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::scope::{Field, Relation, Scope, folded};
-use crate::dialect::translator::Translator;
+use crate::dialect::translator::{BRANCHES_MAX, QUERY_DEPTH, Translator};
 use crate::dialect::typed::{Node, Typed, around, fill, join};
 use crate::dialect::types::{Type, common};
 use crate::names::{Oid, quote_mysql};
@@ -59,7 +59,7 @@ impl Translator<'_> {
         let grouping = self.grouping.take();
         let slots = std::mem::replace(&mut self.slots, false);
         let known = self.ctes.len();
-        let result = self.whole_query(query, want);
+        let result = self.deeper(QUERY_DEPTH, |this| this.whole_query(query, want));
         self.ctes.truncate(known);
         self.grouping = grouping;
         self.slots = slots;
@@ -132,6 +132,9 @@ impl Translator<'_> {
                 "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT",
             ));
         }
+        if BRANCHES_MAX < branches(body) {
+            return Err(unsupported("a set operation of so many branches"));
+        }
         let types = match want {
             Want::Types(types) => types.to_vec(),
             Want::Raw => self.common_types(body)?,
@@ -179,7 +182,8 @@ impl Translator<'_> {
         let SetExpr::SetOperation { left, op, set_quantifier, right } = body else {
             return self.branch(body, Want::Types(types));
         };
-        let (mut a, b) = (self.operation(left, types)?, self.operation(right, types)?);
+        let mut a = self.deeper(1, |this| this.operation(left, types))?;
+        let b = self.deeper(1, |this| this.operation(right, types))?;
         if a.columns.len() != b.columns.len() {
             let message = format!("each {op} query must have the same number of columns");
             return Err(Refused::error("42601", message));
@@ -398,7 +402,7 @@ impl Translator<'_> {
         let typed = self.expr(expr)?;
         let typed = self.implicit(typed, &Type::int8())?;
         let source = typed.source().ok_or_else(|| unsupported("LIMIT of an expression"))?;
-        Ok(Text::value(Slot { source, ty: typed.ty.clone(), form }))
+        Ok(Text::value(Slot { source, ty: typed.ty, form }))
     }
 
     /// A scalar subquery.
@@ -413,7 +417,7 @@ impl Translator<'_> {
         } else {
             typed.repr
         };
-        Ok(Typed::sql(around("(", output.text, ")"), typed.ty, true).as_repr(repr))
+        Ok(Typed::sql(around("(", output.text, ")"), typed.ty, true).with_repr(repr))
     }
 
     /// A subquery of which only whether it has rows counts.
@@ -438,6 +442,16 @@ pub(super) fn fields(alias: &str, output: &Output, names: &[String]) -> Vec<Fiel
             Field { name: own, typed, origin: column.origin }
         })
         .collect()
+}
+
+/// How many queries a chain of set operations has, without going down it.
+fn branches(body: &SetExpr) -> usize {
+    let (mut count, mut rest) = (1, body);
+    while let SetExpr::SetOperation { left, .. } = rest {
+        count += 1;
+        rest = left;
+    }
+    count
 }
 
 fn empty_query() -> Query {

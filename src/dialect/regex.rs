@@ -40,7 +40,7 @@ pub(super) fn portable(pattern: &str, extracts: bool) -> Result<String, Refused>
                         _ => return Err(odd()),
                     }
                 }
-                if !closed || !out.ends_with(|c: char| c == '}') {
+                if !closed || !out.ends_with('}') {
                     return Err(odd());
                 }
                 previous = '}';

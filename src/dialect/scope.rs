@@ -76,7 +76,7 @@ impl Relation {
 
 fn field(table: &Table, column: &Column, alias: &str) -> Field {
     let text = Text::sql(format!("{}.{}", quote_mysql(alias), quote_mysql(&column.name)));
-    let typed = Typed::sql(text, Type::of(column), !column.not_null).as_repr(repr(column));
+    let typed = Typed::sql(text, Type::of(column), !column.not_null).with_repr(repr(column));
     Field { name: column.name.clone(), typed, origin: Some((table.oid, column.number)) }
 }
 

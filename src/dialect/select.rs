@@ -350,7 +350,7 @@ impl Translator<'_> {
             _ => return Ok(typed),
         };
         let text = self.text(&typed)?;
-        Ok(Typed::sql(fill(template, &[text]), typed.ty, typed.nullable).as_repr(Repr::Kept))
+        Ok(Typed::sql(fill(template, &[text]), typed.ty, typed.nullable).with_repr(Repr::Kept))
     }
 }
 

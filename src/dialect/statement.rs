@@ -127,14 +127,12 @@ impl Translator<'_> {
     fn with_steps(&mut self, with: &With, steps: &mut Vec<Step>) -> Result<(), Refused> {
         for cte in &with.cte_tables {
             let name = fold(&cte.alias.name);
-            let statement = match &*cte.query.body {
-                SetExpr::Insert(statement)
-                | SetExpr::Update(statement)
-                | SetExpr::Delete(statement) => statement,
-                _ => {
-                    self.with_inline(cte, with.recursive)?;
-                    continue;
-                }
+            let (SetExpr::Insert(statement)
+            | SetExpr::Update(statement)
+            | SetExpr::Delete(statement)) = &*cte.query.body
+            else {
+                self.with_inline(cte, with.recursive)?;
+                continue;
             };
             let written = match statement {
                 Statement::Insert(insert) => self.insert(insert, false)?,

@@ -175,7 +175,14 @@ impl Translator<'_> {
                 Ok(fill("IF({0} IS NULL, NULL, IF({0}, 't', 'f'))", &[text]))
             }
             PgType::Inet => self.text(typed),
-            _ => self.to_text(typed),
+            // With the blanks that MySQL does not keep.
+            PgType::Bpchar if typed.ty.typmod >= 4 => {
+                let text = self.text(typed)?;
+                let (length, bin) = (typed.ty.typmod - 4, self.collation());
+                Ok(fill(&format!("RPAD({{0}} COLLATE {bin}, {length}, ' ')"), &[text]))
+            }
+            PgType::Bpchar => Err(unsupported("char(n) of unknown length in concat")),
+            _ => self.text_of(typed),
         }
     }
 

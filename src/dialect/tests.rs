@@ -132,7 +132,7 @@ fn types_decide_what_a_literal_is() {
         &expect![[r#"
             -- SELECT id FROM users WHERE attempts = '7' AND verified = 't' AND id = '00000000-0000-7000-8000-00000000000A'
             [id:uuid] ()
-            answer SELECT `users`.`id` AS `id` FROM `users` WHERE (((`users`.`attempts` = ?) AND (`users`.`verified` = TRUE)) AND (`users`.`id` = ?))
+            answer SELECT `users`.`id` AS `id` FROM `users` WHERE ((`users`.`attempts` = ?) AND (`users`.`verified` = TRUE) AND (`users`.`id` = ?))
             -- SELECT id FROM users WHERE id = 'not-a-uuid'
             22P02 invalid input syntax for type uuid: "not-a-uuid"
             -- SELECT id FROM users WHERE created_at >= '2024-02-01T00:00:00+02:00' AND token = '\xdead'
@@ -418,4 +418,31 @@ fn what_the_parser_misreads_is_refused() {
             0A000 statement VACUUM cannot be translated for MySQL
         "#]],
     );
+}
+
+/// A task of the runtime has two megabytes.
+#[test]
+fn long_chains_and_deep_nesting_end_on_a_small_stack() {
+    let run = || {
+        let chain = vec!["attempts = 1"; 400].join(" OR ");
+        let sum = vec!["attempts"; 110].join(" + ");
+        let much = vec!["attempts"; 400].join(" + ");
+        let unions = vec!["SELECT 1"; 60].join(" UNION ALL ");
+        let mut deep = "SELECT 1".to_owned();
+        for _ in 0..60 {
+            deep = format!("SELECT ({deep})");
+        }
+        let mut shallow = "SELECT 1".to_owned();
+        for _ in 0..10 {
+            shallow = format!("SELECT ({shallow})");
+        }
+        let fine = |sql: &str| !shown(sql, Flavor::MySql).starts_with("0A000");
+        let select = |what: &str| format!("SELECT {what} FROM users");
+        (
+            fine(&select(&chain)) && fine(&select(&sum)) && fine(&unions) && fine(&shallow),
+            fine(&select(&much)) || fine(&deep),
+        )
+    };
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap();
+    assert_eq!(thread.join().unwrap(), (true, false));
 }

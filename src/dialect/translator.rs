@@ -16,6 +16,17 @@ use crate::value::{Flavor, Value};
 /// Parameters that one statement may have, as the protocol counts them.
 const PARAMETERS_MAX: usize = 65_535;
 
+/// Nesting past which an expression is refused: it would take more stack than a task has. Chains of AND
+/// and OR are no nesting.
+const DEPTH_MAX: usize = 120;
+/// Stack that one level may need; where less is left, more is had.
+const STACK_LEFT: usize = 512 << 10;
+const STACK_MORE: usize = 4 << 20;
+/// What a query within an expression counts as.
+pub(super) const QUERY_DEPTH: usize = 8;
+/// Branches of one set operation.
+pub(super) const BRANCHES_MAX: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Translator<'a> {
     pub(super) around: Surroundings<'a>,
@@ -29,6 +40,8 @@ pub(super) struct Translator<'a> {
     pub(super) grouping: Option<Grouping>,
     /// Rows of tables that this statement's own WITH inserted: the rest does not see them.
     pub(super) hidden: Vec<(Oid, Hidden)>,
+    /// How deep the expression at hand is; a query counts as [`QUERY_DEPTH`].
+    pub(super) depth: usize,
     /// Where `DEFAULT` and `gen_random_uuid()` are one value for a row, not SQL.
     pub(super) slots: bool,
 }
@@ -65,8 +78,25 @@ impl<'a> Translator<'a> {
             aliases: 0,
             grouping: None,
             hidden: Vec::new(),
+            depth: 0,
             slots: false,
         }
+    }
+
+    /// Runs one level deeper.
+    pub(super) fn deeper<T>(
+        &mut self,
+        levels: usize,
+        run: impl FnOnce(&mut Self) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        self.depth += levels;
+        let result = if self.depth > DEPTH_MAX {
+            Err(unsupported("a statement nested so deeply"))
+        } else {
+            stacker::maybe_grow(STACK_LEFT, STACK_MORE, || run(self))
+        };
+        self.depth -= levels;
+        result
     }
 
     pub(super) fn flavor(&self) -> Flavor {

@@ -75,7 +75,7 @@ impl Typed {
         Self { node: Node::Null, ty, nullable: true, repr: Repr::Plain }
     }
 
-    pub(super) fn as_repr(self, repr: Repr) -> Self {
+    pub(super) fn with_repr(self, repr: Repr) -> Self {
         Self { repr, ..self }
     }
 

@@ -37,7 +37,7 @@ impl Translator<'_> {
                 let value = self.settle(value.clone())?;
                 let text = self.text(&value)?;
                 let text = around(&format!("{}(", name.to_ascii_uppercase()), text, ")");
-                bare(Typed::sql(text, value.ty.clone(), true).as_repr(value.repr))
+                bare(Typed::sql(text, value.ty.clone(), true).with_repr(value.repr))
             }
             ("lag" | "lead", [value, rest @ ..]) => self.neighbour(name, value, rest, function),
             _ => Err(unsupported(&format!("window function {name}"))),
@@ -64,7 +64,7 @@ impl Translator<'_> {
             let value = self.settle(value.clone())?;
             let text = self.text(&value)?;
             let text = around(&format!("{upper}("), text, &format!(", {distance})"));
-            return bare(Typed::sql(text, value.ty.clone(), true).as_repr(value.repr));
+            return bare(Typed::sql(text, value.ty.clone(), true).with_repr(value.repr));
         };
         let (both, ty) = self.unify(vec![value.clone(), otherwise.clone()], name)?;
         let nullable = both.iter().any(|typed| typed.nullable);
