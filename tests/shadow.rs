@@ -77,7 +77,8 @@ async fn differs(target: Target) {
             line["shadow"]["match"] == 1
         };
         world.until(&format!("equal: {text}"), matched).await;
-        assert_eq!(report(&world, text).await["readiness"], "translated");
+        let judged = async || report(&world, text).await["readiness"] == "translated";
+        world.until("judged", judged).await;
     }
     let mut secondary = world.secondary().await;
     let plant = "UPDATE users SET paid = paid + 1 WHERE id = 7";
@@ -143,7 +144,11 @@ async fn what_is_on_its_way_is_no_difference() {
     secondary.query_drop(lock).await.unwrap();
     client.batch_execute("UPDATE users SET name = 'other' WHERE id = 7").await.unwrap();
     client.query(BY_ID, &[&7_i64]).await.unwrap();
-    world.until("given up", async || reported(&world, BY_ID, "undetermined").await == 1).await;
+    let given_up = async || {
+        assert_eq!(count(&world, "error").await, 0.0, "{}", world.log());
+        reported(&world, BY_ID, "undetermined").await == 1
+    };
+    world.until("given up", given_up).await;
     secondary.query_drop("ROLLBACK").await.unwrap();
     world.drained().await;
     client.query(BY_ID, &[&7_i64]).await.unwrap();
@@ -161,7 +166,7 @@ async fn a_secondary_that_hangs_costs_the_clients_nothing() {
     for id in 0..50 {
         client.query(BY_ID, &[&i64::from(id)]).await.unwrap();
     }
-    assert_eq!(count(&world, "shed").await, 48.0);
+    assert_eq!(count(&world, "shed").await, 48.0, "{}", world.log());
     assert_eq!(count(&world, "match").await, 0.0);
     secondary.query_drop("UNLOCK TABLES").await.unwrap();
     world.until("the two are tried", async || count(&world, "match").await == 2.0).await;
@@ -191,7 +196,8 @@ async fn a_share_of_nothing_opens_no_connection_and_a_reload_changes_it() {
     };
     world.until("tried", tried).await;
     assert!(0 < read_only().await);
-    assert_eq!(count(&world, "mismatch").await + count(&world, "error").await, 0.0);
+    let others = count(&world, "mismatch").await + count(&world, "error").await;
+    assert_eq!(others, 0.0, "{}", world.log());
 }
 
 #[tokio::test]

@@ -78,7 +78,11 @@ pub struct Ground {
 
 impl Ground {
     /// For sessions in which the secondary answers, while it does not.
-    fn services(&self, situation: watch::Receiver<Arc<Situation>>) -> Services {
+    fn services(
+        &self,
+        situation: watch::Receiver<Arc<Situation>>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Services {
         let config = AnswerConfig {
             tls: None,
             users: Users::new(BTreeMap::new(), self.to.clone()),
@@ -97,7 +101,7 @@ impl Ground {
             plans: Arc::new(Plans::new(PLANS_MAX)),
             cancels: Cancels::default(),
             handoff: None,
-            shutdown: watch::channel(false).1,
+            shutdown,
         }
     }
 }
@@ -107,7 +111,9 @@ pub async fn run(ground: Ground, pool: usize) {
     let Some(receiver) = ground.reads.open(pool) else { return };
     let receiver = Arc::new(Mutex::new(receiver));
     let (as_if, supposed) = watch::channel(supposed(&ground.situation));
-    let services = ground.services(supposed);
+    // Its sessions end with this task.
+    let (_shutdown, ends) = watch::channel(false);
+    let services = ground.services(supposed, ends);
     let mut places = JoinSet::new();
     for _ in 0..pool {
         let place = Place::new(ground.clone(), services.clone());
