@@ -66,7 +66,7 @@ async fn statements_have_the_same_answers_or_are_refused() {
                 Ok(()) => equal += 1,
                 Err(Verdict::Refused(why)) => refused.push(format!("{} {why}", statement.id)),
                 Err(Verdict::Wrong(why)) => {
-                    wrong.push(format!("{} {why}\n   {}", statement.id, statement.sql))
+                    wrong.push(format!("{} {why}\n   {}", statement.id, statement.sql));
                 }
             }
         }
@@ -78,7 +78,7 @@ async fn statements_have_the_same_answers_or_are_refused() {
             refused.join("\n"),
             wrong.join("\n"),
         );
-        println!("{report}");
+        eprintln!("{report}");
         reports.push((report, wrong.is_empty() && EQUAL_LEAST <= equal));
     }
     for (report, fine) in reports {

@@ -34,7 +34,8 @@ impl Parameters {
     /// Of a Bind's body; `None` where it is malformed.
     pub(super) fn of(bind: &Bytes) -> Option<Self> {
         let mut parts = Body::new(bind);
-        (parts.text()?, parts.text()?);
+        parts.text()?;
+        parts.text()?;
         let formats = parts.u16()?;
         let formats = (0..formats).map(|_| parts.u16()).collect::<Option<Vec<_>>>()?;
         let count = parts.u16()?;

@@ -118,7 +118,7 @@ async fn captured_statements_are_translated_or_refused_by_name() {
         let example: String = example.chars().take(240).collect();
         format!("{count:5} {why}\n        {example}\n")
     });
-    println!("{translated} of {total} translated\n{}", lines.collect::<String>());
+    eprintln!("{translated} of {total} translated\n{}", lines.collect::<String>());
     assert!(total > 0 && translated * 100 >= total * 80, "{translated} of {total}");
 }
 

@@ -284,7 +284,7 @@ async fn random_queries_have_the_same_rows_or_are_refused() {
                     sql.contains("DISTINCT ") && !sql.contains("ORDER BY"),
                 ) =>
                 {
-                    equal += 1
+                    equal += 1;
                 }
                 _ => wrong.push(format!(
                     "{sql}\n   {:?} {}\n   {:?}\n   instead of\n   {:?}",
@@ -301,7 +301,7 @@ async fn random_queries_have_the_same_rows_or_are_refused() {
         let report = format!(
             "{target:?}, CROSSFADE_SEED={seed}: {equal} equal, {refused} refused, {wrong_count} wrong\n{shown}"
         );
-        println!("{report}");
+        eprintln!("{report}");
         reports.push((report, wrong_count == 0 && EQUAL_LEAST <= equal));
     }
     for (report, fine) in reports {

@@ -205,8 +205,8 @@ impl Outbox {
              COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(`at`), NOW(6)), 0), MIN(`epoch`), MIN(`counter`) \
              FROM `crossfade_outbox`"
         );
-        let found: Option<(i64, i64, i64, Option<u64>, Option<u64>)> =
-            self.link.conn().query_first(sql).await?;
+        type Counts = (i64, i64, i64, Option<u64>, Option<u64>);
+        let found: Option<Counts> = self.link.conn().query_first(sql).await?;
         let (pending, stuck, micros, epoch, counter) = found.unwrap_or_default();
         let age = u64::try_from(micros).unwrap_or(0);
         let lowest = epoch.zip(counter).map(|(epoch, counter)| Version { epoch, counter, n: 0 });

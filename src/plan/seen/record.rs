@@ -81,7 +81,7 @@ impl Seen {
         let judged = upto.readiness.is_some() && lock(&tally.told).readiness != upto.readiness;
         let news = new || judged || !shapes.is_empty();
         let changed = news || 0 < line.count || line.compared != Compared::default();
-        changed.then(|| Untold { line, judged, shapes, upto, news, tally })
+        changed.then_some(Untold { line, judged, shapes, upto, news, tally })
     }
 
     /// A line of what is not told.
