@@ -200,7 +200,9 @@ impl<'a> Reader<'a> {
 
     /// The columns assigned by any `UPDATE SET` of a MERGE.
     fn merge_assigned(&self, range: Range<usize>) -> Vec<String> {
-        let depth = self.tokens[range.start].depth;
+        let Some(depth) = self.tokens.get(range.start).map(|token| token.depth) else {
+            return Vec::new();
+        };
         let sets = range.clone().filter(|at| {
             self.is(*at, "SET") && at.checked_sub(1).is_some_and(|at| self.is(at, "UPDATE"))
         });
