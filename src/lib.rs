@@ -101,6 +101,12 @@
 //! - With MySQL as the primary a row that is gone has a counter in the fence, so that nobody has to be waited
 //!   out for it; what InnoDB shows may not be on disk yet, so a drain flushes before it applies
 //!   ([`backend::mysql::outbox`]).
+//! - With MySQL as the primary every write is a program by key, without RETURNING too; ON CONFLICT is find,
+//!   insert, or update by key, never ON DUPLICATE KEY ([`dialect`]). It notes keys only; images are read again.
+//! - MySQL's transaction begins with the first statement that needs it, and savepoints are known to it by their
+//!   place, since a name stands once only there ([`answer`]).
+//! - What PostgreSQL says about a statement is kept by its text, the kinds of its literals, the declared types
+//!   and the search path; a shadow read asks both sides anew ([`shadow`]).
 //! - Before a sweep looks for tombstones, it waits for every apply that began before its chunk was committed:
 //!   an apply writes its rows first, and entries that are new to the fence at its end
 //!   ([`backend::mysql::copy`]).
