@@ -36,6 +36,19 @@ pub enum Kind {
 }
 
 impl Token {
+    /// Whether it is an `E''` string of several parts, whose later ones sqlparser reads by themselves, and
+    /// without their escapes.
+    pub fn is_joined(&self, sql: &[u8]) -> bool {
+        let text = self.text(sql);
+        if self.kind != Kind::String || !matches!(text, [b'e' | b'E', b'\'', ..]) {
+            return false;
+        }
+        let mut first = Lexer::new(text);
+        first.at = 1;
+        first.skip_quoted(b'\'', true);
+        first.at < text.len()
+    }
+
     #[must_use]
     pub fn text<'a>(&self, sql: &'a [u8]) -> &'a [u8] {
         &sql[self.start..self.end]

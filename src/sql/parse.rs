@@ -39,11 +39,14 @@ pub fn parse(sql: &str, tokens: &[Token]) -> Result<Statement, Unparsed> {
     let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
         return Err(Unparsed::NotUnderstood);
     };
-    let statement = match row_names(sql.as_bytes(), tokens) {
-        None => Cow::Borrowed(&sql[first.start..last.end]),
-        Some(names) => {
-            Cow::Owned([&sql[first.start..names.start], &sql[names.end..last.end]].join(" "))
-        }
+    let names = row_names(sql.as_bytes(), tokens).map(|names| (names, " "));
+    let joined = tokens.iter().filter(|token| token.is_joined(sql.as_bytes()));
+    let mut others: Vec<(Range<usize>, &str)> =
+        names.into_iter().chain(joined.map(|token| (token.start..token.end, "''"))).collect();
+    others.sort_by_key(|(range, _)| range.start);
+    let statement = match others.is_empty() {
+        true => Cow::Borrowed(&sql[first.start..last.end]),
+        false => Cow::Owned(with_others(sql, first.start..last.end, &others)),
     };
     // Without `unescape` a literal keeps its escapes, so that no quote can break out of it.
     let options = ParserOptions::new().with_unescape(false).with_trailing_commas(false);
@@ -57,6 +60,17 @@ pub fn parse(sql: &str, tokens: &[Token]) -> Result<Statement, Unparsed> {
         (Some(statement), true) => Ok(statement),
         _ => Err(Unparsed::NotUnderstood),
     }
+}
+
+/// The text with these ranges of it written otherwise.
+fn with_others(sql: &str, whole: Range<usize>, others: &[(Range<usize>, &str)]) -> String {
+    let (mut text, mut done) = (String::new(), whole.start);
+    for (range, other) in others {
+        text += &sql[done..range.start.max(done)];
+        text += other;
+        done = range.end.max(done);
+    }
+    text + &sql[done..whole.end]
 }
 
 /// Where `WITH (OLD AS o, NEW AS n)` stands after RETURNING: PostgreSQL 18's, which sqlparser does
