@@ -103,6 +103,8 @@
 //!   ([`backend::mysql::outbox`]).
 //! - With MySQL as the primary every write is a program by key, without RETURNING too; ON CONFLICT is find,
 //!   insert, or update by key, never ON DUPLICATE KEY ([`dialect`]). It notes keys only; images are read again.
+//! - Counters of rows and of a TRUNCATE are comparable there only because the table's own entry is raised past
+//!   all of them, and a row's goes on from the table's.
 //! - MySQL's transaction begins with the first statement that needs it, and savepoints are known to it by their
 //!   place, since a name stands once only there ([`answer`]).
 //! - What PostgreSQL says about a statement is kept by its text, the kinds of its literals, the declared types

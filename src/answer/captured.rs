@@ -7,13 +7,15 @@
 //! ```
 //!
 //! A fence entry's counter is the row's version: it is raised under its own lock, in the transaction that
-//! changes the row, so for one row a later change has a larger one. The outbox has keys only; rows are read
+//! changes the row, so for one row a later change has a larger one. A TRUNCATE is newer than every row
+//! before it, and older than every row after it: the table's own entry is raised past all counters, and a
+//! row's goes on from the table's, which each writer holds shared. The outbox has keys only; rows are read
 //! again when they are carried.
 //!
 //! Invariant: a row that is written here has an entry in the outbox or the write fails. Rows that a foreign
 //! key's action changes along with it are locked and noted before it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mysql_async::Value as Param;
@@ -43,7 +45,8 @@ const CHILDREN_MAX: usize = 100_000;
 pub(super) struct Captured {
     /// MySQL has confirmed this epoch in this transaction.
     epoch: Option<u64>,
-    tables: BTreeSet<TableId>,
+    /// With the counter of each table's own entry, below which no row's counter may stay.
+    tables: BTreeMap<TableId, i64>,
     /// The longest that a table's mode has the client wait for PostgreSQL.
     patience: Option<Duration>,
 }
@@ -140,7 +143,16 @@ impl Notes<'_> {
     /// TRUNCATE: the table's own entry.
     pub(super) async fn note_truncate(&mut self, table: &Table) -> Result<(), PgError> {
         must_be_captured(table)?;
+        self.confirm().await?;
+        let Some(id) = table.id else { return Ok(()) };
+        // Whoever writes a row holds the entry shared: none of them is under way afterwards.
+        self.table_counter(id, "FOR UPDATE").await?;
+        let sql = "SELECT MAX(`counter`) FROM `crossfade_fence` \
+             WHERE `table_id` = ? AND `epoch` = ? LOCK IN SHARE MODE";
+        let highest = self.backend.number(sql, self.place(id)).await?.unwrap_or(0);
+        self.captured.tables.insert(id, highest);
         self.raise(table, &[KeyHash::TABLE], false).await?;
+        self.captured.tables.insert(id, highest + 1);
         self.append(table, Operation::Truncate, &[(KeyHash::TABLE, None)]).await
     }
 
@@ -177,6 +189,22 @@ impl Notes<'_> {
         Ok(())
     }
 
+    fn place(&self, id: TableId) -> Vec<Param> {
+        vec![Param::Int(id.0.into()), Param::UInt(self.situation.epoch)]
+    }
+
+    /// The counter of the table's own entry, locked; 0 where nothing has emptied it in this epoch.
+    async fn table_counter(&mut self, id: TableId, lock: &str) -> Result<i64, PgError> {
+        let sql = format!(
+            "SELECT IF(`epoch` = ?, `counter`, 0) FROM `crossfade_fence` FORCE INDEX (PRIMARY) \
+             WHERE `table_id` = ? AND `key_hash` = ? {lock}"
+        );
+        let mut params = self.place(id);
+        params.reverse();
+        params.push(Param::Bytes(KeyHash::TABLE.0.to_vec()));
+        Ok(self.backend.number(&sql, params).await?.unwrap_or(0))
+    }
+
     async fn raise(
         &mut self,
         table: &Table,
@@ -185,19 +213,26 @@ impl Notes<'_> {
     ) -> Result<(), PgError> {
         self.confirm().await?;
         let Some(id) = table.id else { return Ok(()) };
-        self.captured.tables.insert(id);
+        let base = match self.captured.tables.get(&id) {
+            Some(base) => *base,
+            None => {
+                let base = self.table_counter(id, "LOCK IN SHARE MODE").await?;
+                self.captured.tables.insert(id, base);
+                base
+            }
+        };
         if matches!(table.policy.mode, Mode::Blocking | Mode::Strict) {
             let patience = self.captured.patience.unwrap_or_default();
             self.captured.patience = Some(patience.max(table.policy.timeout));
         }
         let epoch = self.situation.epoch;
         for part in hashes.chunks(KEYS_AT_ONCE) {
-            let row = format!("({}, ?, {epoch}, 1, 0, {})", id.0, u8::from(deleted));
+            let row = format!("({}, ?, {epoch}, {base} + 1, 0, {})", id.0, u8::from(deleted));
             // Addressed by its only key, so the clause cannot meet another row.
             let sql = format!(
                 "INSERT INTO `crossfade_fence` (`table_id`, `key_hash`, `epoch`, `counter`, `n`, `deleted`) \
                  VALUES {} ON DUPLICATE KEY UPDATE \
-                 `counter` = IF(`epoch` = VALUES(`epoch`), `counter` + 1, 1), \
+                 `counter` = GREATEST(IF(`epoch` = VALUES(`epoch`), `counter`, 0), {base}) + 1, \
                  `epoch` = VALUES(`epoch`), `n` = 0, `deleted` = VALUES(`deleted`), \
                  `at` = CURRENT_TIMESTAMP(6)",
                 vec![row; part.len()].join(", ")

@@ -4,14 +4,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use crossfade::apply::{self, ApplyLimits, ApplyMetrics};
+use crossfade::backend::mysql::outbox;
+use crossfade::backend::postgres::connect::Connector;
+use crossfade::backend::postgres::follow;
 use crossfade::change::Key;
+use crossfade::config::Config;
+use crossfade::handoff;
 use crossfade::names::TableId;
 use crossfade::phase::{Phase, Situation};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
+use prometheus::Registry;
 
 use super::Site;
-use crate::support::Target;
+use crate::support::{PATIENCE, Target};
 
 const SCHEMA: &str = "
     CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL);
@@ -25,15 +32,6 @@ const SCHEMA: &str = "
     );
 ";
 
-/// The outbox, in the form in which it is read again.
-const OUTBOX: &str = "CREATE TABLE IF NOT EXISTS `crossfade_outbox` (\
-     `id` bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, `table_id` int NOT NULL, \
-     `op` char(1) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `key` mediumblob NULL, \
-     `epoch` bigint unsigned NOT NULL, `counter` bigint unsigned NOT NULL, \
-     `n` int unsigned NOT NULL DEFAULT 0, `at` timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
-     `attempts` int NOT NULL DEFAULT 0, `last_error` varchar(255) NULL, \
-     `next_try` timestamp(6) NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
-
 struct Noted {
     site: Site,
     conn: Conn,
@@ -44,7 +42,9 @@ impl Noted {
     async fn start(target: Target) -> Self {
         let site = Site::start(target, SCHEMA, "").await;
         let mut conn = site.world.secondary().await;
-        conn.query_drop(OUTBOX).await.unwrap();
+        for statement in outbox::CREATE {
+            conn.query_drop(*statement).await.unwrap();
+        }
         conn.query_drop("UPDATE crossfade_state SET epoch = 2").await.unwrap();
         let now = Situation { phase: Phase::Switched, ..(**site.situation.borrow()).clone() };
         site.situation.send_replace(Arc::new(now));
@@ -138,4 +138,62 @@ async fn under_another_epoch_nothing_is_written() {
     assert_eq!(error.as_db_error().unwrap().code().code(), "40001");
     let left: Option<u64> = noted.conn.query_first("SELECT COUNT(*) FROM users").await.unwrap();
     assert_eq!((left, noted.entries().await.len()), (Some(0), 0));
+}
+
+/// What clients write to MySQL arrives on PostgreSQL. Counters are of each row, and a TRUNCATE is of the
+/// whole table: what comes after it is newer than it all the same, also a row of a new key.
+#[tokio::test]
+async fn what_is_noted_arrives_also_after_a_truncate() {
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        let config = Config::load(&noted.site.world.config).unwrap();
+        let admin = noted.site.world.admin().await;
+        admin.batch_execute(follow::DDL).await.unwrap();
+        admin.execute("SELECT setval('crossfade.epoch', 5)", &[]).await.unwrap();
+        let from = Connector::new(config.from.clone()).unwrap();
+        let (handoff, jobs) = handoff::channel(64 << 20);
+        let metrics = ApplyMetrics::register(&Registry::new()).unwrap();
+        let now = noted.site.situation.subscribe();
+        let limits = ApplyLimits::default();
+        let applier = apply::start_reversed(config.to.clone(), from, limits, now, jobs, metrics);
+
+        noted.run("INSERT INTO users SELECT g, 'a' FROM generate_series(1, 5) g").await;
+        for _ in 0..4 {
+            noted.run("UPDATE users SET email = email || 'x' WHERE id < 3").await;
+        }
+        arrived(&mut noted, "5 rows").await;
+        noted.run("TRUNCATE marks").await;
+        noted.run("INSERT INTO users VALUES (11, 'new'), (17, 'new')").await;
+        noted.run("INSERT INTO marks DEFAULT VALUES").await;
+        noted.run("UPDATE marks SET session = NULL").await;
+        arrived(&mut noted, "a first TRUNCATE").await;
+        // Rows with high counters, a TRUNCATE, and rows of old and new keys after it, while none of it
+        // has been carried; then once more.
+        for round in 0..2 {
+            noted.run(&format!("INSERT INTO marks VALUES (4{round})")).await;
+            noted.run("UPDATE marks SET session = NULL; UPDATE marks SET session = NULL").await;
+            noted.run("TRUNCATE marks").await;
+            noted.run("INSERT INTO marks VALUES (50), (60)").await;
+            arrived(&mut noted, &format!("round {round}")).await;
+        }
+        noted.run("BEGIN; TRUNCATE marks; INSERT INTO marks VALUES (70); COMMIT").await;
+        arrived(&mut noted, "in one transaction").await;
+        drop(handoff);
+        applier.finish(PATIENCE).await;
+    }
+}
+
+async fn arrived(noted: &mut Noted, when: &str) {
+    let world = &noted.site.world;
+    let conn = &mut noted.conn;
+    world
+        .until(&format!("the outbox is empty: {when}"), async || {
+            let left: Option<u64> =
+                conn.query_first("SELECT COUNT(*) FROM crossfade_outbox").await.unwrap();
+            left == Some(0)
+        })
+        .await;
+    for table in ["users", "sessions", "marks"] {
+        world.assert_equal(table).await;
+    }
 }
