@@ -1,7 +1,8 @@
 //! Crossfade's own tables on MySQL.
 //!
 //! ```text
-//! crossfade_state   one row: the epoch; every apply reads it under a shared lock
+//! crossfade_state   row 1: the epoch; every apply reads it under a shared lock
+//!                   row 2: the epoch in which MySQL became the primary; it is, while both are equal
 //! crossfade_fence   the newest version applied of each row; key_hash 0 is the table itself
 //! crossfade_floor   per table, the highest version that was pruned from the fence
 //! crossfade_backfill   per table, how far its old rows are copied: [`super::progress`]
@@ -12,7 +13,7 @@
 //! a row to lock for those who must wait for one another.
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Error};
+use mysql_async::{Conn, Error, TxOpts};
 
 use super::error::WriteError;
 use super::{progress, verifiers};
@@ -84,6 +85,45 @@ pub async fn set_epoch(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
                   WHERE `id` = 1 AND `epoch` < ?";
     conn.exec_drop(update, (epoch, epoch)).await?;
     Ok(())
+}
+
+/// Whose turn it is, as MySQL has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub epoch: u64,
+    pub mysql_is_primary: bool,
+}
+
+/// `None` where nothing is set up.
+pub async fn turn(conn: &mut Conn) -> Result<Option<Turn>, WriteError> {
+    let select = "SELECT s.`epoch`, COALESCE(t.`epoch` = s.`epoch`, 0) FROM `crossfade_state` s \
+                  LEFT JOIN `crossfade_state` t ON t.`id` = 2 WHERE s.`id` = 1";
+    let found: Result<Option<(u64, bool)>, Error> = conn.query_first(select).await;
+    match found {
+        Ok(found) => Ok(found.map(|(epoch, mysql_is_primary)| Turn { epoch, mysql_is_primary })),
+        Err(Error::Server(server)) if server.code == NO_TABLE => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Moves on to a later turn, and does nothing where it is that late already; waits for every apply and
+/// every captured write that is under way.
+pub async fn take_turn(conn: &mut Conn, turn: Turn) -> Result<(), WriteError> {
+    let mut transaction = conn.start_transaction(TxOpts::default()).await?;
+    let held: Option<u64> = transaction
+        .query_first("SELECT `epoch` FROM `crossfade_state` WHERE `id` = 1 FOR UPDATE")
+        .await?;
+    if held.ok_or(WriteError::NotSetUp)? < turn.epoch {
+        let state =
+            "UPDATE `crossfade_state` SET `epoch` = ?, `at` = CURRENT_TIMESTAMP(6) WHERE `id` = 1";
+        transaction.exec_drop(state, (turn.epoch,)).await?;
+        if turn.mysql_is_primary {
+            let since = "INSERT INTO `crossfade_state` (`id`, `epoch`) VALUES (2, ?) \
+                         ON DUPLICATE KEY UPDATE `epoch` = VALUES(`epoch`)";
+            transaction.exec_drop(since, (turn.epoch,)).await?;
+        }
+    }
+    Ok(transaction.commit().await?)
 }
 
 /// Gives a table its entry 0 in the fence and its floor, both at the lowest version.

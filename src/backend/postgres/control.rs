@@ -167,6 +167,32 @@ CREATE TABLE IF NOT EXISTS crossfade.dirty_keys (
 
 RECORDS
 
+-- Who tried to change the primary, and how far each sidecar came: see `control::switchover`.
+CREATE TABLE IF NOT EXISTS crossfade.attempts (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    direction text NOT NULL CHECK (direction IN ('switchover', 'rollback')),
+    epoch     bigint NOT NULL,
+    state     text NOT NULL CHECK (state IN ('announced', 'held', 'done', 'undone', 'refused')),
+    terminate boolean NOT NULL,
+    started   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    deadline  timestamptz NOT NULL,
+    ended     timestamptz,
+    reasons   text[] NOT NULL DEFAULT '{}'
+);
+CREATE UNIQUE INDEX IF NOT EXISTS attempts_one ON crossfade.attempts ((true))
+    WHERE state IN ('announced', 'held');
+CREATE TABLE IF NOT EXISTS crossfade.attempt_sidecars (
+    attempt   bigint NOT NULL,
+    sidecar   text NOT NULL,
+    announced timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    held      timestamptz,
+    drained   timestamptz,
+    flipped   timestamptz,
+    resumed   timestamptz,
+    obstacles text[] NOT NULL DEFAULT '{}',
+    PRIMARY KEY (attempt, sidecar)
+);
+
 CREATE TABLE IF NOT EXISTS crossfade.settings (
     key   text PRIMARY KEY,
     value text NOT NULL
