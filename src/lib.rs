@@ -132,12 +132,13 @@
 //! | [`dialect`] | a statement of PostgreSQL as a program for MySQL |
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
-//! | [`lease`] | whether this sidecar may answer |
+//! | [`lease`] [`hold`] | whether this sidecar may answer; clients held while the primary changes |
 //! | [`door`] | who wants in: packets, TLS, SCRAM |
 //! | [`session`] [`answer`] [`apply`] | one client, PostgreSQL or MySQL answering; the workers that face the secondary |
 //! | [`backfill`] [`verify`] | old rows copied; both sides compared |
 //! | [`shadow`] | reads tried on the secondary before it has to answer them |
 //! | [`control`] | sets up, publishes the situation |
+//! | [`route`] | one client, from whoever answers to whoever answers next |
 //! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
 //! | [`metrics`] [`telemetry`] | composed from all of the above |
 //! | [`config`] | proxy.yaml, with every mistake named at once |
@@ -162,12 +163,14 @@ pub mod capture;
 
 pub mod backend;
 pub mod handoff;
+pub mod hold;
 pub mod lease;
 pub mod outbox;
 
 pub mod door;
 
 pub mod answer;
+
 pub mod apply;
 pub mod backfill;
 pub mod session;
@@ -175,6 +178,8 @@ pub mod shadow;
 pub mod verify;
 
 pub mod control;
+
+pub mod route;
 
 pub mod admin;
 pub mod listener;

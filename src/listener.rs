@@ -24,7 +24,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::backend::stream::Stream;
-use crate::session::{self, Admission, Services};
+use crate::route::{self, Services};
+use crate::session::Admission;
 
 /// Clients being told that there is no room, at once.
 const REFUSALS_MAX: usize = 64;
@@ -217,7 +218,7 @@ impl Listener {
     /// Says how many were still there.
     pub async fn serve(self, services: Services, patience: Duration) -> usize {
         info!(address = %self.address, "listening");
-        let mut shutdown = services.shutdown.clone();
+        let mut shutdown = services.session.shutdown.clone();
         tokio::select! {
             () = self.accept(&services) => {}
             _ = shutdown.wait_for(|ends| *ends) => {}
@@ -250,7 +251,7 @@ impl Listener {
         if admission == Admission::Full {
             self.metrics.refused.with_label_values(&["told"]).inc();
         }
-        let session = session::run(stream, admission, services.clone());
+        let session = route::serve(stream, admission, services.clone());
         let span = info_span!("session", %client);
         tokio::spawn(
             async move {

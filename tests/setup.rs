@@ -706,6 +706,7 @@ impl Watching {
             planners: Planners::new(seen.clone(), 64, crate::support::inside::statements()),
             handoff: handoff::channel(1 << 20).0,
             lease: sidecar.lease.clone(),
+            hold: crossfade::hold::Hold::default(),
             metrics: SessionMetrics::register(&Registry::new()).unwrap(),
             tally: Tally::default(),
             limits: FlowLimits::default().into(),

@@ -41,9 +41,10 @@ pub fn backfill(place: &Place) {
     println!("  own: {own}; {:.2} of the rate of COPY | LOAD DATA", bare.seconds / cost.seconds);
     place.drained();
     drop(run);
+    // MySQL has no such index, and verify would say so.
+    place.psql("DROP INDEX users_by_seq");
     let (_, own) = timed(place, &["verify"], Some(0));
     println!("  verified equal; {own}");
-    place.psql("DROP INDEX users_by_seq");
 }
 
 fn writes_through(place: &Place) -> Beside {

@@ -220,6 +220,7 @@ impl Session {
             self.statements.close_all();
             self.statements.close_portals();
             self.backend.number("SELECT RELEASE_ALL_LOCKS()", Vec::new()).await?;
+            self.kept_locks = 0;
             self.stand();
         }
         Ok(tag)
@@ -427,6 +428,7 @@ impl Session {
     ) -> Result<Value, Stop> {
         if what == Advisory::UnlockAll {
             self.backend.number("SELECT RELEASE_ALL_LOCKS()", Vec::new()).await?;
+            self.kept_locks = 0;
             return Ok(Value::Text(String::new()));
         }
         let keys: Option<Vec<String>> = arguments.iter().map(|key| key.text(values)).collect();
@@ -438,7 +440,9 @@ impl Session {
         let local = matches!(what, Advisory::LockInTransaction | Advisory::TryLockInTransaction);
         if what == Advisory::Unlock {
             let released = self.backend.number("SELECT RELEASE_LOCK(?)", vec![param()]).await?;
-            if released != Some(1) {
+            if released == Some(1) {
+                self.kept_locks = self.kept_locks.saturating_sub(1);
+            } else {
                 self.warn("01000", "you don't own a lock of type ExclusiveLock");
             }
             return Ok(Value::Bool(released == Some(1)));
@@ -453,6 +457,9 @@ impl Session {
         if waits && !got {
             let text = "canceling statement due to user request";
             return Err(PgError::new("57014", text).into());
+        }
+        if got && !local {
+            self.kept_locks += 1;
         }
         if got && local && !self.block.is_none() {
             self.locks.push(name);

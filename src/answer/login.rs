@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use md5::{Digest as _, Md5};
 use rand::Rng as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -32,13 +31,14 @@ use crate::answer::{AnswerConfig, Handover, Services};
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::{Link, ToUrl, WriteError, verifiers};
 use crate::backend::stream::Stream;
+use crate::door::credential::{Credential, md5_answer};
 use crate::door::fatal::Fatal;
 use crate::door::packet::Startup;
 use crate::door::peer::{Peer, PeerError};
 use crate::door::sasl::{
     OK, SASL_CONTINUE, SASL_FINAL, authentication, read_initial_response, sasl,
 };
-use crate::door::scram::{self, Challenge, ScramVerifier};
+use crate::door::scram::{self, Answer, Challenge, ScramVerifier};
 use crate::door::startup::{Opening, open};
 use crate::wire::write;
 
@@ -121,10 +121,12 @@ pub(super) async fn enter(stream: Stream, services: &Services) -> Option<(Sessio
             let late = || Fatal::new("57014", "canceling authentication due to timeout").encode();
             let entered = timeout_at(deadline, login).await;
             match entered.unwrap_or_else(|_| Err(Some(late()))) {
-                Ok((backend, settings)) => {
+                Ok((backend, settings, credential)) => {
                     debug!(user = startup.user, "client logged in, MySQL answers");
                     let who = (startup.user, startup.database);
-                    Some(session(client, who, services, backend, settings))
+                    let (mut session, guard) = session(client, who, services, backend, settings);
+                    session.credential = credential;
+                    Some((session, guard))
                 }
                 Err(Some(refusal)) => {
                     farewell(client.stream, &refusal).await;
@@ -139,9 +141,10 @@ pub(super) async fn enter(stream: Stream, services: &Services) -> Option<(Sessio
 /// Takes a client over that is logged in already.
 pub(super) async fn take_over(handover: Handover, services: &Services) -> Option<(Session, Guard)> {
     let config = Arc::clone(&services.config.borrow());
-    let Handover { client, key, user, database, settings: given, statements } = handover;
+    let Handover { client, key, user, database, settings: given, statements, credential } =
+        handover;
     let connected = Backend::connect(&config.url, config.connect_timeout).await;
-    let settings = settings(services, &config, &user, &given.into_iter().collect());
+    let settings = settings(services, &user, &given.into_iter().collect());
     let (backend, settings) = match (connected, settings) {
         (Ok(backend), Ok(settings)) => (backend, settings),
         (Err(error), _) => {
@@ -159,6 +162,7 @@ pub(super) async fn take_over(handover: Handover, services: &Services) -> Option
         guard = services.cancels.enter_as(key.clone(), session.backend.cancellable());
         session.key = key;
     }
+    session.credential = credential;
     // The client was told all of this by whoever served it before.
     session.settings.news();
     for (name, sql, declared) in statements {
@@ -175,23 +179,22 @@ async fn admit(
     end_point: Option<&[u8]>,
     config: &AnswerConfig,
     services: &Services,
-) -> Result<(Backend, Settings), Refusal> {
+) -> Result<(Backend, Settings, Credential), Refusal> {
     let refuse = |fatal: Fatal| Some(fatal.encode());
     startup.check(&config.database).map_err(refuse)?;
-    prove(client, startup, end_point, config).await?;
-    let settings = settings(services, config, &startup.user, &startup.parameters);
+    let credential = prove(client, startup, end_point, config).await?;
+    let settings = settings(services, &startup.user, &startup.parameters);
     let settings = settings.map_err(|error| Some(encoded(error)))?;
     let connected = Backend::connect(&config.url, config.connect_timeout).await;
     let backend = connected.map_err(|error| {
         warn!(%error, "MySQL could not be reached for a client");
         Some(unreachable(&error))
     })?;
-    Ok((backend, settings))
+    Ok((backend, settings, credential))
 }
 
 fn settings(
     services: &Services,
-    config: &AnswerConfig,
     user: &str,
     given: &BTreeMap<String, String>,
 ) -> Result<Settings, PgError> {
@@ -207,7 +210,7 @@ fn settings(
         };
         path.iter().map(quote).collect::<Vec<_>>().join(", ")
     });
-    let mut reported = config.reported.clone();
+    let mut reported = BTreeMap::clone(&services.reported.borrow());
     reported
         .entry("server_version".to_owned())
         .or_insert_with(|| format!("{}.0", situation.server));
@@ -221,30 +224,34 @@ async fn prove(
     startup: &Startup,
     end_point: Option<&[u8]>,
     config: &AnswerConfig,
-) -> Result<(), Refusal> {
+) -> Result<Credential, Refusal> {
     let proof = config.users.proof(&startup.user).await.map_err(|error| {
         warn!(%error, "no verifier could be looked up");
         Some(unreachable(&error))
     })?;
-    let right = match proof {
-        Proof::Scram(verifier) => scram(client, verifier, end_point, config).await?,
-        Proof::Md5(hash) => md5(client, &hash, config).await?,
+    let credential = match proof {
+        Proof::Scram(verifier) => {
+            let answer = scram(client, verifier, end_point, config).await?;
+            answer.map(|answer| Credential::Keys(Box::new(answer)))
+        }
+        Proof::Md5(hash) => md5(client, &hash, config).await?.then_some(Credential::Md5),
     };
-    if !right {
+    let Some(credential) = credential else {
         let user = &startup.user;
         let text = format!("password authentication failed for user \"{user}\"");
         return Err(Some(Fatal::new("28P01", text).encode()));
-    }
-    say(client, &authentication(OK, &[])).await
+    };
+    say(client, &authentication(OK, &[])).await?;
+    Ok(credential)
 }
 
-/// True where the client knows the password; it then knows that we do, too.
+/// The keys of a client that knows the password; it then knows that we do, too.
 async fn scram(
     client: &mut Peer,
     verifier: ScramVerifier,
     end_point: Option<&[u8]>,
     config: &AnswerConfig,
-) -> Result<bool, Refusal> {
+) -> Result<Option<Answer>, Refusal> {
     let refuse = |fatal: Fatal| Some(fatal.encode());
     let malformed = || refuse(Fatal::protocol("malformed SCRAM message"));
     let challenge = Challenge::of(&verifier);
@@ -259,7 +266,7 @@ async fn scram(
     if answer.is_right() {
         say(client, &authentication(SASL_FINAL, answer.server_final.as_bytes())).await?;
     }
-    Ok(answer.is_right())
+    Ok(answer.is_right().then_some(answer))
 }
 
 /// AuthenticationMD5Password: a hash of the kept hash and of four random bytes.
@@ -267,9 +274,7 @@ async fn md5(client: &mut Peer, hash: &str, config: &AnswerConfig) -> Result<boo
     const MD5: u32 = 5;
     let salt: [u8; 4] = rand::rng().random();
     say(client, &authentication(MD5, &salt)).await?;
-    let digest = Md5::new().chain_update(hash).chain_update(salt).finalize();
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let expected = format!("md5{digits}\0");
+    let expected = format!("{}\0", md5_answer(hash, &salt));
     let given = hear(client, config).await?;
     let same = given.iter().zip(expected.as_bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0;
     Ok(same && given.len() == expected.len())
@@ -326,6 +331,9 @@ fn session(
         started: clock(),
         captured: Captured::default(),
         locks: Vec::new(),
+        kept_locks: 0,
+        guest: services.hold.enter(),
+        credential: Credential::default(),
     };
     (session, guard)
 }

@@ -49,8 +49,10 @@ use crate::backend::mysql::ToUrl;
 use crate::backend::stream::Stream;
 use crate::backend::tls::ServerTls;
 use crate::door::CancelKey;
+use crate::door::credential::Credential;
 use crate::door::peer::Peer;
 use crate::handoff::Handoff;
+use crate::hold::Hold;
 use crate::lease::Lease;
 use crate::names::Oid;
 use crate::phase::{Phase, Situation};
@@ -71,9 +73,6 @@ pub struct AnswerConfig {
     /// The one database that is served, as clients name it.
     pub database: String,
     pub url: ToUrl,
-    /// What the old primary reported to its clients, by name: `server_version`, `TimeZone`, … The version
-    /// is made of its major number where that is all that is known.
-    pub reported: BTreeMap<String, String>,
     /// From the accepted connection to ReadyForQuery.
     pub login_timeout: Duration,
     /// To reach MySQL.
@@ -110,6 +109,10 @@ pub struct Services {
     pub config: watch::Receiver<Arc<AnswerConfig>>,
     pub situation: watch::Receiver<Arc<Situation>>,
     pub lease: Lease,
+    pub hold: Hold,
+    /// What the old primary reported to its clients, by name: `server_version`, `TimeZone`, … The version
+    /// is made of its major number where that is all that is known.
+    pub reported: watch::Receiver<Arc<BTreeMap<String, String>>>,
     pub plans: Arc<Plans>,
     pub cancels: Cancels,
     /// Where what was written goes to PostgreSQL; absent where nobody carries it.
@@ -141,6 +144,8 @@ pub struct Handover {
     pub settings: Vec<(String, String)>,
     /// Prepared statements: name, text, declared types.
     pub statements: Vec<(String, Arc<str>, Vec<Oid>)>,
+    /// What it has shown of its password.
+    pub(crate) credential: Credential,
 }
 
 impl Handover {
@@ -149,7 +154,8 @@ impl Handover {
     pub fn new(client: Stream, unread: BytesMut, user: String, database: String) -> Self {
         let client = Peer { stream: client, buffer: unread };
         let (settings, statements) = (Vec::new(), Vec::new());
-        Self { client, key: None, user, database, settings, statements }
+        let credential = Credential::default();
+        Self { client, key: None, user, database, settings, statements, credential }
     }
 
     /// The client's connection, and what was read from it and not looked at yet.

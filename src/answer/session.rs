@@ -27,7 +27,9 @@ use crate::answer::settings::Settings;
 use crate::answer::statements::{Prepared, Statements};
 use crate::answer::{Handover, Services, serves};
 use crate::door::CancelKey;
+use crate::door::credential::Credential;
 use crate::door::peer::{Frame, Peer, PeerError};
+use crate::hold::Guest;
 use crate::names::Oid;
 use crate::phase::Situation;
 use crate::wire::write;
@@ -66,6 +68,10 @@ pub(super) struct Session {
     pub(super) captured: Captured,
     /// Advisory locks to the end of the transaction, by MySQL's names.
     pub(super) locks: Vec<String>,
+    /// Advisory locks to the end of the session.
+    pub(super) kept_locks: usize,
+    pub(super) guest: Guest,
+    pub(super) credential: Credential,
 }
 
 /// What there is to do next.
@@ -74,6 +80,8 @@ enum Next {
     Gone,
     Shutdown,
     Moved,
+    /// There may be a hold.
+    Again,
 }
 
 impl Session {
@@ -95,6 +103,7 @@ impl Session {
                     let text = "terminating connection due to administrator command";
                     Err(PgError::new("57P01", text).fatal().into())
                 }
+                Next::Again => Ok(()),
                 Next::Moved => return self.hand_over().await,
             };
             if let Err(stop) = done {
@@ -130,19 +139,23 @@ impl Session {
             key: Some(self.key),
             user: self.user,
             database: self.database,
+            credential: self.credential,
         }))
     }
 
     async fn next(&mut self) -> Result<Next, Stop> {
         let bytes_max = self.services.limits().message_bytes_max;
-        let buffered = self.client.buffered(bytes_max).map_err(|error| lost(&error))?;
         let idle = self.block.is_none() && !self.skipping;
-        if idle && buffered.is_none() {
+        if idle {
+            if self.guest.is_held() && !self.rest().await? {
+                return Ok(Next::Shutdown);
+            }
             self.look_around();
             if !serves(&self.situation) {
                 return Ok(Next::Moved);
             }
         }
+        let buffered = self.client.buffered(bytes_max).map_err(|error| lost(&error))?;
         if let Some(frame) = buffered {
             return Ok(Next::Frame(frame));
         }
@@ -150,6 +163,10 @@ impl Session {
         let mut situation = self.services.situation.clone();
         situation.mark_unchanged();
         let mut shutdown = self.services.shutdown.clone();
+        let mut hold = self.services.hold.watch();
+        if idle && self.guest.is_held() {
+            return Ok(Next::Again);
+        }
         let (patience, impatient) = self.patience();
         let mut late = std::pin::pin!(tokio::time::sleep(patience));
         loop {
@@ -160,6 +177,7 @@ impl Session {
                     Err(PeerError::Closed) => Ok(Next::Gone),
                     Err(error) => Err(lost(&error)),
                 },
+                () = hold.changed(), if idle => return Ok(Next::Again),
                 _ = shutdown.wait_for(|ends| *ends), if idle => return Ok(Next::Shutdown),
                 changed = situation.changed(), if idle && changes(&situation) => {
                     if changed.is_ok() && !serves(&situation.borrow()) {
@@ -169,6 +187,29 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Waits between two transactions for the end of a hold; false where the session is to end.
+    async fn rest(&mut self) -> Result<bool, Stop> {
+        self.flush().await?;
+        let obstacles = match 0 < self.kept_locks {
+            true => vec!["a session's advisory lock"],
+            false => Vec::new(),
+        };
+        let ends = !obstacles.is_empty();
+        self.guest.rests(obstacles);
+        let mut shutdown = self.services.shutdown.clone();
+        while self.guest.is_held() {
+            if ends && self.guest.is_to_end() {
+                return Ok(false);
+            }
+            tokio::select! {
+                () = self.guest.changed() => {}
+                Ok(_) = shutdown.wait_for(|ends| *ends) => return Ok(false),
+            }
+        }
+        self.guest.goes_on();
+        Ok(true)
     }
 
     /// How long the client may say nothing, and what it is told then.

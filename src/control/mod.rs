@@ -8,6 +8,7 @@
 //! Invariant: the databases are the truth. What a sidecar knows is what it read there, so any number
 //! of sidecars agree, and one that restarts knows what it knew.
 
+pub mod attend;
 pub mod backfill;
 pub mod preflight;
 pub mod repair;

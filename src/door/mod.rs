@@ -8,6 +8,7 @@
 //!
 //! Invariant: nothing a stranger sends makes us allocate, wait or panic by what it claims.
 
+pub(crate) mod credential;
 pub mod fatal;
 pub mod packet;
 pub(crate) mod peer;

@@ -49,11 +49,20 @@ impl Peer {
 
     /// The next message, of at most `bytes_max` bytes.
     pub(crate) async fn frame(&mut self, bytes_max: usize) -> Result<Frame, PeerError> {
+        Self::frame_of(&mut self.stream, &mut self.buffer, bytes_max).await
+    }
+
+    /// The next message of a stream whose buffer is elsewhere.
+    pub(crate) async fn frame_of(
+        stream: &mut Stream,
+        buffer: &mut BytesMut,
+        bytes_max: usize,
+    ) -> Result<Frame, PeerError> {
         loop {
-            if let Some(frame) = self.buffered(bytes_max)? {
+            if let Some(frame) = split(buffer, bytes_max)? {
                 return Ok(frame);
             }
-            if self.stream.fill(&mut self.buffer).await? == 0 {
+            if stream.fill(buffer).await? == 0 {
                 return Err(PeerError::Closed);
             }
         }
@@ -61,18 +70,7 @@ impl Peer {
 
     /// The next message, if all of it is here already.
     pub(crate) fn buffered(&mut self, bytes_max: usize) -> Result<Option<Frame>, PeerError> {
-        let Some((tag, length)) = self.buffer.split_first_chunk::<1>() else { return Ok(None) };
-        let tag = tag[0];
-        let Some(length) = length.first_chunk::<4>() else { return Ok(None) };
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        if !(4..=bytes_max).contains(&length) {
-            return Err(PeerError::Length);
-        }
-        if self.buffer.len() < length + 1 {
-            return Ok(None);
-        }
-        let bytes = self.buffer.split_to(length + 1).freeze();
-        Ok(Some(Frame { tag, bytes }))
+        split(&mut self.buffer, bytes_max)
     }
 
     /// What was read beyond the last message, without the memory around it.
@@ -83,6 +81,22 @@ impl Peer {
         }
         (self.stream, rest)
     }
+}
+
+/// Cuts the first message off, if all of it is there.
+fn split(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, PeerError> {
+    let Some((tag, length)) = buffer.split_first_chunk::<1>() else { return Ok(None) };
+    let tag = tag[0];
+    let Some(length) = length.first_chunk::<4>() else { return Ok(None) };
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+    if !(4..=bytes_max).contains(&length) {
+        return Err(PeerError::Length);
+    }
+    if buffer.len() < length + 1 {
+        return Ok(None);
+    }
+    let bytes = buffer.split_to(length + 1).freeze();
+    Ok(Some(Frame { tag, bytes }))
 }
 
 #[cfg(test)]

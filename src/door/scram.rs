@@ -253,6 +253,33 @@ fn header<'a>(
     Ok((binding, bare))
 }
 
+/// An exchange that passed by, without its secrets: what they are made of with the verifier.
+pub(crate) struct Transcript {
+    /// The client's first message without its header, the server's, and the client's last without proof.
+    message: String,
+    proof: Key,
+}
+
+impl Transcript {
+    pub(crate) fn new(first: &[u8], challenge: &[u8], last: &[u8]) -> Option<Self> {
+        let texts = [first, challenge, last].map(std::str::from_utf8);
+        let [Ok(first), Ok(challenge), Ok(last)] = texts else { return None };
+        let (_, bare) = first.split_once(',')?.1.split_once(',')?;
+        let (without_proof, proof) = last.rsplit_once(",p=")?;
+        let message = format!("{bare},{challenge},{without_proof}");
+        Some(Self { message, proof: key(proof)? })
+    }
+
+    /// The keys, if the verifier is the one that the exchange was about.
+    pub(crate) fn keys(&self, verifier: &ScramVerifier) -> Option<Answer> {
+        let mut client_key = self.proof;
+        exclusive_or(&mut client_key, &sign(&verifier.stored_key, &self.message));
+        let ScramVerifier { stored_key, server_key, .. } = *verifier;
+        let answer = Answer { client_key, stored_key, server_key, server_final: String::new() };
+        answer.is_right().then_some(answer)
+    }
+}
+
 /// The client's role, towards PostgreSQL.
 pub(crate) struct Client {
     binding: Binding,

@@ -17,6 +17,7 @@ mod login;
 mod modes;
 mod reload;
 mod repair;
+mod turns;
 mod verifying;
 mod watch;
 mod workers;
@@ -32,23 +33,27 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crate::answer::{self, AnswerConfig, Cancels, Plans};
 use crate::backend::tls::TlsError;
 use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig, ShadowConfig};
-use crate::handoff::{self, Jobs};
+use crate::handoff::{self, Handoff, Jobs};
+use crate::hold::{Hold, HoldMetrics};
 use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
 use crate::plan::seen::{Seen, SeenMetrics};
 use crate::policy::Policies;
+use crate::route::Services;
 use crate::session::{
-    CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics, Tally,
+    self, CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, SessionMetrics, Tally,
 };
 use crate::shadow::ShadowLimits;
 use crate::telemetry::Telemetry;
 
 use copying::Copying;
 use repair::Repairs;
+use turns::Reported;
 use verifying::Verifying;
 use watch::Databases;
 use workers::Workers;
@@ -163,6 +168,11 @@ struct Parts {
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     cancels: CancelRegistry,
     flow: Arc<Flow>,
+    /// What carries writes to PostgreSQL while it is MySQL's turn.
+    reverse: Handoff,
+    answer: channel::Sender<Arc<AnswerConfig>>,
+    reported: channel::Sender<Reported>,
+    answer_cancels: Cancels,
     policies: channel::Sender<Arc<Policies>>,
     shadow: channel::Sender<ShadowLimits>,
     limits: LimitMetrics,
@@ -171,11 +181,12 @@ struct Parts {
 
 impl Parts {
     /// The other half is what comes out of the sessions.
-    fn new(config: &Config, metrics: &Metrics) -> Result<(Self, Jobs), StartError> {
+    fn new(config: &Config, metrics: &Metrics) -> Result<(Self, [Jobs; 2]), StartError> {
         let limits = &config.limits;
         let situation = channel::Sender::new(Arc::new(Situation::transparent()));
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
         handoff.register(metrics.own())?;
+        let (reverse, jobs_back) = handoff::channel(limits.queue_bytes);
         let seen = SeenMetrics::register(metrics.own())?;
         let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let begun = i64::try_from(begun.as_micros()).unwrap_or(i64::MAX);
@@ -184,6 +195,7 @@ impl Parts {
             planners: Planners::new(situation.subscribe(), limits.plans, Arc::new(seen)),
             handoff,
             lease: Lease::new(limits.lease, LeaseMetrics::register(metrics.own())?),
+            hold: Hold::new(HoldMetrics::register(metrics.own())?),
             metrics: SessionMetrics::register(metrics.own())?,
             tally: Tally::default(),
             limits: flow_limits(limits).into(),
@@ -202,6 +214,10 @@ impl Parts {
             requests: mpsc::channel(REQUESTS_MAX),
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
+            reverse,
+            answer: channel::Sender::new(Arc::new(turns::config(config)?)),
+            reported: channel::Sender::new(Arc::default()),
+            answer_cancels: Cancels::default(),
             policies: channel::Sender::new(Arc::new(config.tables.clone())),
             shadow: channel::Sender::new(config.shadow.limits),
             limits: LimitMetrics::register(metrics.own())?,
@@ -210,7 +226,7 @@ impl Parts {
         };
         parts.limits.show(limits);
         parts.take_shadow(&config.shadow);
-        Ok((parts, jobs))
+        Ok((parts, [jobs, jobs_back]))
     }
 
     /// How many reads are tried on the secondary, and how.
@@ -233,13 +249,26 @@ impl Parts {
         }
     }
 
-    fn services(&self) -> Services {
-        Services {
+    /// `plans`: translated statements kept, at most.
+    fn services(&self, plans: usize) -> Services {
+        let session = session::Services {
             login: self.login.subscribe(),
             flow: Arc::clone(&self.flow),
             cancels: self.cancels.clone(),
             shutdown: self.stop.subscribe(),
-        }
+        };
+        let answer = answer::Services {
+            config: self.answer.subscribe(),
+            situation: self.situation.subscribe(),
+            lease: self.flow.lease.clone(),
+            hold: self.flow.hold.clone(),
+            reported: self.reported.subscribe(),
+            plans: Arc::new(Plans::new(plans)),
+            cancels: self.answer_cancels.clone(),
+            handoff: Some(self.reverse.clone()),
+            shutdown: self.stop.subscribe(),
+        };
+        Services { session, answer: Some(answer) }
     }
 }
 
@@ -261,7 +290,8 @@ impl Running {
     async fn run(mut self, listener: Listener, admin: TcpListener, published: Published) {
         let (admin_stop, admin_stopped) = channel::channel(false);
         let admin = tokio::spawn(admin::serve(admin, published, admin_stopped));
-        let sessions = listener.serve(self.parts.services(), self.config.limits.shutdown);
+        let services = self.parts.services(self.config.limits.plans);
+        let sessions = listener.serve(services, self.config.limits.shutdown);
         let mut sessions = tokio::spawn(sessions);
         let left = loop {
             tokio::select! {

@@ -12,7 +12,7 @@ use crate::backend::mysql::ToUrl;
 use crate::config::{Config, LimitsConfig};
 
 use super::watch::Databases;
-use super::{Running, login};
+use super::{Running, login, turns};
 
 impl Running {
     /// Takes what changed in the file; says what cannot be taken without a restart.
@@ -22,11 +22,13 @@ impl Running {
             warn!(key, "changed in proxy.yaml; takes a restart");
         }
         let login = login::config(&config).map_err(|error| super::watch::chain(&error))?;
+        let answer = turns::config(&config).map_err(|error| super::watch::chain(&error))?;
         if let Some(telemetry) = &self.telemetry {
             telemetry.reload(&config.log).map_err(|error| super::watch::chain(&error))?;
         }
         self.take_passwords(&mut config);
         self.parts.login.send_replace(Arc::new(login));
+        self.parts.answer.send_replace(Arc::new(answer));
         self.parts.token.send_replace(config.admin.token.clone());
         let databases = Databases { from: config.from.clone(), to: config.to.clone() };
         self.parts.databases.send_if_modified(|known| {
@@ -50,6 +52,7 @@ impl Running {
         let flow = &self.parts.flow;
         self.seats.set_max(limits.max_connections);
         flow.handoff.set_bytes_max(limits.queue_bytes);
+        self.parts.reverse.set_bytes_max(limits.queue_bytes);
         flow.lease.set_length(limits.lease);
         flow.planners.set_plans_max(limits.plans);
         flow.planners.seen().set_max(limits.statements);

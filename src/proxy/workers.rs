@@ -12,6 +12,7 @@ use crate::backend::postgres::connect::Connector;
 use crate::catalog::naming::Naming;
 use crate::config::{Config, LimitsConfig};
 use crate::control::Ends;
+use crate::control::attend::Attendant;
 use crate::control::statements::{Recorder, StatementMetrics};
 use crate::control::store::{Sidecar, Store, StoreMetrics};
 use crate::handoff::{Jobs, LOST, Notices};
@@ -19,12 +20,14 @@ use crate::metrics::Metrics;
 use crate::phase::Situation;
 use crate::shadow::{self, Ground};
 
-use super::{Parts, StartError, heard, watch};
+use super::{Parts, StartError, heard, turns, watch};
 
 /// Tasks under way.
 #[derive(Debug)]
 pub(super) struct Workers {
     applier: Applier,
+    /// From MySQL to PostgreSQL; it rests in every phase but one.
+    reversed: Applier,
     /// Tasks that are ended as they are: nothing depends on their last step.
     others: JoinSet<()>,
     store: tokio::task::JoinHandle<()>,
@@ -38,7 +41,7 @@ impl Workers {
         config: &Config,
         parts: &Parts,
         metrics: &Metrics,
-        jobs: Jobs,
+        [jobs, back]: [Jobs; 2],
     ) -> Result<Self, StartError> {
         let limits = &config.limits;
         let primary = Connector::new(config.from.clone())?;
@@ -52,6 +55,15 @@ impl Workers {
             jobs,
             apply_metrics.clone(),
         );
+        let notices_back = back.notices();
+        let reversed = apply::start_reversed(
+            config.to.clone(),
+            primary.clone(),
+            apply_limits(limits),
+            parts.situation.subscribe(),
+            back,
+            apply_metrics.clone(),
+        );
         let ends = Ends { from: primary.clone(), to: config.to.clone(), limits: link(limits) };
         let recorder = Recorder::new(
             parts.flow.planners.seen(),
@@ -60,18 +72,33 @@ impl Workers {
             limits.poll,
             StatementMetrics::register(metrics.own())?,
         );
+        let sidecar = sidecar(config, parts);
         let (store, nudge) = Store::new(
             ends,
             Naming::default(),
             parts.policies.subscribe(),
             parts.situation.clone(),
-            sidecar(config, parts),
+            sidecar.clone(),
             StoreMetrics::register(metrics.own())?,
             Arc::clone(&parts.flow),
         );
         let (stop_store, store_stopped) = channel::channel(false);
         let mut others = JoinSet::new();
-        others.spawn(heard::run(primary, Arc::clone(&notices), nudge, limits.primary_timeout));
+        let patience = limits.primary_timeout;
+        others.spawn(heard::run(primary.clone(), Arc::clone(&notices), nudge.clone(), patience));
+        others.spawn(heard::run(primary.clone(), notices_back, nudge.clone(), patience));
+        others.spawn(turns::learn(primary.clone(), parts.reported.clone()));
+        let attendant = Attendant {
+            id: sidecar.id,
+            primary,
+            hold: parts.flow.hold.clone(),
+            forth: parts.flow.handoff.clone(),
+            back: parts.reverse.clone(),
+            situation: parts.situation.subscribe(),
+            nudge,
+            poll: limits.poll,
+        };
+        others.spawn(attendant.run());
         others.spawn(parts.flow.lease.clone().watch());
         others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
         let ground = Ground {
@@ -88,13 +115,14 @@ impl Workers {
         look(&mut others, config, parts);
         let statements = tokio::spawn(recorder.run(store_stopped.clone()));
         let store = tokio::spawn(store.run(store_stopped));
-        Ok(Self { applier, others, store, statements, stop_store, notices })
+        Ok(Self { applier, reversed, others, store, statements, stop_store, notices })
     }
 
     /// Applies what the sessions handed over, for `patience` at most, and ends everything.
     pub(super) async fn finish(mut self, patience: Duration) {
         // One that gave images up leaves its line, as one that died does: others say what is lost.
         let applied = self.applier.finish(patience).await;
+        let applied = self.reversed.finish(patience).await && applied;
         let in_good_order = marked(&self.notices, patience).await && applied;
         if in_good_order {
             self.stop_store.send_replace(true);

@@ -22,8 +22,10 @@ use super::login::{Entered, LoginConfig, LoginError};
 use super::packet::{CancelKey, Startup};
 use super::peer::{Frame, Peer, PeerError};
 use super::scram::{self, Binding, ScramVerifier};
+use crate::backend::stream::Stream;
 use crate::backend::tls;
 use crate::backend::verifiers::Lookup;
+use crate::door::credential::Ear;
 use crate::door::sasl::{
     OK, SASL, SASL_CONTINUE, SASL_FINAL, authentication, read_initial_response, sasl,
 };
@@ -42,6 +44,7 @@ pub(super) struct Login<'a> {
     services: &'a Services,
     /// For the client, sent before anything is waited for.
     out: BytesMut,
+    ear: Ear,
     entered: (BTreeMap<String, String>, Option<super::cancel::Guard>),
 }
 
@@ -64,7 +67,8 @@ impl<'a> Login<'a> {
     ) -> Self {
         let entered = (BTreeMap::new(), None);
         let out = BytesMut::new();
-        Self { client, server, startup, end_point, config, services, out, entered }
+        let ear = Ear::default();
+        Self { client, server, startup, end_point, config, services, out, ear, entered }
     }
 
     /// Runs to ReadyForQuery.
@@ -91,7 +95,8 @@ impl<'a> Login<'a> {
             if frame.tag == b'Z' {
                 self.flush().await?;
                 let (parameter_status, cancel) = self.entered;
-                return Ok(Entered { server: self.server, parameter_status, cancel });
+                let credential = self.ear.credential();
+                return Ok(Entered { server: self.server, parameter_status, cancel, credential });
             }
         }
     }
@@ -100,6 +105,7 @@ impl<'a> Login<'a> {
     async fn authentication(&mut self, frame: Frame) -> Result<Turn, LoginError> {
         let mut body = frame.body();
         let code = body.try_get_u32().map_err(|_| garbled())?;
+        self.ear.asked(code, &body);
         let both_tls = self.client.stream.is_tls() && self.server.stream.is_tls();
         match code {
             OK | SASL_FINAL => {
@@ -134,7 +140,7 @@ impl<'a> Login<'a> {
     /// SCRAM with the client from the server's verifier, and with the server from the client's key.
     async fn end_scram(&mut self, offered: &[String]) -> Result<(), LoginError> {
         let verifier = self.verifier().await?;
-        let binding = self.binding(offered);
+        let binding = upstream_binding(&self.server.stream, offered);
         let upstream = scram::Client::new(binding);
         self.write_server(&initial_response(upstream.mechanism(), &upstream.first())).await?;
         let server_first = self.server_says(SASL_CONTINUE).await?;
@@ -159,6 +165,7 @@ impl<'a> Login<'a> {
                 .into());
         }
         self.out.extend_from_slice(&authentication(SASL_FINAL, answer.server_final.as_bytes()));
+        self.ear.ended(answer);
         Ok(())
     }
 
@@ -185,15 +192,6 @@ impl<'a> Login<'a> {
         }
     }
 
-    fn binding(&self, offered: &[String]) -> Binding {
-        let certificate = self.server.stream.server_certificate();
-        let hash = certificate.and_then(tls::end_point);
-        match hash.filter(|_| offered.iter().any(|name| name == scram::PLUS)) {
-            Some(hash) => Binding::EndPoint(hash),
-            None => Binding::Unsupported,
-        }
-    }
-
     /// The server's next message; or `None` after one of the client's has been passed on.
     async fn read_server(&mut self, turn: Turn) -> Result<Option<Frame>, LoginError> {
         match self.server.buffered(SERVER_MESSAGE_BYTES_MAX) {
@@ -212,6 +210,7 @@ impl<'a> Login<'a> {
             }
             frame = self.client.frame(self.config.message_bytes_max) => {
                 let frame = password(frame)?;
+                self.ear.answered(&frame.body());
                 self.write_server(&frame.bytes).await?;
                 Ok(None)
             }
@@ -301,13 +300,22 @@ fn malformed() -> Fatal {
     Fatal::protocol("malformed SCRAM message")
 }
 
+/// What an exchange with the server is bound to: its certificate, where it offers that.
+pub(super) fn upstream_binding(server: &Stream, offered: &[String]) -> Binding {
+    let hash = server.server_certificate().and_then(tls::end_point);
+    match hash.filter(|_| offered.iter().any(|name| name == scram::PLUS)) {
+        Some(hash) => Binding::EndPoint(hash),
+        None => Binding::Unsupported,
+    }
+}
+
 /// The names in AuthenticationSASL.
-fn mechanisms(body: &[u8]) -> Vec<String> {
+pub(super) fn mechanisms(body: &[u8]) -> Vec<String> {
     let names = body.split(|byte| *byte == 0).take_while(|name| !name.is_empty());
     names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
-fn initial_response(mechanism: &str, first: &str) -> BytesMut {
+pub(super) fn initial_response(mechanism: &str, first: &str) -> BytesMut {
     message(b'p', |body| {
         body.put_slice(mechanism.as_bytes());
         body.put_u8(0);

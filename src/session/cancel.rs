@@ -32,7 +32,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The sessions that can be cancelled, one registry per process.
 #[derive(Clone, Debug)]
 pub struct CancelRegistry {
-    sessions: Arc<DashMap<CancelKey, Arc<Mutex<()>>>>,
+    sessions: Arc<DashMap<CancelKey, Arc<Entry>>>,
     under_way: Arc<Semaphore>,
 }
 
@@ -42,12 +42,20 @@ impl Default for CancelRegistry {
     }
 }
 
+/// What is known of a session by the key that its client has.
+#[derive(Debug)]
+struct Entry {
+    calm: Arc<Mutex<()>>,
+    /// By which its server knows it.
+    server: CancelKey,
+}
+
 /// One session's entry; it ends with the session.
 #[derive(Debug)]
 pub struct Guard {
     key: CancelKey,
-    calm: Arc<Mutex<()>>,
-    sessions: Arc<DashMap<CancelKey, Arc<Mutex<()>>>>,
+    entry: Arc<Entry>,
+    sessions: Arc<DashMap<CancelKey, Arc<Entry>>>,
 }
 
 /// While this lives, cancel requests for the session wait.
@@ -57,9 +65,15 @@ impl CancelRegistry {
     /// Enters a session under the key that its server gave it.
     #[must_use]
     pub fn register(&self, key: CancelKey) -> Guard {
-        let calm = Arc::<Mutex<()>>::default();
-        self.sessions.insert(key.clone(), Arc::clone(&calm));
-        Guard { key, calm, sessions: Arc::clone(&self.sessions) }
+        self.register_as(key.clone(), key)
+    }
+
+    /// Enters a session whose client has a key of an earlier server.
+    #[must_use]
+    pub fn register_as(&self, key: CancelKey, server: CancelKey) -> Guard {
+        let entry = Arc::new(Entry { calm: Arc::default(), server });
+        self.sessions.insert(key.clone(), Arc::clone(&entry));
+        Guard { key, entry, sessions: Arc::clone(&self.sessions) }
     }
 
     /// Passes a request on. It returns when the server has acted on it, or will not.
@@ -69,13 +83,13 @@ impl CancelRegistry {
             return;
         };
         // The entry is let go before waiting: a session that ends must not wait for us.
-        let calm = self.sessions.get(key).map(|entry| Arc::clone(&entry));
+        let entry = self.sessions.get(key).map(|entry| Arc::clone(&entry));
         let passed = timeout(CANCEL_TIMEOUT, async {
-            let _calm = match &calm {
-                Some(calm) => Some(calm.lock().await),
+            let _calm = match &entry {
+                Some(entry) => Some(entry.calm.lock().await),
                 None => None,
             };
-            send(key, dialer).await
+            send(entry.as_ref().map_or(key, |entry| &entry.server), dialer).await
         });
         match passed.await {
             Ok(Ok(())) => debug!(pid = key.pid, "cancel request passed on"),
@@ -108,20 +122,20 @@ impl Guard {
 
     /// Waits for a request that is on its way, and keeps the next one waiting.
     pub async fn hold(&self) -> Hold {
-        Arc::clone(&self.calm).lock_owned().await
+        Arc::clone(&self.entry.calm).lock_owned().await
     }
 
     /// The same without waiting; `None` while a request is on its way.
     #[must_use]
     pub fn try_hold(&self) -> Option<Hold> {
-        Arc::clone(&self.calm).try_lock_owned().ok()
+        Arc::clone(&self.entry.calm).try_lock_owned().ok()
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         // Another server may have given the same key to a later session: that one stays.
-        self.sessions.remove_if(&self.key, |_, calm| Arc::ptr_eq(calm, &self.calm));
+        self.sessions.remove_if(&self.key, |_, entry| Arc::ptr_eq(entry, &self.entry));
     }
 }
 

@@ -35,6 +35,9 @@ impl State {
         self.speak_again(pipe);
         while self.work.is_none() && self.pending.len() < PENDING_MAX && !self.is_wrapping() {
             let Some(header) = pipe.next()? else { break };
+            if self.holds_back(header.tag) {
+                break;
+            }
             self.pen.work();
             let done = match header.tag {
                 b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'c' | b'f'
@@ -64,6 +67,10 @@ impl State {
             if !done {
                 break;
             }
+            self.boundary = match header.tag {
+                b'd' | b'c' | b'f' => self.boundary,
+                tag => matches!(tag, b'Q' | b'S' | b'F'),
+            };
         }
         self.speak(pipe);
         Ok(())
@@ -204,6 +211,22 @@ impl State {
     }
 
     /// `rest` is what follows the name in Parse.
+    /// A statement as it is prepared, and the text that the server gets; `rest` is as in Parse.
+    pub(super) fn prepared_text(&mut self, rest: &[u8]) -> (Arc<Prepared>, String) {
+        let (plan, _) = self.plan_body(rest, true);
+        let refused = self.refusal(&plan);
+        let prepared = Arc::new(self.prepared(plan, rest, true));
+        let text = match (refused, &prepared.applied) {
+            (Some(denied), _) => denied.raise(),
+            (None, Some(applied)) => applied.text.to_string(),
+            (None, None) => {
+                let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+                String::from_utf8_lossy(&rest[..end]).into_owned()
+            }
+        };
+        (prepared, text)
+    }
+
     fn prepared(&self, plan: Arc<Plan>, rest: &[u8], whole: bool) -> Prepared {
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
         let fixed = matches!(plan.single(), Some(Step::Read | Step::Other) | None);

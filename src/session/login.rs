@@ -29,6 +29,8 @@ use crate::backend::dial::{DialError, Dialer};
 use crate::backend::stream::Stream;
 use crate::backend::tls::ServerTls;
 use crate::backend::verifiers::Verifiers;
+use crate::door::credential::Credential;
+use crate::names::Oid;
 
 /// How long a client that was refused may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -64,6 +66,9 @@ pub struct Established {
     pub parameter_status: BTreeMap<String, String>,
     /// The session's entry among those that can be cancelled; has the key.
     pub cancel: Option<Guard>,
+    pub(crate) credential: Credential,
+    /// What another has prepared for the client: name, text, declared types.
+    pub(crate) statements: Vec<(String, Arc<str>, Vec<Oid>)>,
 }
 
 /// Why there is no session.
@@ -126,6 +131,7 @@ pub(super) struct Entered {
     pub(super) server: Peer,
     pub(super) parameter_status: BTreeMap<String, String>,
     pub(super) cancel: Option<Guard>,
+    pub(super) credential: Credential,
 }
 
 async fn admit(
@@ -146,7 +152,7 @@ async fn admit(
 }
 
 /// Reaches the primary. 57P03 is what clients and their pools know as "try again later".
-async fn dial(config: &LoginConfig) -> Result<Stream, Fatal> {
+pub(super) async fn dial(config: &LoginConfig) -> Result<Stream, Fatal> {
     let dialer = &config.dialer;
     let error = match timeout(config.connect_timeout, dialer.dial()).await {
         Ok(Ok(server)) => return Ok(server),
@@ -178,6 +184,8 @@ fn establish(client: Peer, entered: Entered, startup: Startup) -> Established {
         parameters: startup.parameters,
         parameter_status: entered.parameter_status,
         cancel: entered.cancel,
+        credential: entered.credential,
+        statements: Vec::new(),
     }
 }
 
@@ -191,7 +199,7 @@ fn shutting_down() -> LoginError {
 
 /// Says why, then waits a moment for the client to read it: closing while bytes of the client are
 /// unread would reset the connection, and the message with it.
-async fn farewell(mut stream: Stream, fatal: &Fatal) {
+pub(super) async fn farewell(mut stream: Stream, fatal: &Fatal) {
     let said = async {
         stream.write_all(&fatal.encode()).await?;
         stream.shutdown().await;

@@ -25,6 +25,8 @@ mod path;
 mod pending;
 mod pipe;
 mod refuse;
+mod rest;
+mod resume;
 mod serve;
 mod settle;
 mod shadow;
@@ -40,6 +42,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use crate::answer::Handover;
 use crate::backend::stream::Stream;
 use crate::door::{fatal, packet, peer, scram, startup};
 
@@ -48,6 +51,7 @@ pub use self::fatal::Fatal;
 pub use self::login::{Established, LoginConfig};
 pub use self::metrics::SessionMetrics;
 pub use self::packet::CancelKey;
+pub use self::resume::go_on;
 pub use self::serve::{Flow, FlowLimits, Planners};
 pub use self::tally::{Count, Tally};
 
@@ -74,8 +78,12 @@ pub enum Admission {
     Full,
 }
 
-/// Serves one accepted connection to its end.
-pub async fn run(stream: Stream, admission: Admission, services: Services) {
+/// Serves one accepted connection to its end, or until somebody else has to go on.
+pub async fn run(
+    stream: Stream,
+    admission: Admission,
+    services: Services,
+) -> Option<Box<Handover>> {
     // Boxed, so that the memory of a login is given back before the session begins.
     match Box::pin(login::enter(stream, admission, &services)).await {
         Ok(Some(mut established)) => {
@@ -88,11 +96,14 @@ pub async fn run(stream: Stream, admission: Admission, services: Services) {
                 // The client may have left; there is nothing else to tell it.
                 drop(established.client.write_all(&refusal.encode()).await);
                 established.client.shutdown().await;
-                return;
+                return None;
             }
-            serve::serve(established, services.flow, services.shutdown).await;
+            serve::serve(established, services.flow, services.shutdown).await
         }
-        Ok(None) => {}
-        Err(error) => debug!(error = format!("{error:#}"), "login ended"),
+        Ok(None) => None,
+        Err(error) => {
+            debug!(error = format!("{error:#}"), "login ended");
+            None
+        }
     }
 }

@@ -75,6 +75,12 @@ impl Pipe {
         self.skip == 0
     }
 
+    /// What was not looked at, for somebody else to look at.
+    pub(super) fn into_unread(mut self) -> BytesMut {
+        let _left = self.input.split_to(self.scanned);
+        self.input
+    }
+
     pub(super) fn is_full(&self) -> bool {
         BACKLOG_MAX < self.backlog()
     }

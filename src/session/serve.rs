@@ -20,21 +20,26 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
+use crate::answer::Handover;
 use crate::backend::stream::Stream;
 use crate::capture::Handed;
 use crate::change::Transaction;
+use crate::door::credential::Credential;
 use crate::handoff::{Failure, Handoff};
+use crate::hold::Hold;
 use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::Situation;
 use crate::plan::cache::Planner;
 use crate::plan::seen::Seen;
 use crate::policy::Mode;
+use crate::session::cancel::Guard;
 use crate::session::login::Established;
 use crate::session::metrics::SessionMetrics;
 use crate::session::pending::Refusal;
 use crate::session::pipe::Pipe;
 use crate::session::refuse;
+use crate::session::rest::{Belongings, Rested};
 use crate::session::state::{Awaits, Broken, Held, State, Then, Wait, Work};
 use crate::session::tally::Tally;
 use crate::wire::write;
@@ -50,6 +55,7 @@ pub struct Flow {
     pub planners: Planners,
     pub handoff: Handoff,
     pub lease: Lease,
+    pub hold: Hold,
     pub metrics: SessionMetrics,
     pub tally: Tally,
     /// For sessions that begin; a reload may change them.
@@ -124,6 +130,11 @@ impl Planners {
         Arc::clone(&self.seen)
     }
 
+    /// Where things stand, as it is published.
+    pub(super) fn situation(&self) -> watch::Receiver<Arc<Situation>> {
+        self.situation.clone()
+    }
+
     fn current(&self) -> Arc<Planner> {
         let now = Arc::clone(&self.situation.borrow());
         {
@@ -177,10 +188,10 @@ pub(super) async fn serve(
     established: Established,
     flow: Arc<Flow>,
     shutdown: watch::Receiver<bool>,
-) {
+) -> Option<Box<Handover>> {
     let _seat = flow.metrics.enter();
     let (planner, limits) = (flow.planners.current(), flow.limits());
-    let state = State::new(
+    let mut state = State::new(
         flow,
         limits,
         planner,
@@ -188,28 +199,50 @@ pub(super) async fn serve(
         &established.parameters,
         &established.parameter_status,
     );
+    let mut server = established.server;
+    let mut server_buffer = established.server_buffer;
+    for (name, sql, declared) in established.statements {
+        if let Err(error) =
+            state.adopt(&mut server, &mut server_buffer, &name, &sql, &declared).await
+        {
+            debug!(%error, "session broke");
+            return None;
+        }
+    }
     let mut session = Session {
         client: established.client,
-        server: established.server,
+        server,
         to_server: Pipe::new(established.client_buffer),
-        to_client: Pipe::new(established.server_buffer),
+        to_client: Pipe::new(server_buffer),
         state,
         stopping: false,
         hearing: Hearing::Client,
+        user: established.user,
+        database: established.database,
+        cancel: established.cancel,
+        credential: established.credential,
     };
-    let _cancel = established.cancel;
     match session.run(shutdown).await {
-        Ok(()) => debug!("session ended"),
+        Ok(None) => debug!("session ended"),
+        Ok(Some(belongings)) => {
+            debug!("session is handed over");
+            return Some(Box::new(session.hand_over(belongings)));
+        }
         Err(error) => debug!(%error, "session broke"),
     }
+    None
 }
 
-struct Session {
-    client: Stream,
-    server: Stream,
-    to_server: Pipe,
+pub(super) struct Session {
+    pub(super) client: Stream,
+    pub(super) server: Stream,
+    pub(super) to_server: Pipe,
     to_client: Pipe,
-    state: State,
+    pub(super) state: State,
+    pub(super) user: String,
+    pub(super) database: String,
+    pub(super) cancel: Option<Guard>,
+    pub(super) credential: Credential,
     /// The process wants to end; the session follows once it is idle.
     stopping: bool,
     hearing: Hearing,
@@ -228,18 +261,28 @@ enum Hearing {
 /// Why the driver stopped polling.
 enum Pause {
     Work(Work),
+    /// It is between two transactions, and no other is to begin here.
+    Rest,
     /// One side has gone, and the other has been told all there was.
     End,
 }
 
 impl Session {
-    async fn run(&mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), Broken> {
+    /// To the end, or to where somebody else goes on with what the client has.
+    async fn run(
+        &mut self,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<Option<Belongings>, Broken> {
         self.stopping = *shutdown.borrow_and_update();
+        let mut hold = self.state.flow.hold.watch();
+        let mut turn = self.state.flow.planners.situation();
         loop {
             let stopping = self.stopping;
             let pause = tokio::select! {
                 biased;
                 pause = poll_fn(|cx| self.poll(cx)) => pause,
+                () = hold.changed() => continue,
+                Ok(()) = turn.changed() => continue,
                 _ = shutdown.changed(), if !stopping => {
                     self.stopping = true;
                     continue;
@@ -251,7 +294,15 @@ impl Session {
                     // The answer that waited for it leaves at the next turn.
                     self.state.spent += self.state.now.elapsed();
                 }
-                Pause::End => return Ok(()),
+                Pause::Rest => match Box::pin(self.rest(&shutdown)).await? {
+                    Rested::GoesOn => {}
+                    Rested::Moves(belongings) => return Ok(Some(*belongings)),
+                    Rested::Ends => {
+                        self.farewell();
+                        return Ok(None);
+                    }
+                },
+                Pause::End => return Ok(None),
             }
         }
     }
@@ -293,6 +344,10 @@ impl Session {
                 self.farewell();
                 return Poll::Ready(Ok(Pause::End));
             }
+            let sent = self.to_client.backlog() + self.to_server.backlog() == 0;
+            if sent && self.state.is_to_rest() && self.is_quiet() {
+                return Poll::Ready(Ok(Pause::Rest));
+            }
             let mut moved = false;
             if !self.to_client.is_full() {
                 match self.to_client.poll_fill(cx, &mut self.server) {
@@ -322,6 +377,11 @@ impl Session {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Between two transactions, with nothing half read from the server.
+    fn is_quiet(&self) -> bool {
+        self.state.is_at_rest() && !self.to_client.has_more() && self.hearing == Hearing::Client
     }
 
     /// The primary has closed the connection: the client still gets what it sent.

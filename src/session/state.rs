@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
+use crate::hold::Guest;
 use crate::names::{TableId, TableName};
 use crate::plan::cache::{Planner, Scratch};
 use crate::policy::Mode;
@@ -180,6 +181,9 @@ pub(super) struct State {
     pub(super) limits: FlowLimits,
     pub(super) scratch: Scratch,
     pub(super) shade: Shade,
+    pub(super) guest: Guest,
+    /// What the client said last ends a transaction, unless that is in a block.
+    pub(super) boundary: bool,
 }
 
 impl State {
@@ -235,6 +239,8 @@ impl State {
             limits,
             scratch: Scratch::default(),
             shade: Shade::default(),
+            guest: flow.hold.enter(),
+            boundary: true,
             flow,
         };
         for (name, value) in reported {

@@ -98,6 +98,11 @@ impl Statements {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(known_as(name)) }
     }
 
+    /// The client's own text, where the server has another.
+    pub(super) fn text(&self, name: &[u8]) -> Option<&str> {
+        Some(&*self.get(name)?.source.as_ref()?.sql)
+    }
+
     /// Gives `name` a statement; returns the one it had.
     pub(super) fn put(&mut self, name: &[u8], prepared: Arc<Prepared>) -> Option<Arc<Prepared>> {
         if name.is_empty() {

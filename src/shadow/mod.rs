@@ -43,6 +43,7 @@ use crate::answer::{AnswerConfig, AnswerLimits, Cancels, Plans, Services, Users}
 use crate::backend::mysql::ToUrl;
 use crate::backend::postgres::connect::Connector;
 use crate::handoff::{Reads, ShadowRead};
+use crate::hold::Hold;
 use crate::lease::Lease;
 use crate::phase::{Phase, Situation};
 use crate::plan::seen::{Compared, Tally};
@@ -88,7 +89,6 @@ impl Ground {
             users: Users::new(BTreeMap::new(), self.to.clone()),
             database: self.database.clone(),
             url: self.to.clone(),
-            reported: BTreeMap::new(),
             login_timeout: self.connect_timeout,
             connect_timeout: self.connect_timeout,
             login_bytes_max: 0,
@@ -98,6 +98,8 @@ impl Ground {
             config: watch::channel(Arc::new(config)).1,
             situation,
             lease: self.lease.clone(),
+            hold: Hold::default(),
+            reported: watch::channel(Arc::default()).1,
             plans: Arc::new(Plans::new(PLANS_MAX)),
             cancels: Cancels::default(),
             handoff: None,

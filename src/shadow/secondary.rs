@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::sides::{Column, Failure, Question, Rows, ShadowLimits, path_text};
 use crate::answer::{self, Handover, Services};
 use crate::backend::stream::Stream;
+use crate::door::credential::Credential;
 use crate::door::peer::Peer;
 use crate::handoff::Shown;
 use crate::plan::seen::described::columns;
@@ -101,6 +102,7 @@ impl Session {
             database: services.database(),
             settings: known.map(|(name, value)| (name.to_owned(), value)).collect(),
             statements: Vec::new(),
+            credential: Credential::default(),
         };
         let services = services.clone();
         let task = tokio::spawn(async move {

@@ -254,7 +254,7 @@ impl Gate {
             (Address::Tcp { host, .. }, Some(port)) => Address::Tcp { host, port },
             (wanted, _) => wanted,
         };
-        let serving = tokio::spawn(listener.serve(services.clone(), patience));
+        let serving = tokio::spawn(listener.serve(services.clone().into(), patience));
         Self { leg, address, directory, services, shutdown, serving: Some(serving), _login: login }
     }
 
@@ -348,6 +348,7 @@ fn flow() -> Arc<Flow> {
         planners: Planners::new(situation, 64, crate::support::inside::statements()),
         handoff: handoff::channel(1 << 20).0,
         lease: crate::support::inside::confirmed(),
+        hold: crossfade::hold::Hold::default(),
         metrics: SessionMetrics::register(&Registry::new()).unwrap(),
         tally: crossfade::session::Tally::default(),
         limits: FlowLimits::default().into(),

@@ -123,6 +123,7 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
         planners: Planners::new(published, 1_000, statements()),
         handoff,
         lease: confirmed(),
+        hold: crossfade::hold::Hold::default(),
         metrics: SessionMetrics::register(&registry).unwrap(),
         tally: crossfade::session::Tally::default(),
         limits: FlowLimits { hold: Duration::from_secs(5), ..FlowLimits::default() }.into(),
@@ -155,7 +156,7 @@ fn serve(server_port: u16, url: String, policies: Policies, situation: Arc<Situa
             let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
             let listener = Listener::bind(address, 100, metrics).await.unwrap();
             port.send(listener.port().unwrap()).unwrap();
-            listener.serve(services, Duration::from_secs(1)).await;
+            listener.serve(services.into(), Duration::from_secs(1)).await;
         });
     });
     let port = bound.recv().unwrap();

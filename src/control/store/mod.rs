@@ -21,6 +21,7 @@ mod look;
 mod metrics;
 mod settling;
 mod sidecar;
+mod turn;
 mod unseen;
 
 use std::collections::BTreeMap;
@@ -30,9 +31,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use crate::backend::mysql::WriteError;
+use crate::backend::mysql::control::Turn;
+use crate::backend::mysql::{self, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Link};
 use crate::backend::postgres::{control, introspect};
 use crate::catalog::Catalog;
@@ -95,6 +97,10 @@ pub struct Store {
     lease_renewed: Option<Instant>,
     tended: Option<Instant>,
     settling: Option<Settling>,
+    /// A connection to MySQL, while it is its turn.
+    home: Option<mysql::Link>,
+    /// A turn that one side does not know yet, and since when we know.
+    between: Option<(Turn, Instant)>,
 }
 
 impl std::fmt::Debug for Looker {
@@ -124,13 +130,19 @@ enum LookError {
     Held,
     #[error("the primary did not answer in time")]
     TimedOut,
+    #[error("the primary changes")]
+    Between,
+    #[error("MySQL is the primary of an epoch that PostgreSQL does not know")]
+    Contrary,
 }
 
 impl LookError {
     fn report(&self, error: &str) {
         match self {
             // Writes fail until a person acts.
-            Self::Damaged(_) | Self::Foreign(_) => error!(error, "captured writes fail"),
+            Self::Damaged(_) | Self::Foreign(_) | Self::Contrary => {
+                error!(error, "captured writes fail")
+            }
             _ => warn!(error, "state not read, the last one stands"),
         }
     }
@@ -171,6 +183,8 @@ impl Store {
             lease_renewed: None,
             tended: None,
             settling: None,
+            home: None,
+            between: None,
         };
         (store, nudge)
     }
@@ -227,6 +241,13 @@ impl Store {
         }
     }
 
+    /// The look came to nothing on PostgreSQL, and that is bearable.
+    fn without_postgres(&mut self, error: &LookError) -> Result<(), LookError> {
+        debug!(error = told(error), "PostgreSQL could not be asked");
+        self.link.discard();
+        Ok(())
+    }
+
     async fn look_in_time(&mut self) -> Result<(), LookError> {
         let looked = timeout(LOOK_TIME_MAX, self.look()).await.unwrap_or(Err(LookError::TimedOut));
         if looked.is_err() {
@@ -237,7 +258,12 @@ impl Store {
     }
 
     async fn look(&mut self) -> Result<(), LookError> {
-        let mut seen = self.see().await?;
+        let at_home = self.confirm_at_home().await;
+        let mut seen = match self.see().await {
+            // PostgreSQL follows now; clients are served without it.
+            Err(error) if at_home => return self.without_postgres(&error),
+            seen => seen?,
+        };
         if let State::SetUp(state) = &seen.state
             && !state.same_primary
             && !state.mysql_is_primary
@@ -245,6 +271,9 @@ impl Store {
             warn!("the primary is not the server it was, the epoch is raised");
             self.raise(None).await?;
             seen = self.see().await?;
+        }
+        if let State::SetUp(state) = &seen.state {
+            self.agreed(&state.clone()).await?;
         }
         if self.known.as_ref().is_some_and(|known| known.state.turn() == seen.state.turn()) {
             // Before the catalogue, which may take its time.
@@ -266,8 +295,10 @@ impl Store {
         if let State::SetUp(state) = &seen.state {
             self.metrics.dirty_tables.set(state.dirty);
             self.metrics.sidecars.set(state.sidecars);
-            self.tend(state.epoch).await?;
-            self.agree(state.epoch).await?;
+            if !state.mysql_is_primary {
+                self.tend(state.epoch).await?;
+                self.agree(state.epoch).await?;
+            }
             self.look_for_unseen(state.mysql_is_primary).await?;
         }
         Ok(())
@@ -284,7 +315,8 @@ impl Store {
 
     /// One look. One that takes as long as the lease could confirm nothing.
     async fn see(&mut self) -> Result<Seen, LookError> {
-        let length = self.sidecar.lease.length();
+        let parts = if self.situation.borrow().phase == Phase::Switched { 3 } else { 1 };
+        let length = self.sidecar.lease.length() / parts;
         timeout(length, self.see_all()).await.unwrap_or(Err(LookError::TimedOut))
     }
 
@@ -479,6 +511,8 @@ fn told(error: &LookError) -> String {
         | LookError::Foreign(_)
         | LookError::Restless
         | LookError::Held
+        | LookError::Between
+        | LookError::Contrary
         | LookError::TimedOut => None,
     };
     match (code, error) {

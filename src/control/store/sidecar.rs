@@ -19,7 +19,8 @@ use crate::handoff::LOST;
 use crate::lease::Lease;
 use crate::names::TableName;
 
-/// How long the line of a sidecar that was not heard of any more is kept, in minutes.
+/// How long the line of a sidecar that was not heard of any more is kept, in minutes. While it is MySQL's
+/// turn it is kept for good: one that cannot reach PostgreSQL may be answering.
 const EXPIRED_KEPT_MINUTES: i64 = 60;
 
 /// Who this sidecar is, in `crossfade.sidecars`.
@@ -46,7 +47,8 @@ const DIED: &str = "SELECT EXISTS (SELECT FROM crossfade.sidecars \
 const BURY: &str = "UPDATE crossfade.sidecars SET buried = true \
        WHERE lease_until < pg_catalog.now() AND NOT buried";
 const PRUNE: &str = "DELETE FROM crossfade.sidecars s \
-       WHERE s.lease_until < pg_catalog.now() - $1::float8 * interval '1 minute'";
+       WHERE s.lease_until < pg_catalog.now() - $1::float8 * interval '1 minute' \
+         AND (SELECT e.last_value % 2 = 0 FROM crossfade.epoch e)";
 
 impl Sidecar {
     /// Whether a line that was renewed then has to be renewed now.

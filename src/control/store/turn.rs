@@ -1,0 +1,152 @@
+//! Whose turn it is, where PostgreSQL alone cannot say it: MySQL's, and the way between the two.
+//!
+//! ```text
+//! PostgreSQL's turn ──the old primary first──▶ [`Stand::Between`] ──one lease──▶ the other side ──▶ published
+//! MySQL's turn: the lease is confirmed there, and PostgreSQL may be away
+//! ```
+//!
+//! Invariant: it is done if either side has the later epoch. Whoever finds only one that has it tells the
+//! other, and not before every sidecar has noticed or has lost its lease.
+
+use std::time::Instant as Moment;
+
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::look::SetUp;
+use super::{LookError, Store};
+use crate::backend::mysql::control::{Turn, take_turn, turn};
+use crate::backend::mysql::{Link, WriteError};
+use crate::phase::Phase;
+
+/// What both sides say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// Both the same, or what follows is on its way there as ever.
+    Agreed,
+    /// One of them has to be told this turn.
+    Between(Turn),
+    /// MySQL is the primary of an epoch that PostgreSQL never had.
+    Contrary,
+}
+
+/// What to make of both answers. `postgres` is PostgreSQL's.
+pub(super) fn stand(postgres: Turn, mysql: Turn) -> Stand {
+    match (postgres.mysql_is_primary, mysql.mysql_is_primary) {
+        // The old primary is told first, so a later turn of MySQL's is none of ours.
+        (false, true) if postgres.epoch < mysql.epoch => Stand::Contrary,
+        (false, _) => Stand::Agreed,
+        (true, true) if postgres.epoch == mysql.epoch => Stand::Agreed,
+        (true, _) if mysql.epoch < postgres.epoch => Stand::Between(postgres),
+        (true, false) => Stand::Between(mysql),
+        (true, true) => Stand::Contrary,
+    }
+}
+
+impl Store {
+    /// While it is MySQL's turn: confirms the lease there; true where it was.
+    pub(super) async fn confirm_at_home(&mut self) -> bool {
+        let (phase, epoch) = {
+            let situation = self.situation.borrow();
+            (situation.phase, situation.epoch)
+        };
+        if phase != Phase::Switched {
+            return false;
+        }
+        let asked = Moment::now();
+        let ours = Turn { epoch, mysql_is_primary: true };
+        let confirmed = self.home().await.is_ok_and(|found| found == ours);
+        if confirmed {
+            self.sidecar.lease.confirm(asked);
+        }
+        confirmed
+    }
+
+    /// Whether what PostgreSQL has said is the whole truth; otherwise an error, and what is missing done.
+    pub(super) async fn agreed(&mut self, state: &SetUp) -> Result<(), LookError> {
+        if !state.mysql_is_primary {
+            self.between = None;
+            return Ok(());
+        }
+        let postgres = Turn { epoch: state.epoch, mysql_is_primary: true };
+        let mysql = self.home().await?;
+        match stand(postgres, mysql) {
+            Stand::Agreed => {
+                self.between = None;
+                Ok(())
+            }
+            Stand::Contrary => Err(LookError::Contrary),
+            Stand::Between(later) => {
+                self.finish(later, postgres.epoch < later.epoch).await?;
+                Err(LookError::Between)
+            }
+        }
+    }
+
+    /// Tells the side that does not know, once a lease has passed since we found out.
+    async fn finish(&mut self, later: Turn, on_postgres: bool) -> Result<(), LookError> {
+        let found = match self.between {
+            Some((turn, found)) if turn == later => found,
+            _ => {
+                self.between = Some((later, Instant::now()));
+                return Ok(());
+            }
+        };
+        if found.elapsed() < self.sidecar.lease.length() {
+            return Ok(());
+        }
+        if on_postgres {
+            let client = self.link.get().await?;
+            if !super::epoch::turn(client, later).await? {
+                return Err(LookError::Held);
+            }
+        } else {
+            let mut link = Link::connect(&self.ends.to, &self.ends.limits).await?;
+            take_turn(link.conn(), later).await?;
+        }
+        info!(epoch = later.epoch, "a change of the primary was half done and is finished");
+        Ok(())
+    }
+
+    /// What MySQL says, over a connection that is kept.
+    async fn home(&mut self) -> Result<Turn, LookError> {
+        let patience = self.sidecar.lease.length() / 3;
+        let asked = async {
+            let mut link = match self.home.take() {
+                Some(link) => link,
+                None => Link::connect(&self.ends.to, &self.ends.limits).await?,
+            };
+            let found = turn(link.conn()).await?.ok_or(WriteError::NotSetUp)?;
+            Ok::<_, WriteError>((link, found))
+        };
+        match timeout(patience, asked).await.unwrap_or(Err(WriteError::TimedOut)) {
+            Ok((link, found)) => {
+                self.home = Some(link);
+                Ok(found)
+            }
+            Err(error) => {
+                warn!(%error, "MySQL could not be asked whose turn it is");
+                Err(error.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_epoch_of_either_side_is_what_holds() {
+        let turn = |epoch, mysql_is_primary| Turn { epoch, mysql_is_primary };
+        let (ours, theirs) = (turn(3, false), turn(4, true));
+        assert_eq!(stand(ours, ours), Stand::Agreed);
+        assert_eq!(stand(theirs, theirs), Stand::Agreed);
+        assert_eq!(stand(theirs, ours), Stand::Between(theirs), "the switchover's second half");
+        let back = turn(5, false);
+        assert_eq!(stand(theirs, back), Stand::Between(back), "the rollback's second half");
+        assert_eq!(stand(back, back), Stand::Agreed);
+        assert_eq!(stand(back, theirs), Stand::Agreed, "a failover's epoch follows on its own");
+        assert_eq!(stand(ours, theirs), Stand::Contrary, "a primary of an old backup");
+    }
+}

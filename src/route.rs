@@ -1,0 +1,69 @@
+//! One client, from whoever answers to whoever answers next.
+//!
+//! ```text
+//! listener ──▶ [`serve`] ─┬─ PostgreSQL's turn ─▶ session ─┐
+//!                 ▲       └─ MySQL's turn ──────▶ answer ──┤
+//!                 └────────────── [`Handover`] ◀───────────┘   the connection stays
+//! ```
+//!
+//! Invariant: whose turn it is, is asked anew for each step of the way; both ends ask it again before they
+//! begin a transaction, so that an answer that is old here costs one step more and nothing else.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::answer::{self, Ended, Handover, serves};
+use crate::backend::stream::Stream;
+use crate::session::{self, Admission};
+
+/// How long a client that comes early waits to know who answers.
+const SITUATION_WAIT: Duration = Duration::from_secs(5);
+
+/// What both ends need.
+#[derive(Clone, Debug)]
+pub struct Services {
+    pub session: session::Services,
+    /// Absent where only PostgreSQL can answer.
+    pub answer: Option<answer::Services>,
+}
+
+impl Services {
+    /// MySQL's end, if it is its turn.
+    fn mysql(&self) -> Option<&answer::Services> {
+        self.answer.as_ref().filter(|answer| serves(&answer.situation.borrow()))
+    }
+}
+
+/// Where nobody but PostgreSQL answers.
+impl From<session::Services> for Services {
+    fn from(session: session::Services) -> Self {
+        Self { session, answer: None }
+    }
+}
+
+/// Serves one accepted connection to its end.
+pub async fn serve(stream: Stream, admission: Admission, services: Services) {
+    if let Some(answer) = &services.answer {
+        let mut situation = answer.situation.clone();
+        // In vain it is told so after its login.
+        drop(timeout(SITUATION_WAIT, situation.wait_for(|now| 0 < now.server)).await);
+    }
+    let mut next = match services.mysql().filter(|_| admission == Admission::Admitted) {
+        Some(answer) => moved(answer::run(stream, answer).await),
+        None => session::run(stream, admission, services.session.clone()).await,
+    };
+    while let Some(handover) = next {
+        next = match services.mysql() {
+            Some(answer) => moved(Box::pin(answer::go_on(*handover, answer)).await),
+            None => Box::pin(session::go_on(*handover, services.session.clone())).await,
+        };
+    }
+}
+
+fn moved(ended: Ended) -> Option<Box<Handover>> {
+    match ended {
+        Ended::Moved(handover) => Some(handover),
+        Ended::Over => None,
+    }
+}
