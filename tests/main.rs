@@ -23,6 +23,7 @@ mod hostile;
 mod lease;
 mod login;
 mod loose;
+mod moved;
 mod parents;
 mod postgres18;
 mod privacy;

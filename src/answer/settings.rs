@@ -101,6 +101,8 @@ type Values = BTreeMap<String, String>;
 pub(super) struct Settings {
     /// With those of the startup packet: what RESET goes back to.
     defaults: Values,
+    /// Names of those of the startup packet.
+    given: Vec<String>,
     level: Level,
     /// At BEGIN, then at each savepoint.
     saved: Vec<Level>,
@@ -142,6 +144,7 @@ impl Settings {
         }
         let mut settings = Self {
             defaults,
+            given: Vec::new(),
             level: Level::default(),
             saved: Vec::new(),
             style: Style::default(),
@@ -149,6 +152,7 @@ impl Settings {
         };
         for (name, value) in startup_settings(given)? {
             let value = settings.checked(&name, &value)?;
+            settings.given.push(name.clone());
             settings.defaults.insert(name, value);
         }
         settings.refresh();
@@ -181,10 +185,20 @@ impl Settings {
         names.into_iter().map(|name| (name.clone(), value(name))).collect()
     }
 
-    /// Those that whoever serves the client next has to set.
+    /// Those that whoever serves the client next has to set: what was asked for, and not what only happens
+    /// to be so here.
     pub(super) fn carried(&self) -> Vec<(String, String)> {
-        let own = |name: &str| FIXED.contains(&name) || name == "session_authorization";
-        self.all().into_iter().filter(|(name, _)| !own(name)).collect()
+        let own = |name: &str| {
+            FIXED.contains(&name)
+                || name == "session_authorization"
+                || name.starts_with("transaction_")
+        };
+        let mut names: Vec<&String> = self.given.iter().chain(self.level.session.keys()).collect();
+        names.retain(|name| !own(name));
+        names.sort_unstable();
+        names.dedup();
+        let value = |name: &String| self.get(name).unwrap_or_default().to_owned();
+        names.into_iter().map(|name| (name.clone(), value(name))).collect()
     }
 
     /// SET, and RESET where there is no value.

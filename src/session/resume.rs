@@ -196,7 +196,7 @@ impl Again<'_> {
         let frame = frame.map_err(|_| refused("at all: it was lost"))?;
         match frame.tag {
             // Its own words may be about what the client never asked.
-            b'E' => Err(refused("without an error")),
+            b'E' => Err(refused(&format!("without the error {}", code(&frame.body())))),
             tag => Ok((tag, frame.body())),
         }
     }
@@ -217,6 +217,13 @@ fn startup(user: &str, database: &str, settings: &[(String, String)]) -> BytesMu
     packet.put_u32(VERSION);
     packet.put_slice(&words);
     packet
+}
+
+/// SQLSTATE of an ErrorResponse.
+fn code(body: &[u8]) -> String {
+    let fields = body.split(|byte| *byte == 0);
+    let mut codes = fields.filter_map(|field| field.strip_prefix(b"C"));
+    codes.next().map_or_else(String::new, |code| String::from_utf8_lossy(code).into_owned())
 }
 
 fn refused(how: &str) -> Fatal {

@@ -1,0 +1,197 @@
+//! The primary changes under clients that are connected: the sidecar's side of it, with the coordinator's
+//! part done by hand.
+
+use std::time::Duration;
+
+use crossfade::backend::mysql::control::{self, Turn};
+use crossfade::backend::mysql::{outbox, verifiers};
+use crossfade::backend::postgres::follow;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use tokio_postgres::Client;
+
+use crate::support::{Target, World};
+
+const SCHEMA: &str = "CREATE TABLE users (id bigserial PRIMARY KEY, email varchar(100) NOT NULL UNIQUE, note text); \
+     INSERT INTO users (email) VALUES ('old')";
+
+struct Site {
+    world: World,
+    admin: Client,
+    mysql: Conn,
+    epoch: i64,
+}
+
+impl Site {
+    async fn start(target: Target) -> Self {
+        let world = World::start(target, SCHEMA, "").await;
+        let (admin, mut mysql) = (world.admin().await, world.secondary().await);
+        world.verb(&["backfill"]);
+        admin.batch_execute(follow::DDL).await.unwrap();
+        for statement in outbox::CREATE {
+            mysql.query_drop(*statement).await.unwrap();
+        }
+        let kept = "SELECT rolname::text, rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL";
+        let kept = world.admin().await.query(kept, &[]).await.unwrap();
+        let kept: Vec<(String, String)> = kept.iter().map(|row| (row.get(0), row.get(1))).collect();
+        verifiers::keep(&mut mysql, &kept).await.unwrap();
+        let epoch =
+            admin.query_one("SELECT last_value / 2 FROM crossfade.epoch", &[]).await.unwrap();
+        Self { world, admin, mysql, epoch: epoch.get(0) }
+    }
+
+    /// Announces, holds, and waits until the sidecar is drained; answers with the attempt.
+    async fn hold(&self, direction: &str) -> i64 {
+        let announce = "INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline) \
+                        VALUES ($1, $2, 'announced', false, now() + interval '60 s') RETURNING id";
+        let row = self.admin.query_one(announce, &[&direction, &self.epoch]).await.unwrap();
+        let attempt: i64 = row.get(0);
+        self.until("it is announced", attempt, "announced").await;
+        self.state(attempt, "held").await;
+        self.until("its clients rest", attempt, "drained").await;
+        attempt
+    }
+
+    async fn state(&self, attempt: i64, state: &str) {
+        let update = "UPDATE crossfade.attempts SET state = $2 WHERE id = $1";
+        self.admin.execute(update, &[&attempt, &state]).await.unwrap();
+    }
+
+    async fn until(&self, what: &str, attempt: i64, step: &str) {
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM crossfade.attempt_sidecars WHERE attempt = $1 AND {step} IS NOT NULL)"
+        );
+        let done = async || self.admin.query_one(&sql, &[&attempt]).await.unwrap().get(0);
+        self.world.until(what, done).await;
+    }
+
+    async fn switch(&mut self) {
+        let attempt = self.hold("switchover").await;
+        let empty = async || {
+            let left = "SELECT count(*) FROM crossfade.outbox";
+            self.admin.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0
+        };
+        self.world.until("the outbox is empty", empty).await;
+        self.epoch += 1;
+        let value = self.epoch * 2 + 1;
+        self.admin.query_one("SELECT setval('crossfade.epoch', $1)", &[&value]).await.unwrap();
+        self.take_turn(true).await;
+        self.state(attempt, "done").await;
+        self.until("clients go on", attempt, "resumed").await;
+    }
+
+    async fn roll_back(&mut self) {
+        let attempt = self.hold("rollback").await;
+        self.drained_back().await;
+        self.epoch += 1;
+        self.take_turn(false).await;
+        let past = "SELECT setval('users_id_seq', (SELECT max(id) FROM users))";
+        self.world.direct().await.batch_execute(past).await.unwrap();
+        let value = self.epoch * 2;
+        self.admin.query_one("SELECT setval('crossfade.epoch', $1)", &[&value]).await.unwrap();
+        self.state(attempt, "done").await;
+        self.until("clients go on", attempt, "resumed").await;
+    }
+
+    async fn take_turn(&mut self, mysql_is_primary: bool) {
+        let epoch = u64::try_from(self.epoch).unwrap();
+        control::take_turn(&mut self.mysql, Turn { epoch, mysql_is_primary }).await.unwrap();
+    }
+
+    async fn drained_back(&mut self) {
+        let mut conn = self.world.secondary().await;
+        let empty = async || {
+            let left = "SELECT COUNT(*) FROM crossfade_outbox";
+            conn.query_first::<i64, _>(left).await.unwrap() == Some(0)
+        };
+        self.world.until("MySQL's outbox is empty", empty).await;
+    }
+}
+
+async fn emails(client: &Client) -> Vec<String> {
+    let rows = client.query("SELECT email FROM users ORDER BY id", &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// One client, its connection and its prepared statements, over to MySQL and back again.
+#[tokio::test]
+async fn a_client_keeps_its_connection_and_its_statements() {
+    for target in Target::all() {
+        let mut site = Site::start(target).await;
+        let client = site.world.client().await;
+        client.batch_execute("SET application_name = 'here'").await.unwrap();
+        let insert =
+            client.prepare("INSERT INTO users (email) VALUES ($1) RETURNING id").await.unwrap();
+        let find = client.prepare("SELECT email FROM users WHERE id = $1").await.unwrap();
+        let mut expected = vec!["old".to_owned()];
+        let mut write = async |email: &str| {
+            let id: i64 = client.query_one(&insert, &[&email]).await.unwrap().get(0);
+            let found: String = client.query_one(&find, &[&id]).await.unwrap().get(0);
+            assert_eq!(found, email);
+            expected.push(email.to_owned());
+        };
+        write("before").await;
+        site.switch().await;
+        write("on mysql").await;
+        let name = client.query_one("SHOW application_name", &[]).await.unwrap();
+        assert_eq!(name.get::<_, String>(0), "here");
+        let late = site.world.client().await;
+        late.execute("UPDATE users SET note = 'late' WHERE email = 'old'", &[]).await.unwrap();
+        site.drained_back().await;
+        site.world.assert_all_equal().await;
+        site.roll_back().await;
+        write("back").await;
+        late.execute("UPDATE users SET note = 'later' WHERE email = 'old'", &[]).await.unwrap();
+        assert_eq!(emails(&client).await, expected);
+        assert_eq!(emails(&site.world.direct().await).await, expected);
+        site.world.drained().await;
+        site.world.assert_all_equal().await;
+        site.switch().await;
+        assert_eq!(emails(&client).await, expected);
+        late.execute("DELETE FROM users WHERE email = 'before'", &[]).await.unwrap();
+    }
+}
+
+/// An open transaction is waited for; what would begin meanwhile waits, and sees no error.
+#[tokio::test]
+async fn open_transactions_end_and_new_ones_wait() {
+    let mut site = Site::start(Target::all().remove(0)).await;
+    let (mut open, other) = (site.world.client().await, site.world.client().await);
+    let transaction = open.transaction().await.unwrap();
+    transaction.execute("INSERT INTO users (email) VALUES ('open')", &[]).await.unwrap();
+    let announce = "INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline) \
+                    VALUES ('switchover', $1, 'held', false, now() + interval '60 s') RETURNING id";
+    let attempt: i64 = site.admin.query_one(announce, &[&site.epoch]).await.unwrap().get(0);
+    site.until("clients are held", attempt, "held").await;
+    let waits = tokio::spawn(async move {
+        other.execute("INSERT INTO users (email) VALUES ('waits')", &[]).await.unwrap();
+        other
+    });
+    transaction.execute("INSERT INTO users (email) VALUES ('more')", &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!waits.is_finished(), "a transaction began during the hold");
+    transaction.commit().await.unwrap();
+    site.until("all rest", attempt, "drained").await;
+    site.state(attempt, "undone").await;
+    let other = waits.await.unwrap();
+    assert_eq!(emails(&other).await, ["old", "open", "more", "waits"]);
+    site.switch().await;
+    assert_eq!(emails(&other).await.len(), 4);
+}
+
+/// What cannot move is named, before anything has happened.
+#[tokio::test]
+async fn what_cannot_move_is_named() {
+    let site = Site::start(Target::all().remove(0)).await;
+    let (one, two) = (site.world.client().await, site.world.client().await);
+    one.batch_execute("LISTEN news; CREATE TEMPORARY TABLE mine (id int)").await.unwrap();
+    two.batch_execute("SELECT pg_advisory_lock(7)").await.unwrap();
+    let attempt = site.hold("switchover").await;
+    let named = "SELECT obstacles FROM crossfade.attempt_sidecars WHERE attempt = $1";
+    let named: Vec<String> = site.admin.query_one(named, &[&attempt]).await.unwrap().get(0);
+    let expected =
+        ["1 with LISTEN", "1 with a session's advisory lock", "1 with a temporary table"];
+    assert_eq!(named, expected);
+    site.state(attempt, "undone").await;
+    one.batch_execute("INSERT INTO users (email) VALUES ('on')").await.unwrap();
+}
