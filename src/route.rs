@@ -49,13 +49,20 @@ pub async fn serve(stream: Stream, admission: Admission, services: Services) {
         // In vain it is told so after its login.
         drop(timeout(SITUATION_WAIT, situation.wait_for(|now| 0 < now.server)).await);
     }
+    let seat = || services.session.flow.metrics.enter();
     let mut next = match services.mysql().filter(|_| admission == Admission::Admitted) {
-        Some(answer) => moved(answer::run(stream, answer).await),
+        Some(answer) => {
+            let _seat = seat();
+            moved(answer::run(stream, answer).await)
+        }
         None => session::run(stream, admission, services.session.clone()).await,
     };
     while let Some(handover) = next {
         next = match services.mysql() {
-            Some(answer) => moved(Box::pin(answer::go_on(*handover, answer)).await),
+            Some(answer) => {
+                let _seat = seat();
+                moved(Box::pin(answer::go_on(*handover, answer)).await)
+            }
             None => Box::pin(session::go_on(*handover, services.session.clone())).await,
         };
     }

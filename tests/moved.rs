@@ -1,7 +1,7 @@
 //! The primary changes under clients that are connected: the sidecar's side of it, with the coordinator's
 //! part done by hand.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossfade::backend::mysql::control::{self, Turn};
 use crossfade::backend::mysql::{outbox, verifiers};
@@ -10,7 +10,9 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use tokio_postgres::Client;
 
-use crate::support::{Target, World};
+use crate::support::process::free_port;
+use crate::support::relay::Relay;
+use crate::support::{self, ROLE, ROLE_PASSWORD, Target, World};
 
 const SCHEMA: &str = "CREATE TABLE users (id bigserial PRIMARY KEY, email varchar(100) NOT NULL UNIQUE, note text); \
      INSERT INTO users (email) VALUES ('old')";
@@ -24,7 +26,10 @@ struct Site {
 
 impl Site {
     async fn start(target: Target) -> Self {
-        let world = World::start(target, SCHEMA, "").await;
+        Self::over(World::start(target, SCHEMA, "").await).await
+    }
+
+    async fn over(world: World) -> Self {
         let (admin, mut mysql) = (world.admin().await, world.secondary().await);
         world.verb(&["backfill"]);
         admin.batch_execute(follow::DDL).await.unwrap();
@@ -194,4 +199,103 @@ async fn what_cannot_move_is_named() {
     assert_eq!(named, expected);
     site.state(attempt, "undone").await;
     one.batch_execute("INSERT INTO users (email) VALUES ('on')").await.unwrap();
+}
+
+/// Logins at a steady pace, each with a session of its own, there and back: not one fails, nothing is lost.
+#[tokio::test]
+async fn logins_go_on_across_a_switchover_and_a_rollback() {
+    for target in Target::all() {
+        let mut site = Site::start(target).await;
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (port, database) = (site.world.proxy_port(), site.world.database.clone());
+        let load = tokio::spawn(logins(port, database, stopped));
+        let written = async |site: &Site, more: i64| {
+            let count = "SELECT count(*) FROM users WHERE note = 'session'";
+            let reader = site.world.client().await;
+            let now = async || reader.query_one(count, &[]).await.unwrap().get::<_, i64>(0);
+            let least = now().await + more;
+            site.world.until("logins go on", async || least <= now().await).await;
+        };
+        written(&site, 20).await;
+        site.switch().await;
+        written(&site, 20).await;
+        site.roll_back().await;
+        written(&site, 20).await;
+        stop.send_replace(true);
+        let acknowledged = load.await.unwrap();
+        let stored = emails(&site.world.direct().await).await;
+        let lost: Vec<&String> =
+            acknowledged.iter().filter(|email| !stored.contains(email)).collect();
+        assert!(lost.is_empty() && 60 <= acknowledged.len(), "{lost:?} of {}", acknowledged.len());
+        site.world.drained().await;
+        site.world.assert_all_equal().await;
+    }
+}
+
+/// Twenty milliseconds from one to the next; what was acknowledged.
+async fn logins(
+    port: u16,
+    database: String,
+    stopped: tokio::sync::watch::Receiver<bool>,
+) -> Vec<String> {
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut acknowledged = Vec::new();
+    while !*stopped.borrow() {
+        pace.tick().await;
+        let client = support::connect(port, ROLE, ROLE_PASSWORD, &database).await;
+        let email = format!("login {}", acknowledged.len());
+        let sql = "INSERT INTO users (email, note) VALUES ($1, 'session') RETURNING id";
+        let id: i64 = client.query_one(sql, &[&email]).await.unwrap().get(0);
+        let found = client.query_one("SELECT email FROM users WHERE id = $1", &[&id]).await;
+        assert_eq!(found.unwrap().get::<_, String>(0), email);
+        acknowledged.push(email);
+    }
+    acknowledged
+}
+
+/// PostgreSQL follows now: without it clients are served, for longer than the lease, and it catches up.
+#[tokio::test]
+async fn mysql_answers_while_postgresql_is_away() {
+    let target = Target::all().remove(0);
+    let mut world = World::bare(target, "").await;
+    let relay = Relay::start(world.postgres_port());
+    world.through(&relay);
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    world.setup();
+    world.run().await;
+    let mut site = Site::over(world).await;
+    let client = site.world.client().await;
+    site.switch().await;
+    relay.point(free_port());
+    relay.cut();
+    let start = Instant::now();
+    let mut expected = vec!["old".to_owned()];
+    // The lease is five seconds.
+    while start.elapsed() < Duration::from_secs(8) {
+        let email = format!("alone {}", expected.len());
+        client.execute("INSERT INTO users (email) VALUES ($1)", &[&email]).await.unwrap();
+        expected.push(email);
+        assert_eq!(emails(&client).await, expected);
+    }
+    let proxy = site.world.proxy.as_ref().unwrap();
+    let (status, ready) = proxy.get("/health/readiness").await.unwrap();
+    assert_eq!(status, 200, "{ready}");
+    assert!(ready.contains(r#""primary":{"product":"mysql","answers":true"#), "{ready}");
+    relay.point(site.world.postgres_port());
+    site.drained_back().await;
+    site.world.assert_all_equal().await;
+}
+
+/// A sidecar that starts while MySQL is the primary finds that out before it serves anybody.
+#[tokio::test]
+async fn a_sidecar_that_comes_later_serves_from_mysql() {
+    let mut site = Site::start(Target::all().remove(0)).await;
+    site.switch().await;
+    site.world.crash().await;
+    let client = site.world.client().await;
+    client.execute("INSERT INTO users (email) VALUES ('later')", &[]).await.unwrap();
+    assert_eq!(emails(&client).await, ["old", "later"]);
+    site.drained_back().await;
+    site.world.assert_all_equal().await;
 }

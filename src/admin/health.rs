@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::phase::Phase;
+
 /// Answer of `GET /health/readiness`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Readiness {
@@ -18,7 +20,7 @@ pub(super) struct Confirmed {
     pub(super) why: Option<String>,
 }
 
-/// Both databases.
+/// Both databases, by the roles that they have until a switchover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Health {
     pub primary: Side,
@@ -41,5 +43,15 @@ impl Health {
     pub fn unknown() -> Self {
         let side = |product| Side { product, answers: false, error: Some("not asked yet".into()) };
         Self { primary: side("postgresql"), secondary: side("mysql") }
+    }
+
+    /// With their roles changed where MySQL answers.
+    #[must_use]
+    pub fn in_phase(&self, phase: Phase) -> Self {
+        let Self { primary, secondary } = self.clone();
+        match phase {
+            Phase::Switched | Phase::Complete => Self { primary: secondary, secondary: primary },
+            Phase::Setup | Phase::DualWrite => Self { primary, secondary },
+        }
     }
 }

@@ -205,7 +205,8 @@ async fn metrics(State(published): State<Published>) -> Response {
 }
 
 async fn readiness(State(published): State<Published>) -> impl IntoResponse {
-    let health = Health::clone(&published.health.borrow());
+    let phase = published.situation.borrow().phase;
+    let health = published.health.borrow().in_phase(phase);
     let why = published.lease.why_not();
     // Until the first look at the migration's state, and without the lease, clients would only wait.
     let known = published.situation.borrow().server > 0;

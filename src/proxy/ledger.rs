@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use tokio_postgres::{Client, Error, Row};
 
 use crate::admin::{CopyReport, Ledger, LedgerLine, SidecarReport, VerifyReport, VerifySums};
+use crate::backend::mysql::outbox::Waiting;
 use crate::backend::postgres::control::Presence;
+use crate::catalog::Catalog;
 use crate::names::TableName;
 use crate::outbox::STUCK_ATTEMPTS;
 
@@ -97,6 +99,29 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
         tables,
         sidecars: sidecars.iter().map(sidecar).collect(),
     })
+}
+
+/// What waits on MySQL, while it is its turn.
+pub(super) fn take_waiting(ledger: &mut Ledger, catalog: &Catalog, waiting: &[Waiting]) {
+    for line in ledger.tables.values_mut() {
+        (line.pending, line.stuck, line.last_error) = (0, 0, None);
+    }
+    ledger.oldest_seconds = waiting.iter().map(|of| of.oldest_seconds).fold(0.0, f64::max);
+    for of in waiting {
+        let Some(table) = catalog.by_id(of.table) else { continue };
+        let line = ledger.tables.entry(table.name.to_string()).or_default();
+        (line.pending, line.stuck) = (of.pending, of.stuck);
+        line.last_error.clone_from(&of.last_error);
+    }
+}
+
+/// Keeps what the last look at MySQL has found.
+pub(super) fn keep_waiting(ledger: &mut Ledger, before: &Ledger) {
+    ledger.oldest_seconds = before.oldest_seconds;
+    for (name, line) in &mut ledger.tables {
+        let old = before.tables.get(name).cloned().unwrap_or_default();
+        (line.pending, line.stuck, line.last_error) = (old.pending, old.stuck, old.last_error);
+    }
 }
 
 fn count(row: &Row, at: usize) -> u64 {

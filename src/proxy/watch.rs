@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PostgreSQL ──SELECT──▶ Health.primary, Ledger (outbox, dirty tables, sidecars)
-//! MySQL ──────ping─────▶ Health.secondary
+//! MySQL ──────ping─────▶ Health.secondary; while it is its turn, its outbox in Ledger
 //! ```
 //!
 //! Invariant: each look is bounded in time and in rows. A database that is down costs one attempt
@@ -21,7 +21,11 @@ use crate::backend::from_url::FromUrl;
 use crate::backend::mysql;
 use crate::backend::mysql::ToUrl;
 use crate::backend::mysql::connect::LinkLimits;
+use crate::backend::mysql::outbox;
 use crate::backend::postgres::connect::{Connector, Link};
+
+use crate::outbox::STUCK_ATTEMPTS;
+use crate::phase::{Phase, Situation};
 
 use super::ledger;
 
@@ -41,6 +45,7 @@ pub(super) async fn primary(
     pause: Duration,
     health: watch::Sender<Arc<Health>>,
     ledger: watch::Sender<Arc<Ledger>>,
+    situation: watch::Receiver<Arc<Situation>>,
 ) {
     loop {
         let from = databases.borrow_and_update().from.clone();
@@ -54,9 +59,13 @@ pub(super) async fn primary(
         };
         while !databases.has_changed().unwrap_or(false) {
             match look(&mut link).await {
-                Ok(seen) => {
+                Ok(mut seen) => {
                     note(&health, Which::Primary, None);
                     link.settled();
+                    if situation.borrow().phase == Phase::Switched {
+                        // What waits is MySQL's to say.
+                        ledger::keep_waiting(&mut seen, &ledger.borrow());
+                    }
                     ledger.send_replace(Arc::new(seen));
                     wait(&mut databases, pause).await;
                 }
@@ -89,6 +98,8 @@ pub(super) async fn secondary(
     pause: Duration,
     limits: LinkLimits,
     health: watch::Sender<Arc<Health>>,
+    ledger: watch::Sender<Arc<Ledger>>,
+    situation: watch::Receiver<Arc<Situation>>,
 ) {
     let mut link: Option<mysql::Link> = None;
     loop {
@@ -106,6 +117,15 @@ pub(super) async fn secondary(
             link = None;
         }
         note(&health, Which::Secondary, error);
+        let now = Arc::clone(&situation.borrow());
+        if let Some(open) = link.as_mut().filter(|_| now.phase == Phase::Switched) {
+            match timeout(LOOK_TIME_MAX, outbox::waiting(open, STUCK_ATTEMPTS)).await {
+                Ok(Ok(waiting)) => ledger.send_modify(|ledger| {
+                    ledger::take_waiting(Arc::make_mut(ledger), &now.catalog, &waiting);
+                }),
+                Ok(Err(_)) | Err(_) => link = None,
+            }
+        }
         wait(&mut databases, pause).await;
     }
 }

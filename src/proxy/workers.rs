@@ -162,9 +162,11 @@ async fn start_at_zero(metrics: ApplyMetrics, mut situation: channel::Receiver<A
 fn look(tasks: &mut JoinSet<()>, config: &Config, parts: &Parts) {
     let poll = config.limits.poll;
     let (health, ledger) = (parts.health.clone(), parts.ledger.clone());
-    tasks.spawn(watch::primary(parts.databases.subscribe(), poll, health, ledger));
-    let (databases, health) = (parts.databases.subscribe(), parts.health.clone());
-    tasks.spawn(watch::secondary(databases, poll, link(&config.limits), health));
+    let situation = || parts.situation.subscribe();
+    tasks.spawn(watch::primary(parts.databases.subscribe(), poll, health, ledger, situation()));
+    let (health, ledger) = (parts.health.clone(), parts.ledger.clone());
+    let (databases, limits) = (parts.databases.subscribe(), link(&config.limits));
+    tasks.spawn(watch::secondary(databases, poll, limits, health, ledger, situation()));
 }
 
 fn sidecar(config: &Config, parts: &Parts) -> Sidecar {

@@ -36,7 +36,7 @@ struct Kind {
 
 /// Counts a session while it lives.
 #[derive(Debug)]
-pub(super) struct Seat(IntGauge);
+pub struct Seat(IntGauge);
 
 impl Drop for Seat {
     fn drop(&mut self) {
@@ -101,7 +101,9 @@ impl SessionMetrics {
         })
     }
 
-    pub(super) fn enter(&self) -> Seat {
+    /// Counts a client that is connected, as long as the seat lives.
+    #[must_use]
+    pub fn enter(&self) -> Seat {
         self.connections.inc();
         Seat(self.connections.clone())
     }

@@ -49,7 +49,7 @@ use crate::door::{fatal, packet, peer, scram, startup};
 pub use self::cancel::CancelRegistry;
 pub use self::fatal::Fatal;
 pub use self::login::{Established, LoginConfig};
-pub use self::metrics::SessionMetrics;
+pub use self::metrics::{Seat, SessionMetrics};
 pub use self::packet::CancelKey;
 pub use self::resume::go_on;
 pub use self::serve::{Flow, FlowLimits, Planners};

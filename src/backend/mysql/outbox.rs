@@ -215,6 +215,32 @@ impl Outbox {
     }
 }
 
+/// What there is of one table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    pub table: TableId,
+    pub pending: u64,
+    pub stuck: u64,
+    pub last_error: Option<String>,
+    pub oldest_seconds: f64,
+}
+
+/// Of each table, as of the oldest entries: after a long outage there may be millions.
+pub async fn waiting(link: &mut Link, stuck: i32) -> Result<Vec<Waiting>, WriteError> {
+    let sql = format!(
+        "SELECT `table_id`, COUNT(*), CAST(SUM(`attempts` >= {stuck}) AS UNSIGNED), MAX(`last_error`), \
+         GREATEST(COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(`at`), NOW(6)), 0), 0) FROM (\
+           SELECT `table_id`, `attempts`, `last_error`, `at` FROM `crossfade_outbox` \
+           ORDER BY `id` LIMIT 100000) `oldest` GROUP BY `table_id`"
+    );
+    let rows: Vec<(i32, u64, u64, Option<String>, u64)> = link.conn().query(sql).await?;
+    let waiting = rows.into_iter().map(|(table, pending, stuck, last_error, micros)| {
+        let oldest_seconds = Duration::from_micros(micros).as_secs_f64();
+        Waiting { table: TableId(table), pending, stuck, last_error, oldest_seconds }
+    });
+    Ok(waiting.collect())
+}
+
 /// Reads each key in a transaction of its own.
 pub async fn read(link: &mut Link, keys: &[(&Table, &Key)]) -> Result<Vec<Read>, WriteError> {
     let mut found = Vec::with_capacity(keys.len());
