@@ -6,10 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A table of PostgreSQL, as `pg_namespace.nspname` and `pg_class.relname` have it.
 ///
 /// Printed the way metrics and messages name it: `users`, or `auth.users` outside `public`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableName {
     schema: Arc<str>,
     name: Arc<str>,
@@ -57,7 +59,7 @@ impl fmt::Display for TableName {
 }
 
 /// `crossfade.tables.id` on the primary: survives renames of the table and changes of its OID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableId(pub i32);
 
 impl fmt::Display for TableId {

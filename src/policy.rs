@@ -10,6 +10,8 @@ mod choices;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::TableName;
 
 pub use choices::{
@@ -18,7 +20,7 @@ pub use choices::{
 };
 
 /// When the client is answered, relative to the secondary. Ordered from lax to strict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Mode {
     /// Not migrated.
     Off,
@@ -45,7 +47,7 @@ impl Mode {
 }
 
 /// A table's line in the `tables:` section of proxy.yaml, resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub mode: Mode,
     pub timeout: Duration,
@@ -55,7 +57,7 @@ pub struct Policy {
 }
 
 /// What proxy.yaml asks for; the catalogue decides what `Auto` means for a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CaptureChoice {
     Auto,
     Returning,

@@ -20,6 +20,8 @@ pub mod testing;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::{Oid, TableId, TableName};
 use crate::policy::Policy;
 use crate::value::TypeRef;
@@ -27,7 +29,7 @@ use crate::value::TypeRef;
 pub use crate::value::TargetType;
 
 /// All tables of the database, as of one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Catalog {
     /// Raised by each change of the schema that was noticed.
     pub version: u64,
@@ -48,14 +50,14 @@ pub struct Catalog {
 }
 
 /// One relation that a name may mean.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     pub oid: Oid,
     pub schema: String,
     pub kind: RelationKind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RelationKind {
     Table,
     View,
@@ -64,7 +66,7 @@ pub enum RelationKind {
 }
 
 /// One table and its image in MySQL.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
     /// `crossfade.tables.id`; `None` until `setup` has registered it.
     pub id: Option<TableId>,
@@ -97,7 +99,8 @@ impl Table {
 }
 
 /// How this table's writes are seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub enum Capture {
     /// By RETURNING, added to each statement.
     Returning,
@@ -109,7 +112,37 @@ pub enum Capture {
     Impossible(&'static str),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// As it is kept: a reason that is only for people is not.
+impl From<Capture> for String {
+    fn from(capture: Capture) -> Self {
+        match capture {
+            Capture::Returning => "returning",
+            Capture::Trigger => "trigger",
+            Capture::Off => "off",
+            Capture::Impossible(_) => "impossible",
+        }
+        .to_owned()
+    }
+}
+
+impl<'de> Deserialize<'de> for Capture {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<String> for Capture {
+    fn from(kept: String) -> Self {
+        match kept.as_str() {
+            "returning" => Self::Returning,
+            "trigger" => Self::Trigger,
+            "off" => Self::Off,
+            _ => Self::Impossible("kept"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     pub name: String,
     /// `pg_attribute.attnum`.
@@ -139,7 +172,7 @@ pub struct Column {
     pub target: TargetType,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unique {
     pub name: String,
     pub columns: Vec<usize>,
@@ -151,7 +184,7 @@ pub struct Unique {
     pub expressions: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignKey {
     pub name: String,
     pub columns: Vec<usize>,
@@ -164,7 +197,7 @@ pub struct ForeignKey {
 }
 
 /// `pg_constraint.confdeltype` and `confupdtype`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     NoAction,
     Restrict,
@@ -181,7 +214,7 @@ impl Action {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckConstraint {
     pub name: String,
     /// `pg_get_constraintdef`.
@@ -189,7 +222,7 @@ pub struct CheckConstraint {
 }
 
 /// A plain (not unique) index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
     pub name: String,
     /// `None` for an expression.

@@ -31,6 +31,7 @@ mod target;
 mod text;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::names::Oid;
 
@@ -128,7 +129,7 @@ pub struct Array {
 }
 
 /// How a column's binary form is read. Domains are resolved to their base type by the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PgType {
     Bool,
     Int2,
@@ -174,7 +175,7 @@ impl PgType {
 }
 
 /// A column's type: what the record says (`oid`), and how it is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeRef {
     /// `pg_type.oid` as a record carries it. For a domain the record carries the domain's base type
     /// or the domain itself depending on the path; both are accepted.

@@ -7,6 +7,8 @@
 //! Invariant: a `TargetType` says all that decides how a value is written; no other property of the
 //! column does.
 
+use serde::{Deserialize, Serialize};
+
 /// MySQL and MariaDB differ in how they keep JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavor {
@@ -15,7 +17,7 @@ pub enum Flavor {
 }
 
 /// The MySQL type a column becomes; says how a [`Value`](crate::value::Value) is written to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TargetType {
     /// tinyint(1)
     Bool,

@@ -5,6 +5,8 @@
 //!                   row 2: the epoch in which MySQL became the primary; it is, while both are equal
 //! crossfade_fence   the newest version applied of each row; key_hash 0 is the table itself
 //! crossfade_floor   per table, the highest version that was pruned from the fence
+//!                   row 3: the epoch in which PostgreSQL was left for good
+//! crossfade_catalog  PostgreSQL's catalogue: [`super::kept`]
 //! crossfade_backfill   per table, how far its old rows are copied: [`super::progress`]
 //! crossfade_verifiers  of the application's users: [`super::verifiers`]
 //! ```
@@ -16,7 +18,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, TxOpts};
 
 use super::error::WriteError;
-use super::{progress, verifiers};
+use super::{kept, progress, verifiers};
 use crate::change::{KeyHash, Version};
 use crate::names::TableId;
 
@@ -45,10 +47,12 @@ pub const CREATE: &[&str] = &[
      ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
     progress::CREATE,
     verifiers::CREATE,
+    kept::CREATE,
 ];
 
 /// Statements that leave nothing of ours.
 pub const DROP: &[&str] = &[
+    kept::DROP,
     verifiers::DROP,
     progress::DROP,
     "DROP TABLE IF EXISTS `crossfade_floor`",
@@ -104,6 +108,20 @@ pub async fn turn(conn: &mut Conn) -> Result<Option<Turn>, WriteError> {
         Err(Error::Server(server)) if server.code == NO_TABLE => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether PostgreSQL was left for good.
+pub async fn is_complete(conn: &mut Conn) -> Result<bool, WriteError> {
+    let select = "SELECT COUNT(*) FROM `crossfade_state` s JOIN `crossfade_state` c ON c.`epoch` = s.`epoch` \
+                  WHERE s.`id` = 1 AND c.`id` = 3";
+    Ok(conn.query_first::<u64, _>(select).await?.is_some_and(|count| 0 < count))
+}
+
+/// Leaves PostgreSQL for good, in this epoch of MySQL's.
+pub async fn complete(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
+    let put = "INSERT INTO `crossfade_state` (`id`, `epoch`) SELECT 3, s.`epoch` FROM `crossfade_state` s \
+               WHERE s.`id` = 2 AND s.`epoch` = ? ON DUPLICATE KEY UPDATE `epoch` = VALUES(`epoch`)";
+    Ok(conn.exec_drop(put, (epoch,)).await?)
 }
 
 /// Moves on to a later turn, and does nothing where it is that late already; waits for every apply and

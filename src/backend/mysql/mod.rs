@@ -21,6 +21,7 @@ mod execute;
 pub mod facts;
 mod fence;
 mod foreign;
+pub mod kept;
 mod lock;
 pub mod look;
 pub mod outbox;

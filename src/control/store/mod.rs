@@ -50,6 +50,7 @@ use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
 use settling::Settling;
 pub use sidecar::Sidecar;
+use turn::Home;
 use unseen::Judge;
 
 /// Readings of a catalogue in a row that DDL may spoil before we wait for the next look.
@@ -258,10 +259,17 @@ impl Store {
     }
 
     async fn look(&mut self) -> Result<(), LookError> {
-        let at_home = self.confirm_at_home().await;
+        let home = self.confirm_at_home().await;
+        if home == Home::Alone {
+            return Ok(());
+        }
         let mut seen = match self.see().await {
             // PostgreSQL follows now; clients are served without it.
-            Err(error) if at_home => return self.without_postgres(&error),
+            Err(error) if home == Home::Confirmed => return self.without_postgres(&error),
+            Err(error) if self.situation.borrow().server == 0 => {
+                self.link.discard();
+                return self.start_alone().await.map_err(|_| error);
+            }
             seen => seen?,
         };
         if let State::SetUp(state) = &seen.state
@@ -396,8 +404,12 @@ impl Store {
         self.metrics.set_phase(phase);
         self.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
         self.metrics.catalog_version.set(i64::try_from(catalog.version).unwrap_or(i64::MAX));
+        let is_new = before.catalog.version != now.catalog.version || before.phase != phase;
         self.situation.send_replace(Arc::new(now));
         self.known = Some(seen);
+        if is_new && phase != Phase::Setup {
+            self.keep();
+        }
     }
 
     async fn raise(&mut self, past: Option<u64>) -> Result<(), LookError> {

@@ -8,16 +8,32 @@
 //! Invariant: it is done if either side has the later epoch. Whoever finds only one that has it tells the
 //! other, and not before every sidecar has noticed or has lost its lease.
 
-use std::time::Instant as Moment;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Moment};
 
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::look::SetUp;
 use super::{LookError, Store};
-use crate::backend::mysql::control::{Turn, take_turn, turn};
+use crate::backend::mysql::control::{Turn, is_complete, take_turn, turn};
+use crate::backend::mysql::kept::{Kept, keep, load};
 use crate::backend::mysql::{Link, WriteError};
-use crate::phase::Phase;
+use crate::catalog::Catalog;
+use crate::phase::{Phase, Situation};
+
+/// Longest time to have MySQL keep a catalogue.
+const KEEP_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What MySQL has said of its own turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// It is not its turn, or it did not say so.
+    Unasked,
+    Confirmed,
+    /// And PostgreSQL is none of ours any more.
+    Alone,
+}
 
 /// What both sides say together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,22 +60,74 @@ pub(super) fn stand(postgres: Turn, mysql: Turn) -> Stand {
 }
 
 impl Store {
-    /// While it is MySQL's turn: confirms the lease there; true where it was.
-    pub(super) async fn confirm_at_home(&mut self) -> bool {
-        let (phase, epoch) = {
-            let situation = self.situation.borrow();
-            (situation.phase, situation.epoch)
-        };
-        if phase != Phase::Switched {
-            return false;
+    /// While it is MySQL's turn: confirms the lease there.
+    pub(super) async fn confirm_at_home(&mut self) -> Home {
+        let situation = Arc::clone(&self.situation.borrow());
+        if !matches!(situation.phase, Phase::Switched | Phase::Complete) {
+            return Home::Unasked;
         }
         let asked = Moment::now();
-        let ours = Turn { epoch, mysql_is_primary: true };
-        let confirmed = self.home().await.is_ok_and(|found| found == ours);
-        if confirmed {
-            self.sidecar.lease.confirm(asked);
+        let ours = Turn { epoch: situation.epoch, mysql_is_primary: true };
+        let Ok((turn, complete)) = self.home().await else { return Home::Unasked };
+        if turn != ours {
+            return Home::Unasked;
         }
-        confirmed
+        if complete && situation.phase != Phase::Complete {
+            info!("PostgreSQL is left for good");
+            let now = Situation { phase: Phase::Complete, ..Situation::clone(&situation) };
+            self.metrics.set_phase(Phase::Complete);
+            self.situation.send_replace(Arc::new(now));
+        }
+        self.sidecar.lease.confirm(asked);
+        if complete { Home::Alone } else { Home::Confirmed }
+    }
+
+    /// PostgreSQL could not be asked, and nothing is known yet: MySQL may be the primary.
+    pub(super) async fn start_alone(&mut self) -> Result<(), LookError> {
+        let asked = Moment::now();
+        let (turn, complete) = self.home().await?;
+        if !turn.mysql_is_primary {
+            return Err(LookError::Between);
+        }
+        let mut link = Link::connect(&self.ends.to, &self.ends.limits).await?;
+        let kept = load(link.conn()).await?.ok_or(WriteError::NotSetUp)?;
+        self.version += 1;
+        let catalog = Catalog { version: self.version, ..kept.catalog };
+        let phase = if complete { Phase::Complete } else { Phase::Switched };
+        info!(
+            phase = phase.as_str(),
+            epoch = turn.epoch,
+            "MySQL answers, with the catalogue that it keeps"
+        );
+        self.metrics.set_phase(phase);
+        self.metrics.epoch.set(i64::try_from(turn.epoch).unwrap_or(i64::MAX));
+        self.situation.send_replace(Arc::new(Situation {
+            phase,
+            epoch: turn.epoch,
+            timeline: String::new(),
+            catalog: Arc::new(catalog),
+            server: kept.server,
+        }));
+        self.sidecar.lease.confirm(asked);
+        Ok(())
+    }
+
+    /// Has MySQL keep the published catalogue, beside everything else; in vain it is tried again with the
+    /// next.
+    pub(super) fn keep(&self) {
+        let situation = Arc::clone(&self.situation.borrow());
+        let ends = self.ends.clone();
+        tokio::spawn(async move {
+            let Situation { epoch, server, catalog, .. } = &*situation;
+            let text = Kept { epoch: *epoch, server: *server, catalog: Catalog::clone(catalog) };
+            let kept = timeout(KEEP_TIME_MAX, async {
+                let mut link = Link::connect(&ends.to, &ends.limits).await?;
+                keep(link.conn(), &text).await
+            });
+            if !matches!(kept.await, Ok(Ok(()))) {
+                debug!("MySQL could not keep the catalogue");
+            }
+        });
     }
 
     /// Whether what PostgreSQL has said is the whole truth; otherwise an error, and what is missing done.
@@ -69,7 +137,7 @@ impl Store {
             return Ok(());
         }
         let postgres = Turn { epoch: state.epoch, mysql_is_primary: true };
-        let mysql = self.home().await?;
+        let (mysql, _) = self.home().await?;
         match stand(postgres, mysql) {
             Stand::Agreed => {
                 self.between = None;
@@ -109,7 +177,7 @@ impl Store {
     }
 
     /// What MySQL says, over a connection that is kept.
-    async fn home(&mut self) -> Result<Turn, LookError> {
+    async fn home(&mut self) -> Result<(Turn, bool), LookError> {
         let patience = self.sidecar.lease.length() / 3;
         let asked = async {
             let mut link = match self.home.take() {
@@ -117,7 +185,8 @@ impl Store {
                 None => Link::connect(&self.ends.to, &self.ends.limits).await?,
             };
             let found = turn(link.conn()).await?.ok_or(WriteError::NotSetUp)?;
-            Ok::<_, WriteError>((link, found))
+            let complete = is_complete(link.conn()).await?;
+            Ok::<_, WriteError>((link, (found, complete)))
         };
         match timeout(patience, asked).await.unwrap_or(Err(WriteError::TimedOut)) {
             Ok((link, found)) => {
