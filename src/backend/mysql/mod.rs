@@ -31,6 +31,7 @@ pub mod prune;
 mod rows;
 mod session;
 mod statements;
+pub mod switch;
 mod truncate;
 pub mod verifiers;
 pub mod write;
