@@ -17,6 +17,7 @@ mod report;
 mod server;
 mod sidecars;
 mod statements;
+mod switching;
 mod token;
 mod verified;
 
@@ -54,11 +55,14 @@ pub use report::{
 };
 pub use sidecars::SidecarReport;
 pub use statements::{ShadowReport, StatementReport};
+pub use switching::Switching;
 pub use token::Token;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// A reload reads files and may wait for a database; nothing else takes long.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// A change of the primary holds clients for as long as its own time says, and goes forward after that.
+const CHANGE_TIME_MAX: Duration = Duration::from_secs(1800);
 /// POSTs waiting for the proxy; one more is told to come back.
 pub const REQUESTS_MAX: usize = 16;
 
@@ -83,6 +87,8 @@ pub enum Request {
     Verify { tables: Vec<TableName>, reply: oneshot::Sender<Result<(), String>> },
     /// Have whoever copies wait, or go on.
     PauseBackfill { paused: bool, reply: oneshot::Sender<Result<(), String>> },
+    /// Change the primary, or say what is known about that.
+    Switching(Switching),
     /// Another mode for one table, until the next reload or restart.
     SetMode { table: TableName, mode: Mode, reply: oneshot::Sender<Result<(), String>> },
 }
@@ -156,7 +162,9 @@ fn router(published: Published) -> Router {
         .route("/migration-status", get(migration_status))
         .route("/statements", get(statements))
         .route("/sidecars", get(sidecars))
-        .route("/attempts", get(attempts))
+        .route("/attempts", get(switching::record))
+        .route("/switchover", get(switching::look).post(switching::switchover))
+        .route("/rollback", post(switching::rollback))
         .route("/reload", post(reload))
         .route("/repair", post(repair))
         .route("/backfill", post(backfill))
@@ -186,7 +194,9 @@ async fn guard(
             return refusal(status, &denied.to_string());
         }
     }
-    match tokio::time::timeout(ANSWER_TIME_MAX, next.run(request)).await {
+    let changes = matches!(request.uri().path(), "/switchover" | "/rollback");
+    let bound = if changes { CHANGE_TIME_MAX } else { ANSWER_TIME_MAX };
+    match tokio::time::timeout(bound, next.run(request)).await {
         Ok(response) => response,
         Err(_) => refusal(StatusCode::GATEWAY_TIMEOUT, "the answer took too long"),
     }
@@ -229,11 +239,6 @@ async fn statements(State(published): State<Published>) -> impl IntoResponse {
 async fn sidecars(State(published): State<Published>) -> impl IntoResponse {
     let ledger = Arc::clone(&published.ledger.borrow());
     ([(CACHE_CONTROL, "no-store")], Json(ledger.sidecars.clone()))
-}
-
-/// The record of switchovers; there is none that could have made an entry.
-async fn attempts() -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], Json(json!([])))
 }
 
 async fn reload(State(published): State<Published>) -> Response {

@@ -15,6 +15,7 @@ mod repair;
 mod run;
 mod setup;
 mod status;
+mod switchover;
 mod verify;
 
 use std::io::{self, Write};
@@ -61,7 +62,9 @@ enum Verb {
     Setup(setup::Setup),
     Demo(demo::Demo),
     Repair(repair::Repair),
+    Rollback(switchover::Rollback),
     Status(status::Status),
+    Switchover(switchover::Switchover),
     Verify(verify::Verify),
 }
 
@@ -134,6 +137,8 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
         Verb::Demo(demo) => demo.run(out).await,
         Verb::Repair(repair) => repair.run(&config()?, shared.format, out).await,
+        Verb::Rollback(rollback) => rollback.run(&config()?, shared.format, out).await,
+        Verb::Switchover(switchover) => switchover.run(&config()?, shared.format, out).await,
         Verb::Status(status) => status.run(&config()?, shared.format, out).await,
         Verb::Verify(verify) => verify.run(config, shared.format, out).await,
     }

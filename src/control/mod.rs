@@ -15,6 +15,7 @@ pub mod repair;
 pub mod setup;
 pub mod statements;
 pub mod store;
+pub mod switchover;
 pub mod verify;
 
 use crate::backend::mysql::connect::LinkLimits;

@@ -17,6 +17,7 @@ mod login;
 mod modes;
 mod reload;
 mod repair;
+mod switching;
 mod turns;
 mod verifying;
 mod watch;
@@ -53,6 +54,7 @@ use crate::telemetry::Telemetry;
 
 use copying::Copying;
 use repair::Repairs;
+use switching::Switching;
 use turns::Reported;
 use verifying::Verifying;
 use watch::Databases;
@@ -110,6 +112,7 @@ impl Proxy {
             parts,
             workers,
             repairs: Repairs::default(),
+            switching: Switching::default(),
             copying: Copying::default(),
             verifying: Verifying::default(),
         };
@@ -282,6 +285,7 @@ struct Running {
     parts: Parts,
     workers: Workers,
     repairs: Repairs,
+    switching: Switching,
     copying: Copying,
     verifying: Verifying,
 }
@@ -323,6 +327,10 @@ impl Running {
             Request::Repair { wanted, reply } => {
                 let catalog = Arc::clone(&self.parts.situation.borrow().catalog);
                 self.repairs.start(&self.config, catalog, wanted, reply);
+            }
+            Request::Switching(wanted) => {
+                let policies = Policies::clone(&self.parts.policies.borrow());
+                self.switching.start(&self.config, policies, wanted);
             }
             Request::Backfill { wanted, reply } => {
                 let policies = Policies::clone(&self.parts.policies.borrow());

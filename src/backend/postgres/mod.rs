@@ -10,6 +10,7 @@
 //!
 //! Not here: the clients' own connections (`session`), which pass bytes on.
 
+pub mod attempts;
 pub mod connect;
 pub mod control;
 pub mod copy;
@@ -17,4 +18,6 @@ pub mod facts;
 pub mod follow;
 pub mod introspect;
 pub mod records;
+pub mod refuse;
+pub mod sequences;
 pub mod session;

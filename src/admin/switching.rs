@@ -1,0 +1,100 @@
+//! `GET /switchover`, `POST /switchover`, `POST /rollback`, `GET /attempts`: the coordinator over HTTP.
+//!
+//! Invariant: an attempt that was begun goes on when whoever asked for it has gone.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{Published, Request, refusal};
+use crate::backend::postgres::attempts::Attempt;
+use crate::control::switchover::{self, Direction, Looked, Options, Outcome, TIMEOUT};
+
+/// What of it the proxy is asked for.
+#[derive(Debug)]
+pub enum Switching {
+    /// Which change could come next, and what is against it.
+    Look {
+        reply: Reply<Looked>,
+    },
+    Change {
+        options: Options,
+        reply: Reply<Outcome>,
+    },
+    Record {
+        reply: Reply<Vec<Attempt>>,
+    },
+}
+
+/// What came of it, or why it could not be done now.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, String>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Body {
+    dry_run: bool,
+    timeout: Option<String>,
+    accept: Vec<String>,
+    terminate: bool,
+}
+
+pub(super) async fn look(State(published): State<Published>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    published.have(Switching::Look { reply }, answer).await
+}
+
+pub(super) async fn record(State(published): State<Published>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    published.have(Switching::Record { reply }, answer).await
+}
+
+/// As `crossfade switchover`; the answer comes at its end.
+pub(super) async fn switchover(State(published): State<Published>, body: Bytes) -> Response {
+    change(published, Direction::Switchover, &body).await
+}
+
+/// As `crossfade rollback`.
+pub(super) async fn rollback(State(published): State<Published>, body: Bytes) -> Response {
+    change(published, Direction::Rollback, &body).await
+}
+
+async fn change(published: Published, direction: Direction, body: &[u8]) -> Response {
+    let read = match body.is_empty() {
+        true => Ok(Body::default()),
+        false => serde_json::from_slice::<Body>(body),
+    };
+    let Ok(Body { dry_run, timeout, accept, terminate }) = read else {
+        let wanted = "wanted: {\"dry_run\", \"timeout\": \"30s\", \"accept\": [], \"terminate\"}";
+        return refusal(StatusCode::BAD_REQUEST, wanted);
+    };
+    let timeout = match timeout.map_or(Ok(TIMEOUT), |text| switchover::timeout(&text)) {
+        Ok(timeout) => timeout,
+        Err(message) => return refusal(StatusCode::BAD_REQUEST, &format!("timeout: {message}")),
+    };
+    let options = Options { direction, dry_run, timeout, accept, terminate };
+    let (reply, answer) = oneshot::channel();
+    published.have(Switching::Change { options, reply }, answer).await
+}
+
+impl Published {
+    async fn have<T: Serialize>(
+        &self,
+        wanted: Switching,
+        answer: oneshot::Receiver<Result<T, String>>,
+    ) -> Response {
+        if self.requests.try_send(Request::Switching(wanted)).is_err() {
+            self.metrics.refused.inc();
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "busy with earlier requests");
+        }
+        match answer.await {
+            Ok(Ok(found)) => ([(CACHE_CONTROL, "no-store")], Json(found)).into_response(),
+            Ok(Err(message)) => refusal(StatusCode::CONFLICT, &message),
+            Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What keeps everybody but Crossfade from writing to PostgreSQL while MySQL is the primary.
+//!
+//! ```text
+//! any writer ──statement──▶ crossfade_refuse ──the lock, shared──▶ whose turn? ─┬─ PostgreSQL's: it goes on
+//!                                                                 MySQL's: 25006 ┴─ but for our own role
+//! ```
+//!
+//! The trigger is on every captured table and on each of its partitions, since a statement fires those
+//! of the table that it names. It is ENABLE ALWAYS where the table is ours to change, so that it meets
+//! appliers of logical replication too. Making it takes a lock that waits for every transaction that
+//! has written to the table: whoever writes after that has met it.
+//!
+//! Invariant: once the trigger is on a table, whoever holds the lock ([`LOCK_CLASS`], [`LOCK_KEY`])
+//! alone knows that every write to it is over, or is still to be judged.
+
+use tokio_postgres::{Client, Error};
+
+use super::control::{LOCK_CLASS, LOCK_KEY};
+use crate::names::Oid;
+
+/// The trigger's name.
+pub const TRIGGER: &str = "crossfade_refuse";
+/// `read_only_sql_transaction`.
+pub const SQLSTATE: &str = "25006";
+
+/// Longest that making a trigger keeps others waiting behind it.
+const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '1s'";
+/// Taking the triggers off again is in no hurry.
+const DROP_WAIT: &str = "SET LOCAL lock_timeout = '20ms'";
+
+const FUNCTION: &str = "\
+CREATE OR REPLACE FUNCTION crossfade.refuse() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $refuse$
+BEGIN
+    -- Fires for every statement, so it has no SET clause; hence every name is qualified.
+    IF pg_catalog.pg_advisory_xact_lock_shared(LOCK_CLASS, LOCK_KEY) IS NULL
+        OR (COALESCE(pg_catalog.pg_sequence_last_value('crossfade.epoch'::pg_catalog.regclass), 2)
+            OPERATOR(pg_catalog.%) 2::bigint OPERATOR(pg_catalog.=) 1::bigint
+          AND session_user OPERATOR(pg_catalog.<>) current_user)
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',
+            MESSAGE = 'this database is not the primary: Crossfade has switched to MySQL',
+            HINT = 'Write through Crossfade.';
+    END IF;
+    RETURN NULL;
+END
+$refuse$;
+REVOKE ALL ON FUNCTION crossfade.refuse() FROM PUBLIC";
+
+const COVERS: &str = "\
+SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_has_role(c.relowner, 'USAGE'),
+    EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid
+        AND t.tgname = 'crossfade_refuse'
+        AND t.tgfoid = pg_catalog.to_regprocedure('crossfade.refuse()')
+        AND (t.tgenabled = 'A' OR t.tgenabled = 'O'
+            AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')))
+FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1) AND c.relkind IN ('r', 'p') ORDER BY 1";
+
+/// Whether a table has the trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cover {
+    /// Quoted, with its schema.
+    pub table: String,
+    /// We may act as its owner.
+    pub owned: bool,
+    /// The trigger is there, and enabled as it should be.
+    pub installed: bool,
+}
+
+/// Makes the function; it says no only while it is MySQL's turn.
+pub async fn create(client: &Client) -> Result<(), Error> {
+    let function = FUNCTION.replace("LOCK_CLASS", &LOCK_CLASS.to_string());
+    client.batch_execute(&function.replace("LOCK_KEY", &LOCK_KEY.to_string())).await
+}
+
+/// Tables and partitions among these, by name.
+pub async fn covers(client: &Client, tables: &[Oid]) -> Result<Vec<Cover>, Error> {
+    let rows = client.query(COVERS, &[&tables]).await?;
+    let cover = |row: &tokio_postgres::Row| Cover {
+        table: row.get(0),
+        owned: row.get(1),
+        installed: row.get(2),
+    };
+    Ok(rows.iter().map(cover).collect())
+}
+
+/// Puts the trigger on one table. Waits for its writers, for a moment only.
+pub async fn cover(client: &Client, cover: &Cover) -> Result<(), Error> {
+    let table = &cover.table;
+    let always = match cover.owned {
+        true => format!("; ALTER TABLE {table} ENABLE ALWAYS TRIGGER {TRIGGER}"),
+        false => String::new(),
+    };
+    let script = format!(
+        "BEGIN; {LOCK_WAIT}; CREATE OR REPLACE TRIGGER {TRIGGER} \
+         BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} \
+         FOR EACH STATEMENT EXECUTE FUNCTION crossfade.refuse(){always}; COMMIT"
+    );
+    whole(client, &script).await
+}
+
+/// Takes all of them off, where nobody is in the way.
+pub async fn uncover(client: &Client) -> Result<(), Error> {
+    let script =
+        format!("BEGIN; {DROP_WAIT}; DROP FUNCTION IF EXISTS crossfade.refuse() CASCADE; COMMIT");
+    whole(client, &script).await
+}
+
+/// A script of one transaction: what fails leaves none open.
+async fn whole(client: &Client, script: &str) -> Result<(), Error> {
+    let done = client.batch_execute(script).await;
+    if done.is_err() {
+        // The failure that matters is the first one.
+        drop(client.batch_execute("ROLLBACK").await);
+    }
+    done
+}

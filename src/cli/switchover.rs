@@ -1,0 +1,151 @@
+//! `crossfade switchover` and `crossfade rollback`: the coordinator runs here, the sidecars anywhere.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use crate::config::Config;
+use crate::control::switchover::{
+    Direction, Ended, Options, Outcome as Switched, SwitchError, Told, run, timeout,
+};
+
+use super::setup::ends;
+use super::{Failure, Format, Outcome};
+
+/// Moving some tables only wants statements that are known not to cross.
+const NO_GROUPS: &str = "--group is not supported yet: all tables move together";
+
+/// Have MySQL answer, with PostgreSQL kept in step behind it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Switchover {
+    #[command(flatten)]
+    shared: Shared,
+    /// Only these tables; not supported yet.
+    #[arg(long, value_name = "G")]
+    group: Option<String>,
+    /// Go on in spite of this: a statement's fingerprint, a table, or `all` statements; may be given
+    /// several times.
+    #[arg(long, value_name = "ITEM")]
+    accept: Vec<String>,
+    /// End sessions that cannot be moved (temporary tables, LISTEN, WITH HOLD cursors, advisory locks).
+    #[arg(long)]
+    terminate: bool,
+}
+
+/// Have PostgreSQL answer again.
+#[derive(Debug, clap::Args)]
+pub(super) struct Rollback {
+    #[command(flatten)]
+    shared: Shared,
+    /// End sessions that cannot be moved.
+    #[arg(long)]
+    terminate: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Shared {
+    /// Look at everything that could be against it, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// How long clients may be held; past it all is undone.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
+    timeout: Duration,
+}
+
+impl Switchover {
+    /// Exits 0 when MySQL is the primary, 1 when it was refused or undone, 2 for what cannot be asked,
+    /// 3 when a database could not be reached.
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        format: Format,
+        out: &mut impl Write,
+    ) -> Result<Outcome, Failure> {
+        if self.group.is_some() {
+            return Err(Failure::Usage(NO_GROUPS.to_owned()));
+        }
+        let Shared { dry_run, timeout } = self.shared;
+        let (accept, terminate) = (self.accept, self.terminate);
+        let direction = Direction::Switchover;
+        change(config, Options { direction, dry_run, timeout, accept, terminate }, format, out)
+            .await
+    }
+}
+
+impl Rollback {
+    /// As [`Switchover::run`].
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        format: Format,
+        out: &mut impl Write,
+    ) -> Result<Outcome, Failure> {
+        let Shared { dry_run, timeout } = self.shared;
+        let (accept, terminate) = (Vec::new(), self.terminate);
+        let direction = Direction::Rollback;
+        change(config, Options { direction, dry_run, timeout, accept, terminate }, format, out)
+            .await
+    }
+}
+
+async fn change(
+    config: &Config,
+    options: Options,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Outcome, Failure> {
+    let ends = ends(config)?;
+    let users = config.listen.users.iter();
+    let users: BTreeMap<String, String> =
+        users.map(|(name, secret)| (name.clone(), secret.reveal().to_owned())).collect();
+    let tell = |told: &Told| {
+        if format == Format::Text {
+            // Whoever closed standard error does not want to hear it.
+            drop(writeln!(std::io::stderr(), "{told}"));
+        }
+    };
+    let switched = run(&ends, &config.tables, &users, &options, &tell).await.map_err(failure)?;
+    match format {
+        Format::Text => print(&switched, options.direction, out)?,
+        Format::Json => {
+            let text = serde_json::to_string(&switched).map_err(std::io::Error::from)?;
+            writeln!(out, "{text}")?;
+        }
+    }
+    Ok(match switched.outcome {
+        Ended::Done | Ended::Ready => Outcome::Well,
+        Ended::Refused | Ended::Undone => Outcome::Found,
+    })
+}
+
+fn failure(error: SwitchError) -> Failure {
+    match error.is_unreachable() {
+        true => Failure::Unreachable(anyhow!(error)),
+        false => Failure::Refused(anyhow!(error)),
+    }
+}
+
+fn print(switched: &Switched, direction: Direction, out: &mut impl Write) -> std::io::Result<()> {
+    let Switched { outcome, epoch, reasons, hold_seconds } = switched;
+    let (from, to) = match direction {
+        Direction::Switchover => ("PostgreSQL", "MySQL"),
+        Direction::Rollback => ("MySQL", "PostgreSQL"),
+    };
+    match outcome {
+        Ended::Done => writeln!(
+            out,
+            "{to} is the primary, epoch {epoch}; clients were held for {hold_seconds:.2} s"
+        ),
+        Ended::Ready => writeln!(out, "nothing is against it; nothing was changed"),
+        Ended::Refused => writeln!(out, "refused, nobody was held:"),
+        Ended::Undone => {
+            writeln!(out, "undone after {hold_seconds:.2} s, {from} is the primary as before:")
+        }
+    }?;
+    if *outcome == Ended::Ready && !reasons.is_empty() {
+        writeln!(out, "what may keep sessions back:")?;
+    }
+    reasons.iter().try_for_each(|reason| writeln!(out, "  {reason}"))
+}

@@ -1,0 +1,304 @@
+//! Reads what the gates are about, from both databases.
+//!
+//! Invariant: nothing is changed; what is tried out is rolled back, and touches no row.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio_postgres::{Client, Error};
+
+use super::SwitchError;
+use super::gates::{Facts, Left, SidecarFacts, TableFacts};
+use super::standing::Standing;
+use crate::backend::mysql::outbox::Outbox;
+use crate::backend::mysql::{Link, WriteError, control as mysql, switch};
+use crate::backend::postgres::attempts::{self, Direction};
+use crate::backend::postgres::connect::Connector;
+use crate::backend::postgres::control::Presence;
+use crate::backend::postgres::follow::{FollowLimits, Follower};
+use crate::backend::postgres::introspect;
+use crate::backend::postgres::records::{BACKFILL, VERIFIED};
+use crate::backend::verifiers::{Unavailable, Verifiers};
+use crate::catalog::naming::Naming;
+use crate::catalog::{Capture, Catalog, Table};
+use crate::control::{Ends, statements};
+use crate::names::Oid;
+use crate::outbox::STUCK_ATTEMPTS;
+use crate::policy::Policies;
+
+const EPOCH: &str = "SELECT last_value FROM crossfade.epoch";
+const DIRTY: &str = "SELECT t.id, t.dirty_reason FROM crossfade.tables t";
+/// `state`, and whether the last comparison began after it had ended.
+const BACKFILLED: &str = "SELECT b.table_id, b.state, coalesce((SELECT \
+       b.at <= v.at - v.seconds * interval '1 second' FROM crossfade.verified v \
+       WHERE v.table_id = b.table_id), false) FROM crossfade.backfill b";
+const COMPARED: &str = "SELECT v.table_id, v.clean FROM crossfade.verified v";
+const LEFT: &str = "SELECT pg_catalog.count(*) FILTER (WHERE attempts >= $1), \
+     coalesce(greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(at))), 0)::float8 \
+     FROM crossfade.outbox";
+const LOST: &str = "SELECT EXISTS (SELECT FROM crossfade.settings WHERE key = 'lost_after')";
+const SIDECARS: &str = "SELECT s.id, s.address, s.version FROM crossfade.sidecars s \
+     WHERE pg_catalog.now() < s.lease_until ORDER BY s.id";
+const PREPARED: &str = "SELECT x.owner::text FROM pg_catalog.pg_prepared_xacts x \
+     WHERE x.database = pg_catalog.current_database() ORDER BY 1";
+/// Crossfade's own role, and what has no password to be checked, are no clients of a sidecar's.
+const ROLES: &str = "SELECT DISTINCT a.usename::text FROM pg_catalog.pg_stat_activity a \
+     WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend' \
+     AND a.usename <> session_user ORDER BY 1";
+const SESSIONS: &str = "\
+SELECT 'role ' || a.usename || ', process ' || a.pid || ': a transaction that has been open for '
+    || pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)) || ' s'
+FROM pg_catalog.pg_stat_activity a WHERE a.datname = pg_catalog.current_database()
+    AND a.backend_type = 'client backend' AND a.pid <> pg_catalog.pg_backend_pid()
+    AND a.xact_start < pg_catalog.clock_timestamp() - interval '5 s'
+UNION ALL
+SELECT DISTINCT 'role ' || a.usename || ', process ' || a.pid || ': an advisory lock'
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND a.usename <> session_user
+    AND a.datname = pg_catalog.current_database() AND a.xact_start IS NULL
+UNION ALL
+SELECT 'temporary table ' || c.relname || ' of role ' || pg_catalog.pg_get_userbyid(c.relowner)
+FROM pg_catalog.pg_class c WHERE c.relpersistence = 't' AND c.relkind = 'r'";
+const MAY: &str = "SELECT pg_catalog.has_table_privilege($1::oid, 'SELECT') \
+     AND pg_catalog.has_table_privilege($1::oid, 'INSERT') \
+     AND pg_catalog.has_table_privilege($1::oid, 'UPDATE') \
+     AND pg_catalog.has_table_privilege($1::oid, 'DELETE')";
+
+/// What `crossfade.epoch` holds; `None` where dual writes have not begun.
+pub(super) async fn turn(client: &Client) -> Result<Option<u64>, Error> {
+    let missing = format!("SELECT {}", Presence::question());
+    let missing: Vec<String> = client.query_one(&missing, &[]).await?.get(0);
+    if Presence::new(&missing) != Presence::Complete {
+        return Ok(None);
+    }
+    let turn: i64 = client.query_one(EPOCH, &[]).await?.get(0);
+    Ok(u64::try_from(turn).ok())
+}
+
+/// Who leads, and the connection to MySQL if it answers.
+pub(super) async fn standing(
+    client: &Client,
+    ends: &Ends,
+) -> Result<(Standing, Result<Link, WriteError>), Error> {
+    let link = Link::connect(&ends.to, &ends.limits).await;
+    let Some(turn) = turn(client).await? else { return Ok((Standing::NotSetUp, link)) };
+    let mut link = match link {
+        Ok(link) => link,
+        Err(error) => return Ok((Standing::Unknown { turn }, Err(error))),
+    };
+    Ok(match mysql::turn(link.conn()).await {
+        Ok(found) => (Standing::of(turn, found), Ok(link)),
+        Err(error) => (Standing::Unknown { turn }, Err(error)),
+    })
+}
+
+/// Everything for the gates of this direction.
+pub(super) async fn gather(
+    client: &Client,
+    ends: &Ends,
+    policies: &Policies,
+    users: &BTreeMap<String, String>,
+    direction: Direction,
+) -> Result<(Facts, Arc<Catalog>), SwitchError> {
+    let (standing, link) = standing(client, ends).await?;
+    let mut facts = empty(direction, standing);
+    if standing == Standing::NotSetUp {
+        return Ok((facts, Arc::new(Catalog::default())));
+    }
+    let naming = Naming::default();
+    let catalog = introspect::introspect(client, policies, &naming).await?;
+    facts.tables = tables(client, policies, &catalog).await?;
+    facts.impossible = impossible(&catalog);
+    facts.after_failover = client.query_one(LOST, &[]).await?.get(0);
+    facts.statements = statements::read(client).await?.unwrap_or_default();
+    facts.has_record = attempts::exist(client).await?;
+    if facts.has_record {
+        facts.attempt = attempts::under_way(client).await?.map(|attempt| attempt.id);
+    }
+    facts.sidecars = sidecars(client).await?;
+    facts.prepared = texts(client, PREPARED).await?;
+    for owner in &mut facts.prepared {
+        *owner = format!("a prepared transaction of role {owner} waits for its second phase");
+    }
+    facts.sessions = texts(client, SESSIONS).await?;
+    if direction == Direction::Switchover {
+        facts.without_verifier = without_verifier(client, &ends.from, users).await?;
+        let left = client.query_one(LEFT, &[&STUCK_ATTEMPTS]).await?;
+        facts.left = Left { stuck: left.get(0), oldest_seconds: left.get(1) };
+    }
+    let captured: Vec<&Arc<Table>> = captured(&catalog);
+    facts.rehearsal = rehearse_postgres(&ends.from, &captured).await;
+    match link {
+        Ok(link) => ask_mysql(link, &captured, &mut facts).await,
+        Err(error) => facts.mysql = Some(format!("MySQL: {error}")),
+    }
+    Ok((facts, Arc::new(catalog)))
+}
+
+fn empty(direction: Direction, standing: Standing) -> Facts {
+    Facts {
+        direction,
+        standing,
+        has_record: false,
+        tables: Vec::new(),
+        impossible: Vec::new(),
+        left: Left::default(),
+        after_failover: false,
+        statements: Vec::new(),
+        without_verifier: Vec::new(),
+        rehearsal: Vec::new(),
+        attempt: None,
+        sidecars: Vec::new(),
+        mysql: None,
+        prepared: Vec::new(),
+        sessions: Vec::new(),
+    }
+}
+
+/// Registered tables that are carried over, by name.
+pub(super) fn captured(catalog: &Catalog) -> Vec<&Arc<Table>> {
+    let mut tables: Vec<_> = catalog.captured().filter(|table| table.id.is_some()).collect();
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    tables
+}
+
+fn impossible(catalog: &Catalog) -> Vec<(String, String)> {
+    let reason = |table: &Arc<Table>| match &table.capture {
+        Capture::Impossible(why) => Some((table.name.to_string(), (*why).to_owned())),
+        _ => None,
+    };
+    let mut found: Vec<_> = catalog.tables.values().filter_map(reason).collect();
+    found.sort();
+    found
+}
+
+async fn tables(
+    client: &Client,
+    policies: &Policies,
+    catalog: &Catalog,
+) -> Result<Vec<TableFacts>, Error> {
+    let mut dirty: HashMap<i32, Option<String>> = HashMap::new();
+    for row in client.query(DIRTY, &[]).await? {
+        dirty.insert(row.get(0), row.get(1));
+    }
+    let mut compared: HashMap<i32, bool> = HashMap::new();
+    let mut filled: HashMap<i32, (String, bool)> = HashMap::new();
+    if VERIFIED.exists(client).await? {
+        let rows = client.query(COMPARED, &[]).await?;
+        compared = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        if BACKFILL.exists(client).await? {
+            let rows = client.query(BACKFILLED, &[]).await?;
+            filled = rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
+        }
+    }
+    let reading = introspect::read(client, policies, &Naming::default()).await?;
+    let loose = catalog.loose();
+    let facts = |table: &&Arc<Table>| {
+        let id = table.id?.0;
+        let filled = filled.get(&id);
+        let is_since = filled.is_none_or(|(_, since)| *since);
+        Some(TableFacts {
+            name: table.name.to_string(),
+            dirty: dirty.get(&id).cloned().flatten(),
+            backfill: filled.map(|(state, _)| state.clone()),
+            clean: compared.get(&id).copied().filter(|_| is_since),
+            loose: loose.contains(&table.name),
+            row_security: reading.circumstances.get(&table.oid).is_some_and(|c| c.row_security),
+        })
+    };
+    Ok(captured(catalog).iter().filter_map(facts).collect())
+}
+
+async fn sidecars(client: &Client) -> Result<Vec<SidecarFacts>, Error> {
+    let rows = client.query(SIDECARS, &[]).await?;
+    let sidecar = |row: &tokio_postgres::Row| SidecarFacts {
+        id: row.get(0),
+        address: row.get(1),
+        version: row.get(2),
+    };
+    Ok(rows.iter().map(sidecar).collect())
+}
+
+async fn texts(client: &Client, sql: &str) -> Result<Vec<String>, Error> {
+    Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
+/// Every verifier that can be had: the server's, or proxy.yaml's alone.
+pub(super) async fn verifiers(
+    from: &Connector,
+    users: &BTreeMap<String, String>,
+) -> Result<Vec<(String, String)>, SwitchError> {
+    let all = Verifiers::new(from.url(), users.clone())?.all().await;
+    match all {
+        Ok(all) => Ok(all),
+        Err(Unavailable::Forbidden) => Ok(users.clone().into_iter().collect()),
+        Err(Unavailable::Unreachable(error)) => Err(error.into()),
+    }
+}
+
+async fn without_verifier(
+    client: &Client,
+    from: &Connector,
+    users: &BTreeMap<String, String>,
+) -> Result<Vec<String>, SwitchError> {
+    let known = verifiers(from, users).await?;
+    let has_one = |role: &String| {
+        let is_one = |text: &str| text.starts_with("SCRAM-SHA-256$") || text.starts_with("md5");
+        known.iter().any(|(name, text)| name == role && is_one(text))
+    };
+    let mut roles = texts(client, ROLES).await?;
+    roles.retain(|role| !has_one(role));
+    Ok(roles)
+}
+
+/// As the applier that follows, which may do everything but move a row.
+async fn rehearse_postgres(from: &Connector, tables: &[&Arc<Table>]) -> Vec<String> {
+    let limits =
+        FollowLimits { lock: std::time::Duration::from_secs(1), ..FollowLimits::default() };
+    let follower = match Follower::connect(from, limits).await {
+        Ok(follower) => follower,
+        Err(error) => return vec![format!("PostgreSQL could not follow: {}", error.code())],
+    };
+    let mut failed = Vec::new();
+    for table in tables {
+        if let Err(why) = rehearse_one(follower.client(), table).await {
+            failed.push(format!("PostgreSQL refuses to change table {} ({why})", table.name));
+        }
+    }
+    failed
+}
+
+async fn rehearse_one(client: &Client, table: &Table) -> Result<(), String> {
+    let code = |error: Error| error.code().map_or("no connection", |code| code.code()).to_owned();
+    let oid: Oid = table.oid;
+    let may = client.query_one(MAY, &[&oid]).await.map_err(code)?;
+    if !may.get::<_, bool>(0) {
+        return Err("a privilege is missing".to_owned());
+    }
+    let delete = format!("BEGIN; DELETE FROM {} WHERE false", table.name.quoted());
+    let tried = client.batch_execute(&delete).await;
+    client.batch_execute("ROLLBACK").await.map_err(code)?;
+    tried.map_err(code)
+}
+
+/// What MySQL has to say. Its own tables for the way back may not be there yet.
+async fn ask_mysql(mut link: Link, tables: &[&Arc<Table>], facts: &mut Facts) {
+    for table in tables {
+        if let Err(error) = switch::rehearse(link.conn(), table).await {
+            if error.breaks_connection() {
+                facts.mysql = Some(format!("MySQL: {error}"));
+                return;
+            }
+            let code = error.code();
+            facts.rehearsal.push(format!("MySQL refuses to change table {} ({code})", table.name));
+        }
+    }
+    if facts.direction == Direction::Rollback {
+        match Outbox::new(link).left(STUCK_ATTEMPTS).await {
+            Ok(left) => {
+                facts.left = Left { stuck: left.stuck, oldest_seconds: left.oldest_seconds };
+            }
+            Err(error) => facts.mysql = Some(format!("MySQL: {error}")),
+        }
+    }
+}

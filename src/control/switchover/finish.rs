@@ -1,0 +1,147 @@
+//! The second half: one side has given the lead, and the other takes it.
+//!
+//! ```text
+//! lease waited out ─▶ MySQL: epoch and lead          (switchover)
+//!                  ─▶ PostgreSQL: counters, lock, epoch  (rollback)     ─▶ attempt done
+//! ```
+//!
+//! Whoever finds it half done does the same: sidecars, and the next run.
+//!
+//! Invariant: nobody takes the lead before one lease has passed since the other side gave it, unless all
+//! who could still answer by it have said that they do not.
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant, sleep, sleep_until};
+use tokio_postgres::Client;
+
+use super::forward::try_lock;
+use super::hold::POLL;
+use super::{Run, SwitchError, Told, counters};
+use crate::backend::mysql::{Link, WriteError, switch};
+use crate::backend::postgres::attempts::{self, Direction};
+use crate::backend::postgres::refuse;
+use crate::catalog::Table;
+use crate::outbox;
+
+/// How much longer than the attempt's own time the other side is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Attempts to take the triggers off; what is left does no harm, and the next switchover needs it.
+const UNCOVER_MAX: u32 = 3;
+
+const LEASE: &str = "SELECT coalesce(pg_catalog.max(s.lease_ms), 0) FROM crossfade.sidecars s";
+
+/// Since when the lead is given, and whether somebody may still answer by it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    pub(super) given: Instant,
+    pub(super) waits: bool,
+}
+
+/// The longest lease of all sidecars that are on record.
+pub(super) async fn lease(client: &Client) -> Result<Duration, SwitchError> {
+    let lease: i64 = client.query_one(LEASE, &[]).await?.get(0);
+    Ok(Duration::from_millis(u64::try_from(lease).unwrap_or(0)))
+}
+
+/// Takes the lead in epoch `next`. There is no undoing: what fails is tried again, well past the time.
+pub(super) async fn finish(
+    run: &Run<'_>,
+    tables: &[&Arc<Table>],
+    direction: Direction,
+    next: u64,
+    since: Since,
+) -> Result<(), SwitchError> {
+    let give_up = Instant::now() + run.options.timeout + PATIENCE;
+    loop {
+        let failed = match attempt(run, tables, direction, next, since).await {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        if give_up <= Instant::now() {
+            return Err(SwitchError::Unfinished {
+                direction,
+                epoch: next,
+                why: failed.to_string(),
+            });
+        }
+        (run.tell)(&Told::Repeats(failed.to_string()));
+        sleep(AGAIN).await;
+    }
+    if direction == Direction::Rollback {
+        uncover(run).await;
+    }
+    Ok(())
+}
+
+async fn attempt(
+    run: &Run<'_>,
+    tables: &[&Arc<Table>],
+    direction: Direction,
+    next: u64,
+    since: Since,
+) -> Result<(), SwitchError> {
+    // The coordinator's own connection may be what broke.
+    let client = run.ends.from.connect().await?;
+    if since.waits {
+        let lease = lease(&client).await?;
+        let until = since.given + lease;
+        if Instant::now() < until {
+            (run.tell)(&Told::WaitsLease(lease));
+            sleep_until(until).await;
+        }
+    }
+    let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
+    match direction {
+        Direction::Switchover => {
+            // A sequence is seen by others before it is on disk, and MySQL must not go first.
+            outbox::flush(&client).await?;
+            lead(&mut link, next).await?;
+        }
+        Direction::Rollback => {
+            counters::raise_postgres(&client, link.conn(), tables).await?;
+            take_back(&client, next).await?;
+        }
+    }
+    attempts::done(&client, next).await?;
+    Ok(())
+}
+
+async fn lead(link: &mut Link, next: u64) -> Result<(), WriteError> {
+    match switch::lead(link.conn(), next).await {
+        // Somebody else has finished it, and gone on from there.
+        Err(WriteError::Epoch { found, .. }) if next < found => Ok(()),
+        other => other,
+    }
+}
+
+/// PostgreSQL is the primary from here on; does nothing where it is already.
+async fn take_back(client: &Client, next: u64) -> Result<(), SwitchError> {
+    let bound = Instant::now() + PATIENCE;
+    while !try_lock(client).await? {
+        if bound <= Instant::now() {
+            return Err(SwitchError::Locked);
+        }
+        sleep(POLL).await;
+    }
+    // Its lock goes with the connection.
+    let turn = next * 2;
+    let moves = format!(
+        "SELECT pg_catalog.setval('crossfade.epoch', {turn}) FROM crossfade.epoch e \
+         WHERE e.last_value < {turn}"
+    );
+    client.batch_execute(&moves).await?;
+    Ok(())
+}
+
+/// Where nobody is in the way.
+async fn uncover(run: &Run<'_>) {
+    for _ in 0..UNCOVER_MAX {
+        sleep(AGAIN).await;
+        if refuse::uncover(&run.client).await.is_ok() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! What must hold before the primary may change: decided from facts, all of it at once.
+//!
+//! ```text
+//! [`Facts`] (read elsewhere) ──[`gates`]──▶ each gate, with every reason why it is shut
+//! ```
+//!
+//! Invariant: a fact that is not known counts against it.
+
+use serde::{Deserialize, Serialize};
+
+use super::standing::Standing;
+use crate::backend::postgres::attempts::Direction;
+use crate::plan::seen::{Line, Readiness};
+
+/// Reasons of one gate that are written out; the rest is counted.
+const REASONS_MAX: usize = 50;
+/// An entry that has waited for longer says that the secondary does not keep up.
+const BEHIND_SECONDS: f64 = 10.0;
+/// Accepts every statement that cannot be translated.
+pub(super) const ACCEPT_ALL: &str = "all";
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    pub name: String,
+    pub ok: bool,
+    /// Why it is shut; of one that is open, what to know.
+    pub reasons: Vec<String>,
+}
+
+/// A captured table, as the primary's records have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableFacts {
+    pub name: String,
+    /// Both sides may differ.
+    pub dirty: Option<String>,
+    /// State of its last backfill, if there was one.
+    pub backfill: Option<String>,
+    /// How the last comparison ended; `None` where there was none since the last backfill.
+    pub clean: Option<bool>,
+    /// What is on its way to it is in memory only.
+    pub loose: bool,
+    pub row_security: bool,
+}
+
+/// A sidecar whose lease is current.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SidecarFacts {
+    pub id: String,
+    pub address: String,
+    pub version: String,
+}
+
+/// What is left in the outbox of the present primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Left {
+    pub stuck: i64,
+    pub oldest_seconds: f64,
+}
+
+/// Everything that a switchover, or the way back, depends on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub direction: Direction,
+    pub standing: Standing,
+    /// Attempts can be recorded: the tables for that are there.
+    pub has_record: bool,
+    pub tables: Vec<TableFacts>,
+    /// Tables that are meant to be migrated and cannot be: name and reason.
+    pub impossible: Vec<(String, String)>,
+    pub left: Left,
+    /// Rows that a failover has lost are still being looked for.
+    pub after_failover: bool,
+    pub statements: Vec<Line>,
+    /// Roles that are logged in and could not be once MySQL answers.
+    pub without_verifier: Vec<String>,
+    /// What we may not do to a table on either side.
+    pub rehearsal: Vec<String>,
+    /// Another attempt is under way, until then.
+    pub attempt: Option<i64>,
+    pub sidecars: Vec<SidecarFacts>,
+    /// Why MySQL could not be asked.
+    pub mysql: Option<String>,
+    /// Transactions that wait for COMMIT PREPARED, and hold what we would wait for.
+    pub prepared: Vec<String>,
+    /// What may keep sessions back, as far as it can be seen from outside of them.
+    pub sessions: Vec<String>,
+}
+
+/// Every gate; the change may begin if all are open.
+#[must_use]
+pub fn gates(facts: &Facts, accept: &[String]) -> Vec<Gate> {
+    let mut gates = vec![
+        gate("phase", phase(facts)),
+        gate("attempt", attempt(facts)),
+        gate("sidecars", sidecars(facts)),
+        gate("databases", facts.mysql.iter().cloned().collect()),
+        gate("dirty", dirty(facts)),
+    ];
+    if facts.direction == Direction::Switchover {
+        gates.extend([
+            gate("verified", verified(facts)),
+            gate("backfill", backfill(facts)),
+            gate("tables", tables(facts, accept)),
+            gate("statements", statements(facts, accept)),
+            gate("row_security", row_security(facts)),
+            gate("logins", logins(facts)),
+        ]);
+    }
+    gates.push(gate("outbox", outbox(facts)));
+    gates.push(gate("rehearsal", facts.rehearsal.clone()));
+    let mut sessions = gate("sessions", facts.prepared.clone());
+    sessions.reasons.extend(bounded(facts.sessions.clone()));
+    gates.push(sessions);
+    gates
+}
+
+/// The reasons of all gates that are shut.
+#[must_use]
+pub fn shut(gates: &[Gate]) -> Vec<String> {
+    gates.iter().filter(|gate| !gate.ok).flat_map(|gate| gate.reasons.clone()).collect()
+}
+
+fn gate(name: &str, reasons: Vec<String>) -> Gate {
+    Gate { name: name.to_owned(), ok: reasons.is_empty(), reasons: bounded(reasons) }
+}
+
+fn bounded(mut reasons: Vec<String>) -> Vec<String> {
+    let more = reasons.len().saturating_sub(REASONS_MAX);
+    reasons.truncate(REASONS_MAX);
+    if 0 < more {
+        reasons.push(format!("and {more} more"));
+    }
+    reasons
+}
+
+fn phase(facts: &Facts) -> Vec<String> {
+    let old = "Crossfade's tables are of an earlier version: run `crossfade setup`";
+    let reason = match (facts.direction, facts.standing) {
+        (_, Standing::Postgres { .. } | Standing::MySql { .. }) if !facts.has_record => {
+            old.to_owned()
+        }
+        (Direction::Switchover, Standing::Postgres { agreed: true, .. })
+        | (Direction::Rollback, Standing::MySql { .. }) => return Vec::new(),
+        (_, Standing::NotSetUp) => "dual writes have not begun: run `crossfade setup`".to_owned(),
+        (Direction::Switchover, Standing::Postgres { epoch, .. }) => {
+            format!("MySQL does not know epoch {epoch} yet")
+        }
+        (Direction::Switchover, Standing::MySql { .. }) => {
+            "MySQL is the primary already".to_owned()
+        }
+        (Direction::Rollback, Standing::Postgres { .. }) => "PostgreSQL is the primary".to_owned(),
+        (_, Standing::HalfSwitched { .. }) => {
+            "a switchover is not finished: run `crossfade switchover`, which finishes it".to_owned()
+        }
+        (_, Standing::HalfBack { .. }) => {
+            "a rollback is not finished: run `crossfade rollback`, which finishes it".to_owned()
+        }
+        (_, Standing::Apart { postgres, mysql }) => format!(
+            "PostgreSQL is at epoch {postgres} and MySQL at {mysql}: one of them is of another past"
+        ),
+        (_, Standing::Unknown { .. }) => {
+            "whose turn it is cannot be told while MySQL does not answer".to_owned()
+        }
+    };
+    vec![reason]
+}
+
+fn attempt(facts: &Facts) -> Vec<String> {
+    facts.attempt.iter().map(|id| format!("attempt {id} is under way")).collect()
+}
+
+fn sidecars(facts: &Facts) -> Vec<String> {
+    let own = env!("CARGO_PKG_VERSION");
+    let unknown = facts.sidecars.iter().filter(|sidecar| sidecar.version != own);
+    unknown
+        .map(|SidecarFacts { id, address, version }| match version.as_str() {
+            "" => format!("sidecar {id} at {address} does not say which version it is"),
+            version => format!("sidecar {id} at {address} is of version {version}, this is {own}"),
+        })
+        .collect()
+}
+
+fn dirty(facts: &Facts) -> Vec<String> {
+    let lost = facts
+        .after_failover
+        .then(|| "what a failover of PostgreSQL has lost is still being looked for".to_owned());
+    let dirty = facts.tables.iter().filter_map(|table| {
+        let why = table.dirty.as_ref()?;
+        Some(format!("table {} is dirty ({why}): verify, repair", table.name))
+    });
+    lost.into_iter().chain(dirty).collect()
+}
+
+fn verified(facts: &Facts) -> Vec<String> {
+    let reason = |table: &TableFacts| match table.clean {
+        Some(true) => None,
+        Some(false) => Some(format!("table {} was found to differ", table.name)),
+        None => Some(format!("table {} was not verified since it was filled", table.name)),
+    };
+    facts.tables.iter().filter_map(reason).collect()
+}
+
+fn backfill(facts: &Facts) -> Vec<String> {
+    let reason = |table: &TableFacts| match table.backfill.as_deref() {
+        None | Some("done" | "done before") => None,
+        Some(state) => {
+            Some(format!("the backfill of table {} is not complete ({state})", table.name))
+        }
+    };
+    facts.tables.iter().filter_map(reason).collect()
+}
+
+/// Tables of which MySQL would not have everything. Those with `mode: off` show in the statements that
+/// use them.
+fn tables(facts: &Facts, accept: &[String]) -> Vec<String> {
+    let impossible = facts.impossible.iter().filter(|(name, _)| !accept.contains(name));
+    let impossible = impossible.map(|(name, why)| {
+        format!(
+            "table {name} cannot be migrated ({}): accept it, or set it to off",
+            why.replace('_', " ")
+        )
+    });
+    let loose = facts.tables.iter().filter(|table| table.loose && !accept.contains(&table.name));
+    let loose = loose.map(|table| {
+        format!(
+            "table {} has outbox: false, so what a sidecar has in memory may be lost: accept it, or change that",
+            table.name
+        )
+    });
+    impossible.chain(loose).collect()
+}
+
+fn statements(facts: &Facts, accept: &[String]) -> Vec<String> {
+    if accept.iter().any(|item| item == ACCEPT_ALL) {
+        return Vec::new();
+    }
+    let reason = |line: &Line| {
+        let fingerprint = line.fingerprint.to_string();
+        if accept.contains(&fingerprint) {
+            return None;
+        }
+        match &line.readiness {
+            Readiness::Translated | Readiness::NeverSeen => None,
+            Readiness::Unknown => Some(format!("statement {fingerprint} was not judged yet")),
+            Readiness::Refused(why) => {
+                Some(format!("statement {fingerprint} cannot be translated: {why}"))
+            }
+        }
+    };
+    facts.statements.iter().filter_map(reason).collect()
+}
+
+fn row_security(facts: &Facts) -> Vec<String> {
+    let secured = facts.tables.iter().filter(|table| table.row_security);
+    secured
+        .map(|table| {
+            format!("table {} has row-level security, which MySQL does not have", table.name)
+        })
+        .collect()
+}
+
+fn logins(facts: &Facts) -> Vec<String> {
+    let reason = |role: &String| {
+        format!("role {role} has no password verifier that is known: give it one in listen.users")
+    };
+    facts.without_verifier.iter().map(reason).collect()
+}
+
+fn outbox(facts: &Facts) -> Vec<String> {
+    let Left { stuck, oldest_seconds } = facts.left;
+    let stuck = (0 < stuck).then(|| format!("{stuck} entries are stuck: run `crossfade repair`"));
+    let behind = (BEHIND_SECONDS < oldest_seconds)
+        .then(|| format!("the oldest write on its way has waited for {oldest_seconds:.0} s"));
+    stuck.into_iter().chain(behind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::seen::{Compared, Fingerprint};
+
+    fn ready() -> Facts {
+        let table = TableFacts { name: "users".into(), clean: Some(true), ..TableFacts::default() };
+        Facts {
+            direction: Direction::Switchover,
+            standing: Standing::Postgres { epoch: 1, agreed: true },
+            has_record: true,
+            tables: vec![table],
+            impossible: Vec::new(),
+            left: Left::default(),
+            after_failover: false,
+            statements: Vec::new(),
+            without_verifier: Vec::new(),
+            rehearsal: Vec::new(),
+            attempt: None,
+            sidecars: Vec::new(),
+            mysql: None,
+            prepared: Vec::new(),
+            sessions: Vec::new(),
+        }
+    }
+
+    fn line(number: u64, readiness: Readiness) -> Line {
+        Line {
+            fingerprint: Fingerprint::parse(&format!("{number:x}")).unwrap(),
+            text: "SELECT ?".into(),
+            kind: "read".into(),
+            reason: None,
+            count: 1,
+            first: 0,
+            last: 0,
+            readiness,
+            compared: Compared::default(),
+        }
+    }
+
+    #[track_caller]
+    fn check(facts: &Facts, accept: &[&str], expected: &[&str]) {
+        let accept: Vec<String> = accept.iter().map(|item| (*item).to_owned()).collect();
+        assert_eq!(shut(&gates(facts, &accept)), expected);
+    }
+
+    #[test]
+    fn all_is_well_where_nothing_is_against_it() {
+        check(&ready(), &[], &[]);
+        let standing = Standing::MySql { epoch: 2 };
+        check(&Facts { direction: Direction::Rollback, standing, ..ready() }, &[], &[]);
+    }
+
+    #[test]
+    fn every_reason_is_told_at_once() {
+        let mut facts = ready();
+        facts.standing = Standing::MySql { epoch: 2 };
+        facts.attempt = Some(7);
+        facts.sidecars.push(SidecarFacts {
+            id: "a".into(),
+            address: "here".into(),
+            version: "0.0.0-old".into(),
+        });
+        facts.mysql = Some("MySQL does not answer".into());
+        facts.tables[0] = TableFacts {
+            dirty: Some("copy".into()),
+            backfill: Some("stopped".into()),
+            clean: None,
+            loose: true,
+            row_security: true,
+            ..facts.tables[0].clone()
+        };
+        facts.impossible.push(("logs".into(), "no_primary_key".into()));
+        facts.left = Left { stuck: 2, oldest_seconds: 11.2 };
+        facts.without_verifier.push("app".into());
+        facts.rehearsal.push("users may not be written".into());
+        facts.prepared.push("one is prepared".into());
+        facts.statements.push(line(1, Readiness::Refused("LATERAL".into())));
+        let found = gates(&facts, &[]);
+        assert!(found.iter().all(|gate| !gate.ok), "{found:#?}");
+        assert_eq!(shut(&found).len(), 14, "{found:#?}");
+    }
+
+    #[test]
+    fn what_is_accepted_is_accepted_by_name() {
+        let mut facts = ready();
+        facts.statements = vec![
+            line(0xA, Readiness::Refused("LATERAL".into())),
+            line(0xB, Readiness::Unknown),
+            line(0xC, Readiness::NeverSeen),
+            line(0xD, Readiness::Translated),
+        ];
+        let a = "statement 000000000000000a cannot be translated: LATERAL";
+        let b = "statement 000000000000000b was not judged yet";
+        check(&facts, &[], &[a, b]);
+        check(&facts, &["000000000000000a"], &[b]);
+        check(&facts, &["all"], &[]);
+        facts.impossible.push(("logs".into(), "no_primary_key".into()));
+        check(
+            &facts,
+            &["all"],
+            &["table logs cannot be migrated (no primary key): accept it, or set it to off"],
+        );
+        check(&facts, &["all", "logs"], &[]);
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_counted() {
+        let mut facts = ready();
+        facts.statements = (0..99).map(|number| line(number, Readiness::Unknown)).collect();
+        let reasons = shut(&gates(&facts, &[]));
+        assert_eq!(reasons.len(), REASONS_MAX + 1);
+        assert_eq!(reasons[REASONS_MAX], "and 49 more");
+    }
+}

@@ -1,0 +1,463 @@
+//! `crossfade switchover` and `crossfade rollback`: the coordinator, over any number of sidecars.
+//!
+//! ```text
+//! gates ─▶ prepare ─▶ announced ─▶ held ─▶ drained ─▶ lock alone, outbox empty ─▶ old primary's epoch
+//!   │         │           └──────────┴────────┴────────────┴─▶ undone                   │ lease
+//!   └─────────┴─▶ refused                                      done ◀── new primary's epoch
+//! ```
+//!
+//! Sidecars and coordinator meet over `crossfade.attempts` alone ([`attempts`]): the coordinator can run
+//! anywhere, and sidecars hold nothing that it would have to give back.
+//!
+//! The process that runs this may die anywhere, and nothing is lost. Before the old primary's epoch has
+//! moved, all that it has done is harmless: tables that are not used yet, triggers that let everybody
+//! pass, a line that sidecars disregard after its deadline; its lock goes with its connection. After, the
+//! change has happened: whoever comes next, a sidecar or another run, brings the new primary's epoch up
+//! ([`finish`]), having waited for one lease, since it does not know who had drained. In between there is
+//! no moment: the epoch is one value, and it moves in a transaction in which the attempt's line is locked,
+//! as it is for whoever undoes it.
+//!
+//! Invariant: at no time do both sides take writes of clients. The old primary's epoch comes first, so it
+//! refuses before the other one accepts.
+
+mod back;
+mod counters;
+mod facts;
+mod finish;
+mod forward;
+mod gates;
+mod hold;
+mod prepare;
+mod standing;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use super::Ends;
+use crate::backend::mysql::{Link, WriteError, control as mysql};
+use crate::backend::postgres::attempts::{self, Attempt, Closed};
+use crate::backend::postgres::connect::ConnectError;
+use crate::backend::tls::TlsError;
+use crate::catalog::{Catalog, Table};
+use crate::policy::Policies;
+
+pub use crate::backend::postgres::attempts::Direction;
+use facts::captured;
+use finish::Since;
+use forward::Given;
+pub use gates::{Facts, Gate, Left, SidecarFacts, TableFacts, gates, shut};
+use hold::Held;
+pub use standing::Standing;
+
+/// How long clients may be held, where nothing else is said; and the bounds of what can be said.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+pub const TIMEOUT_MIN: Duration = Duration::from_secs(1);
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// Reads `30s`, `1500ms` or `2m`.
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let millis = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        _ => 0,
+    };
+    let wanted = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(millis));
+    let wanted = Duration::from_millis(wanted.unwrap_or(0));
+    match (TIMEOUT_MIN..=TIMEOUT_MAX).contains(&wanted) {
+        true => Ok(wanted),
+        false => Err("a time from 1s to 10m is wanted, for instance 30s".to_owned()),
+    }
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub direction: Direction,
+    /// Look only.
+    pub dry_run: bool,
+    /// Past it everything is undone.
+    pub timeout: Duration,
+    /// Fingerprints of statements, names of tables, or `all` statements.
+    pub accept: Vec<String>,
+    /// End sessions that cannot be moved.
+    pub terminate: bool,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ended {
+    Done,
+    /// In a dry run: it could begin.
+    Ready,
+    /// A gate is shut, and nobody was held.
+    Refused,
+    /// Clients were held, and go on where they were.
+    Undone,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub outcome: Ended,
+    /// The epoch of now.
+    pub epoch: u64,
+    pub reasons: Vec<String>,
+    /// From the announcement to the end.
+    pub hold_seconds: f64,
+}
+
+/// What `GET /switchover` answers with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The change that could come next; `None` before `setup`.
+    pub direction: Option<Direction>,
+    pub gates: Vec<Gate>,
+}
+
+/// Why there is no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server's own words may quote a value; its code cannot.
+    #[error("PostgreSQL refused: {}", .0.code().map_or("lost the connection", |code| code.code()))]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("MySQL: {0}")]
+    MySql(#[from] WriteError),
+    #[error("certificates")]
+    Tls(#[from] TlsError),
+    #[error(
+        "whether MySQL has given the lead back cannot be told while it does not answer ({0}); run it again"
+    )]
+    Doubtful(String),
+    #[error("others keep the lock of PostgreSQL")]
+    Locked,
+    #[error(
+        "the {} to epoch {epoch} has happened on one side and could not be finished on the other \
+         ({why}); nothing is lost: sidecars finish it, and so does running it again",
+        direction.as_str()
+    )]
+    Unfinished { direction: Direction, epoch: u64, why: String },
+}
+
+impl SwitchError {
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Postgres(error) => error.is_closed(),
+            Self::MySql(error) => error.breaks_connection(),
+            Self::Doubtful(_) => true,
+            Self::Tls(_) | Self::Locked | Self::Unfinished { .. } => false,
+        }
+    }
+}
+
+/// How far it is, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// One that somebody else has begun.
+    Finishes {
+        direction: Direction,
+        epoch: u64,
+    },
+    Prepared,
+    Announced {
+        attempt: i64,
+    },
+    Held {
+        sidecars: usize,
+    },
+    Drained,
+    Alone,
+    Empty,
+    Moved {
+        epoch: u64,
+    },
+    WaitsLease(Duration),
+    Repeats(String),
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finishes { direction, epoch } => {
+                write!(f, "a {} to epoch {epoch} was begun: finishing it", direction.as_str())
+            }
+            Self::Prepared => f.write_str("prepared on both sides"),
+            Self::Announced { attempt } => write!(f, "attempt {attempt} announced"),
+            Self::Held { sidecars } => write!(f, "{sidecars} sidecars hold their clients"),
+            Self::Drained => f.write_str("every transaction through a sidecar has ended"),
+            Self::Alone => f.write_str("every other writer is over, or refused from here on"),
+            Self::Empty => f.write_str("both sides have everything"),
+            Self::Moved { epoch } => write!(f, "epoch {epoch}: the lead is given, it goes forward"),
+            Self::WaitsLease(lease) => {
+                let seconds = lease.as_secs_f64();
+                write!(f, "a sidecar may be cut off: waiting for one lease ({seconds:.1} s)")
+            }
+            Self::Repeats(why) => write!(f, "{why}; trying again"),
+        }
+    }
+}
+
+/// Hears how far it is.
+pub type Tell<'a> = &'a (dyn Fn(&Told) + Send + Sync);
+
+/// One run, from gates to end.
+struct Run<'a> {
+    ends: &'a Ends,
+    users: &'a BTreeMap<String, String>,
+    options: &'a Options,
+    tell: Tell<'a>,
+    client: Client,
+    /// What `crossfade.epoch` holds before the change.
+    turn: u64,
+}
+
+/// Looks, and changes nothing: which change could come next, and what is against it.
+pub async fn look(
+    ends: &Ends,
+    policies: &Policies,
+    users: &BTreeMap<String, String>,
+) -> Result<Looked, SwitchError> {
+    let client = ends.from.connect().await?;
+    let (standing, _) = facts::standing(&client, ends).await?;
+    let direction = standing.next();
+    let asked = direction.unwrap_or(Direction::Switchover);
+    let (facts, _) = facts::gather(&client, ends, policies, users, asked).await?;
+    Ok(Looked { direction, gates: gates(&facts, &[]) })
+}
+
+/// The record of attempts, the latest first; nothing before `setup`.
+pub async fn record(ends: &Ends) -> Result<Vec<Attempt>, SwitchError> {
+    let client = ends.from.connect().await?;
+    match facts::turn(&client).await? {
+        Some(_) => Ok(attempts::list(&client).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Changes the primary, or says why not. `users` are verifiers that proxy.yaml names.
+pub async fn run(
+    ends: &Ends,
+    policies: &Policies,
+    users: &BTreeMap<String, String>,
+    options: &Options,
+    tell: Tell<'_>,
+) -> Result<Outcome, SwitchError> {
+    let client = ends.from.connect().await?;
+    let (standing, _) = facts::standing(&client, ends).await?;
+    let mut run = Run { ends, users, options, tell, client, turn: 0 };
+    if !options.dry_run {
+        if let Some((direction, epoch)) = standing.unfinished() {
+            let outcome = run.resume(policies, direction, epoch).await?;
+            if direction == options.direction {
+                return Ok(outcome);
+            }
+        }
+        run.close_old(standing.epoch()).await?;
+    }
+    let (facts, catalog) =
+        facts::gather(&run.client, ends, policies, users, options.direction).await?;
+    let epoch = facts.standing.epoch();
+    let reasons = shut(&gates(&facts, &options.accept));
+    if !reasons.is_empty() {
+        return run.refuse(epoch, reasons, facts.has_record && !options.dry_run).await;
+    }
+    if options.dry_run {
+        let reasons = facts.sessions;
+        return Ok(Outcome { outcome: Ended::Ready, epoch, reasons, hold_seconds: 0.0 });
+    }
+    run.turn = match options.direction {
+        Direction::Switchover => epoch * 2,
+        Direction::Rollback => epoch * 2 + 1,
+    };
+    if let Some(reason) = prepare::prepare(&run, &catalog).await? {
+        return run.refuse(epoch, vec![reason], true).await;
+    }
+    tell(&Told::Prepared);
+    run.change(&catalog, epoch).await
+}
+
+impl Run<'_> {
+    async fn refuse(
+        &self,
+        epoch: u64,
+        reasons: Vec<String>,
+        record: bool,
+    ) -> Result<Outcome, SwitchError> {
+        if record {
+            let Options { direction, terminate, .. } = *self.options;
+            attempts::refused(&self.client, direction, epoch, terminate, &reasons).await?;
+        }
+        Ok(Outcome { outcome: Ended::Refused, epoch, reasons, hold_seconds: 0.0 })
+    }
+
+    /// Finishes what somebody else has begun.
+    async fn resume(
+        &self,
+        policies: &Policies,
+        direction: Direction,
+        epoch: u64,
+    ) -> Result<Outcome, SwitchError> {
+        (self.tell)(&Told::Finishes { direction, epoch });
+        let began = Instant::now();
+        let naming = crate::catalog::naming::Naming::default();
+        let catalog = super::store::observe(&self.client, policies, &naming).await?.catalog;
+        let since = Since { given: began, waits: true };
+        finish::finish(self, &captured(&catalog), direction, epoch, since).await?;
+        let hold_seconds = began.elapsed().as_secs_f64();
+        Ok(Outcome { outcome: Ended::Done, epoch, reasons: Vec::new(), hold_seconds })
+    }
+
+    /// Closes the attempt of a coordinator that is gone: what it led to is known by now.
+    async fn close_old(&mut self, epoch: u64) -> Result<(), SwitchError> {
+        if !attempts::exist(&self.client).await? {
+            return Ok(());
+        }
+        let Some(old) = attempts::under_way(&self.client).await? else { return Ok(()) };
+        if old.epoch < epoch {
+            return Ok(attempts::done(&self.client, epoch).await?);
+        }
+        if old.in_time {
+            return Ok(());
+        }
+        let turn = match old.direction {
+            Direction::Switchover => old.epoch * 2,
+            Direction::Rollback => old.epoch * 2 + 1,
+        };
+        let reasons = ["its time was up, and whoever ran it was gone".to_owned()];
+        let moved = has_mysql_moved(self.ends, old.direction, old.epoch);
+        attempts::undo(&mut self.client, old.id, turn, &reasons, moved).await?;
+        Ok(())
+    }
+
+    async fn change(self, catalog: &Catalog, epoch: u64) -> Result<Outcome, SwitchError> {
+        let Options { direction, terminate, timeout, .. } = *self.options;
+        let began = Instant::now();
+        let announced =
+            attempts::announce(&self.client, direction, epoch, terminate, timeout).await?;
+        let Some(id) = announced else {
+            let reasons = vec!["another attempt has just begun".to_owned()];
+            return self.refuse(epoch, reasons, true).await;
+        };
+        (self.tell)(&Told::Announced { attempt: id });
+        let tables = captured(catalog);
+        let next = epoch + 1;
+        let given = self.give(catalog, &tables, id, next).await;
+        let (holder, since) = match given {
+            Ok((Given::Yes(holder, given), waits)) => (holder, Since { given, waits }),
+            Ok((Given::No(reasons), _)) => {
+                let undone = Undone { id, epoch, reasons, certain: true };
+                return self.undo(undone, &tables, began).await;
+            }
+            Err(error) => {
+                // What was sent last may have arrived all the same.
+                let reasons = vec![error.to_string()];
+                let undone = Undone { id, epoch, reasons, certain: false };
+                return self.undo(undone, &tables, began).await;
+            }
+        };
+        (self.tell)(&Told::Moved { epoch: next });
+        finish::finish(&self, &tables, direction, next, since).await?;
+        // Until here it kept whoever writes to the old primary waiting.
+        drop(holder);
+        let hold_seconds = began.elapsed().as_secs_f64();
+        Ok(Outcome { outcome: Ended::Done, epoch: next, reasons: Vec::new(), hold_seconds })
+    }
+
+    /// Up to the moment from which it goes forward only; with it, whether a lease is to be waited out.
+    async fn give(
+        &self,
+        catalog: &Catalog,
+        tables: &[&Arc<Table>],
+        id: i64,
+        next: u64,
+    ) -> Result<(Given, bool), SwitchError> {
+        let held = hold::wait(&self.client, id, self.options.terminate, self.tell).await?;
+        let everyone = match held {
+            Held::Undo(reasons) => return Ok((Given::No(reasons), false)),
+            Held::Drained { everyone } => everyone,
+        };
+        (self.tell)(&Told::Drained);
+        let given = match self.options.direction {
+            Direction::Switchover => forward::give(self, catalog, tables, id, next).await?,
+            Direction::Rollback => back::give(self, tables, id, next).await?,
+        };
+        Ok((given, !everyone))
+    }
+
+    /// Ends the attempt, unless the epoch has moved after all: then it is finished.
+    async fn undo(
+        mut self,
+        undone: Undone,
+        tables: &[&Arc<Table>],
+        began: Instant,
+    ) -> Result<Outcome, SwitchError> {
+        let Undone { id, epoch, reasons, certain } = undone;
+        if self.client.is_closed() {
+            self.client = self.ends.from.connect().await?;
+        }
+        let direction = self.options.direction;
+        let moved = async {
+            if certain { Some(false) } else { has_mysql_moved(self.ends, direction, epoch).await }
+        };
+        let closed = attempts::undo(&mut self.client, id, self.turn, &reasons, moved).await?;
+        let hold_seconds = began.elapsed().as_secs_f64();
+        let ended = |outcome, epoch, reasons| Outcome { outcome, epoch, reasons, hold_seconds };
+        match closed {
+            Closed::Undone | Closed::Before => Ok(ended(Ended::Undone, epoch, reasons)),
+            Closed::Unknown => Err(SwitchError::Doubtful(reasons.join(", "))),
+            Closed::Moved => {
+                let since = Since { given: Instant::now(), waits: true };
+                finish::finish(&self, tables, direction, epoch + 1, since).await?;
+                Ok(ended(Ended::Done, epoch + 1, Vec::new()))
+            }
+        }
+    }
+}
+
+/// An attempt that did not come to its end.
+struct Undone {
+    id: i64,
+    /// Before it.
+    epoch: u64,
+    reasons: Vec<String>,
+    /// Nothing was sent that could have moved the epoch.
+    certain: bool,
+}
+
+/// Whether MySQL has gone on from this epoch; `None` where it does not answer. It never goes first in a
+/// switchover.
+async fn has_mysql_moved(ends: &Ends, direction: Direction, epoch: u64) -> Option<bool> {
+    if direction == Direction::Switchover {
+        return Some(false);
+    }
+    let mut link = Link::connect(&ends.to, &ends.limits).await.ok()?;
+    let turn = mysql::turn(link.conn()).await.ok()??;
+    Some(epoch < turn.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_and_bounds() {
+        assert_eq!(timeout("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(timeout("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(timeout("10m"), Ok(TIMEOUT_MAX));
+        for wrong in ["", "30", "s", "0s", "999ms", "11m", "30 s", "-1s", "18446744073709551615m"] {
+            assert!(timeout(wrong).is_err(), "{wrong}");
+        }
+    }
+}

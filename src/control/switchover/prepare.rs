@@ -1,0 +1,98 @@
+//! What is made before anybody is held: tables for the way back, the trigger that refuses, counters.
+//!
+//! ```text
+//! MySQL: outbox, verifiers      PostgreSQL: fence, each table's entry, [`refuse`] on every table
+//! ```
+//!
+//! All of it is harmless while PostgreSQL leads, and can be made again: a coordinator that dies in here
+//! leaves nothing to be undone.
+//!
+//! Invariant: no lock that is waited for is waited for longer than a second at a time.
+
+use std::sync::Arc;
+
+use mysql_async::prelude::Queryable as _;
+use tokio::time::{Duration, Instant, sleep};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::facts::{captured, verifiers};
+use super::{Run, SwitchError, counters};
+use crate::backend::mysql::{Connection as _, Link, WriteError, outbox, verifiers as kept};
+use crate::backend::postgres::attempts::Direction;
+use crate::backend::postgres::follow::{self, FollowLimits, Follower};
+use crate::backend::postgres::refuse;
+use crate::catalog::{Catalog, Table};
+use crate::names::Oid;
+
+/// Between two attempts to get a table's lock: those who queued behind us go on meanwhile.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Makes it all; a reason where somebody was in the way until the time was up.
+pub(super) async fn prepare(
+    run: &Run<'_>,
+    catalog: &Catalog,
+) -> Result<Option<String>, SwitchError> {
+    let deadline = Instant::now() + run.options.timeout;
+    let tables = captured(catalog);
+    let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
+    if run.options.direction == Direction::Rollback {
+        // All else is there since the switchover.
+        counters::raise_postgres(&run.client, link.conn(), &tables).await?;
+        return Ok(None);
+    }
+    for statement in outbox::CREATE {
+        link.conn().query_drop(*statement).await.map_err(WriteError::from)?;
+    }
+    let known = verifiers(&run.ends.from, run.users).await?;
+    kept::keep(link.conn(), &known).await?;
+    fence(run, &tables).await?;
+    if let Some(reason) = cover_all(&run.client, catalog, &tables, deadline).await? {
+        return Ok(Some(reason));
+    }
+    // Most of it, so that little is left to do while clients are held.
+    counters::raise_mysql(&run.client, link.conn(), &tables).await?;
+    Ok(None)
+}
+
+/// The fence of PostgreSQL as the secondary.
+async fn fence(run: &Run<'_>, tables: &[&Arc<Table>]) -> Result<(), SwitchError> {
+    run.client.batch_execute(follow::DDL).await?;
+    let mut follower = Follower::connect(&run.ends.from, FollowLimits::default()).await?;
+    for id in tables.iter().filter_map(|table| table.id) {
+        follower.register(id).await?;
+    }
+    Ok(())
+}
+
+/// Tables and partitions that want the trigger.
+pub(super) fn covered(catalog: &Catalog, tables: &[&Arc<Table>]) -> Vec<Oid> {
+    tables.iter().flat_map(|table| catalog.parts(table.oid)).collect()
+}
+
+async fn cover_all(
+    client: &Client,
+    catalog: &Catalog,
+    tables: &[&Arc<Table>],
+    deadline: Instant,
+) -> Result<Option<String>, SwitchError> {
+    refuse::create(client).await?;
+    for cover in refuse::covers(client, &covered(catalog, tables)).await? {
+        while !cover.installed {
+            match refuse::cover(client, &cover).await {
+                Ok(()) => break,
+                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+                Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if deadline <= Instant::now() {
+                return Ok(Some(format!(
+                    "a transaction that has written to {} does not end",
+                    cover.table
+                )));
+            }
+            sleep(AGAIN).await;
+        }
+    }
+    Ok(None)
+}
