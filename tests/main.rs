@@ -35,6 +35,7 @@ mod setup;
 mod shadow;
 mod statements;
 mod strict;
+mod switchover;
 mod tidy;
 mod torment;
 mod translate;
