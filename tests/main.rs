@@ -36,6 +36,7 @@ mod setup;
 mod shadow;
 mod statements;
 mod strict;
+mod switchover;
 mod tidy;
 mod torment;
 mod translate;

@@ -121,9 +121,10 @@ async fn change(
 }
 
 fn failure(error: SwitchError) -> Failure {
+    // Its sources hold the server's own words, which may quote a value.
     match error.is_unreachable() {
-        true => Failure::Unreachable(anyhow!(error)),
-        false => Failure::Refused(anyhow!(error)),
+        true => Failure::Unreachable(anyhow!("{error}")),
+        false => Failure::Refused(anyhow!("{error}")),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::names::Oid;
 /// By ownership, or by the column's default.
 const OF: &str = "\
 SELECT DISTINCT w.at, s.seqrelid::pg_catalog.regclass::text, s.seqincrement, s.seqmax
-FROM pg_catalog.unnest($1::oid[], $2::int2[]) WITH ORDINALITY w(relation, number, at)
+FROM unnest($1::oid[], $2::int2[]) WITH ORDINALITY w(relation, number, at)
 CROSS JOIN LATERAL (
     SELECT d.objid FROM pg_catalog.pg_depend d
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i')

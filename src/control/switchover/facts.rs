@@ -293,7 +293,7 @@ async fn ask_mysql(mut link: Link, tables: &[&Arc<Table>], facts: &mut Facts) {
             facts.rehearsal.push(format!("MySQL refuses to change table {} ({code})", table.name));
         }
     }
-    if facts.direction == Direction::Rollback {
+    if matches!(facts.standing, Standing::MySql { .. }) {
         match Outbox::new(link).left(STUCK_ATTEMPTS).await {
             Ok(left) => {
                 facts.left = Left { stuck: left.stuck, oldest_seconds: left.oldest_seconds };

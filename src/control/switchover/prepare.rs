@@ -20,6 +20,7 @@ use super::facts::{captured, verifiers};
 use super::{Run, SwitchError, counters};
 use crate::backend::mysql::{Connection as _, Link, WriteError, outbox, verifiers as kept};
 use crate::backend::postgres::attempts::Direction;
+use crate::backend::postgres::control::LOCK_CLASS;
 use crate::backend::postgres::follow::{self, FollowLimits, Follower};
 use crate::backend::postgres::refuse;
 use crate::catalog::{Catalog, Table};
@@ -27,6 +28,8 @@ use crate::names::Oid;
 
 /// Between two attempts to get a table's lock: those who queued behind us go on meanwhile.
 const AGAIN: Duration = Duration::from_millis(250);
+/// Number of the advisory lock of those who prepare, in the class of ours.
+const ONE_AT_A_TIME: i32 = 3;
 
 /// Makes it all; a reason where somebody was in the way until the time was up.
 pub(super) async fn prepare(
@@ -41,17 +44,34 @@ pub(super) async fn prepare(
         counters::raise_postgres(&run.client, link.conn(), &tables).await?;
         return Ok(None);
     }
+    let lock = format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {ONE_AT_A_TIME})");
+    if !run.client.query_one(&lock, &[]).await?.get::<_, bool>(0) {
+        return Ok(Some("another run prepares just now".to_owned()));
+    }
+    let prepared = prepare_switchover(run, &mut link, catalog, &tables, deadline).await;
+    let unlock = format!("SELECT pg_catalog.pg_advisory_unlock({LOCK_CLASS}, {ONE_AT_A_TIME})");
+    run.client.batch_execute(&unlock).await?;
+    prepared
+}
+
+async fn prepare_switchover(
+    run: &Run<'_>,
+    link: &mut Link,
+    catalog: &Catalog,
+    tables: &[&Arc<Table>],
+    deadline: Instant,
+) -> Result<Option<String>, SwitchError> {
     for statement in outbox::CREATE {
         link.conn().query_drop(*statement).await.map_err(WriteError::from)?;
     }
     let known = verifiers(&run.ends.from, run.users).await?;
     kept::keep(link.conn(), &known).await?;
-    fence(run, &tables).await?;
-    if let Some(reason) = cover_all(&run.client, catalog, &tables, deadline).await? {
+    fence(run, tables).await?;
+    if let Some(reason) = cover_all(&run.client, catalog, tables, deadline).await? {
         return Ok(Some(reason));
     }
     // Most of it, so that little is left to do while clients are held.
-    counters::raise_mysql(&run.client, link.conn(), &tables).await?;
+    counters::raise_mysql(&run.client, link.conn(), tables).await?;
     Ok(None)
 }
 

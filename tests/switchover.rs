@@ -1,0 +1,739 @@
+//! The coordinator of switchover and rollback, on real servers; the sidecars are played by the tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossfade::admin::client::{get, post};
+use crossfade::backend::mysql::control::{Turn, turn};
+use crossfade::backend::mysql::{Link, Outcome as Written, Writer};
+use crossfade::backend::postgres::attempts::{self, Attempt};
+use crossfade::backend::postgres::follow::{FollowLimits, Follower};
+use crossfade::backend::postgres::introspect;
+use crossfade::catalog::naming::Naming;
+use crossfade::config::Config;
+use crossfade::control::Ends;
+use crossfade::control::switchover::{
+    Direction, Ended, Options, Outcome, SwitchError, Tell, Told, look, run,
+};
+use crossfade::names::TableName;
+use mysql_async::prelude::Queryable as _;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::support::process::verb;
+use crate::support::{PATIENCE, Target, World};
+use crate::writer::{insert, int, text};
+
+const SCHEMA: &str = "\
+    CREATE TABLE users (id serial PRIMARY KEY, email text NOT NULL UNIQUE);
+    CREATE TABLE sessions (id int PRIMARY KEY, user_id int REFERENCES users ON DELETE CASCADE);
+    CREATE TABLE events (id int, at date, what text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE events_old PARTITION OF events FOR VALUES FROM ('2000-01-01') TO ('2025-01-01');
+    CREATE TABLE scratch (n int PRIMARY KEY)";
+const TABLES: &str = "scratch: { mode: off }\n\"*\": { mode: blocking, timeout: 10s }";
+/// Longer than any test waits, and short enough not to be waited for by mistake.
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(1500);
+
+struct Site {
+    world: World,
+    config: Config,
+    ends: Ends,
+}
+
+/// A sidecar that is played.
+struct Played(JoinHandle<()>);
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    /// Holds and drains as soon as it is asked to.
+    Good,
+    /// Its line is renewed, and it says nothing.
+    Silent,
+    /// Holds, and its transactions do not end.
+    Open,
+    /// One session has a temporary table; drains where sessions may be ended.
+    Obstructed,
+}
+
+impl Site {
+    /// Dual writes have begun, both sides are equal, and that was verified.
+    async fn start(target: Target) -> Self {
+        let world = World::bare(target, TABLES).await;
+        let direct = world.direct().await;
+        direct.batch_execute(SCHEMA).await.unwrap();
+        world.setup();
+        direct.batch_execute("INSERT INTO users (email) VALUES ('a'), ('b')").await.unwrap();
+        let mut secondary = world.secondary().await;
+        secondary.query_drop("INSERT INTO users VALUES (1, 'a'), (2, 'b')").await.unwrap();
+        world.verb(&["verify"]);
+        let config = Config::load(&world.config).unwrap();
+        let ends = config.ends().unwrap();
+        Self { world, config, ends }
+    }
+
+    async fn run(&self, options: &Options) -> Outcome {
+        self.told(options, &|_| {}).await.unwrap()
+    }
+
+    async fn told(&self, options: &Options, tell: Tell<'_>) -> Result<Outcome, SwitchError> {
+        run(&self.ends, &self.config.tables, &BTreeMap::new(), options, tell).await
+    }
+
+    /// It must be done.
+    #[track_caller]
+    fn done(&self, outcome: &Outcome, epoch: u64) {
+        assert_eq!((outcome.outcome, outcome.epoch), (Ended::Done, epoch), "{outcome:?}");
+        assert!(outcome.reasons.is_empty(), "{outcome:?}");
+    }
+
+    /// What `crossfade.epoch` holds, and what MySQL says.
+    async fn turns(&self) -> (i64, Turn) {
+        let postgres = self.one::<i64>("SELECT last_value FROM crossfade.epoch").await;
+        let mut conn = self.world.secondary().await;
+        (postgres, turn(&mut conn).await.unwrap().unwrap())
+    }
+
+    async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(&self, sql: &str) -> T {
+        self.world.admin().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    async fn attempts(&self) -> Vec<Attempt> {
+        attempts::list(&self.world.admin().await).await.unwrap()
+    }
+
+    async fn play(&self, id: &str, how: How) -> Played {
+        self.play_for(id, how, "1 hour").await
+    }
+
+    /// One whose lease runs out after this.
+    async fn play_for(&self, id: &str, how: How, lease: &str) -> Played {
+        let admin = self.world.admin().await;
+        let version = env!("CARGO_PKG_VERSION");
+        let line = format!(
+            "INSERT INTO crossfade.sidecars (id, address, epoch, version, lease_ms, lease_until) \
+             VALUES ('{id}', 'here', 1, '{version}', 700, now() + interval '{lease}')"
+        );
+        admin.batch_execute(&line).await.unwrap();
+        let answer = match how {
+            How::Silent => "SELECT".to_owned(),
+            How::Obstructed => format!(
+                "INSERT INTO crossfade.attempt_sidecars (attempt, sidecar, obstacles) \
+                 SELECT id, '{id}', ARRAY['a temporary table'] FROM crossfade.attempts \
+                 WHERE state IN ('announced', 'held') ON CONFLICT DO NOTHING"
+            ),
+            How::Good | How::Open => format!(
+                "INSERT INTO crossfade.attempt_sidecars (attempt, sidecar) \
+                 SELECT id, '{id}' FROM crossfade.attempts \
+                 WHERE state IN ('announced', 'held') ON CONFLICT DO NOTHING"
+            ),
+        };
+        let which = match how {
+            How::Good => "true",
+            How::Obstructed => "a.terminate",
+            How::Silent | How::Open => "false",
+        };
+        let drain = format!(
+            "UPDATE crossfade.attempt_sidecars s SET held = clock_timestamp(), \
+             drained = clock_timestamp() FROM crossfade.attempts a WHERE a.id = s.attempt \
+             AND a.state = 'held' AND s.sidecar = '{id}' AND s.drained IS NULL AND {which}"
+        );
+        Played(tokio::spawn(async move {
+            loop {
+                admin.batch_execute(&answer).await.unwrap();
+                admin.batch_execute(&drain).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }))
+    }
+
+    /// Writes a row to PostgreSQL as its applier would.
+    async fn follow(&self, epoch: u64, id: i64) -> Vec<Written> {
+        let admin = self.world.admin().await;
+        let policies = &self.config.tables;
+        let catalog = introspect::introspect(&admin, policies, &Naming::default()).await.unwrap();
+        let table = Arc::clone(catalog.by_name(&TableName::parse("users")).unwrap());
+        let follower = Follower::connect(&self.ends.from, FollowLimits::default()).await.unwrap();
+        let mut change = insert(&table, (1, 0), &[int(id), text(&format!("followed {id}"))]);
+        change.version.epoch = epoch;
+        Writer::new(follower).write(&[&[change]], epoch, &catalog).await.unwrap()
+    }
+}
+
+fn options(direction: Direction, timeout: Duration) -> Options {
+    Options { direction, dry_run: false, timeout, accept: Vec::new(), terminate: false }
+}
+
+fn forward() -> Options {
+    options(Direction::Switchover, LONG)
+}
+
+fn back() -> Options {
+    options(Direction::Rollback, LONG)
+}
+
+fn mysql_leads(epoch: u64) -> (i64, Turn) {
+    (i64::try_from(epoch * 2 + 1).unwrap(), Turn { epoch, mysql_is_primary: true })
+}
+
+fn postgres_leads(epoch: u64) -> (i64, Turn) {
+    (i64::try_from(epoch * 2).unwrap(), Turn { epoch, mysql_is_primary: false })
+}
+
+fn sqlstate(error: &tokio_postgres::Error) -> &str {
+    error.code().unwrap().code()
+}
+
+#[tokio::test]
+async fn the_primary_changes_there_and_back_and_there_again() {
+    for target in Target::all() {
+        let site = Site::start(target).await;
+        let sidecars = [site.play("one", How::Good).await, site.play("two", How::Good).await];
+        let began = Instant::now();
+        let outcome = site.run(&forward()).await;
+        site.done(&outcome, 2);
+        assert!(outcome.hold_seconds <= began.elapsed().as_secs_f64(), "{outcome:?}");
+        assert_eq!(site.turns().await, mysql_leads(2));
+
+        let again = site.run(&forward()).await;
+        assert_eq!(again.outcome, Ended::Refused);
+        assert_eq!(again.reasons, ["MySQL is the primary already"]);
+
+        site.done(&site.run(&back()).await, 3);
+        assert_eq!(site.turns().await, postgres_leads(3));
+        site.done(&site.run(&forward()).await, 4);
+        assert_eq!(site.turns().await, mysql_leads(4));
+        drop(sidecars);
+
+        let record = site.attempts().await;
+        let states: Vec<_> =
+            record.iter().map(|a| (a.direction.as_str(), a.state.as_str(), a.epoch)).collect();
+        let expected = [
+            ("switchover", "done", 3),
+            ("rollback", "done", 2),
+            ("switchover", "refused", 2),
+            ("switchover", "done", 1),
+        ];
+        assert_eq!(states, expected);
+        let took = &record[0].sidecars;
+        assert!(took.len() == 2 && took.iter().all(|one| one.drained.is_some()), "{took:?}");
+        assert!(record.iter().all(|a| a.ended.is_some()), "{record:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_crossfade_writes_to_the_old_primary() {
+    let site = Site::start(Target::MariaDb).await;
+    let _one = site.play("one", How::Good).await;
+    site.done(&site.run(&forward()).await, 2);
+    let direct = site.world.direct().await;
+    for write in [
+        "INSERT INTO users (email) VALUES ('x')",
+        "UPDATE users SET email = 'x' WHERE false",
+        "DELETE FROM users",
+        "TRUNCATE users CASCADE",
+        "TRUNCATE events",
+        "INSERT INTO events VALUES (1, '2024-05-05', 'x')",
+        "INSERT INTO events_old VALUES (1, '2024-05-05', 'x')",
+        "COPY events_old FROM STDIN",
+        "MERGE INTO users u USING (SELECT 1 AS id) n ON u.id = n.id WHEN MATCHED THEN DELETE",
+    ] {
+        let error = match write.starts_with("COPY") {
+            true => {
+                let rows = direct.copy_in::<_, bytes::Bytes>(write).await.unwrap();
+                std::pin::pin!(rows).finish().await.map(drop)
+            }
+            false => direct.batch_execute(write).await,
+        };
+        let error = error.expect_err(write);
+        assert_eq!(sqlstate(&error), "25006", "{write}: {error:?}");
+    }
+    // What is not migrated has no other primary.
+    direct.batch_execute("INSERT INTO scratch VALUES (1)").await.unwrap();
+    // A superuser's replica session, as an applier of logical replication has it.
+    let other = "CREATE ROLE replicator SUPERUSER LOGIN PASSWORD 'x'";
+    let admin = site.world.admin().await;
+    // Roles are of all tests.
+    drop(admin.batch_execute(other).await);
+    let port = site.world.postgres_port();
+    let other = crate::support::connect(port, "replicator", "x", &site.world.database).await;
+    other.batch_execute("SET session_replication_role = replica").await.unwrap();
+    let error = other.batch_execute("DELETE FROM users").await.unwrap_err();
+    assert_eq!(sqlstate(&error), "25006");
+
+    assert_eq!(site.follow(2, 50).await, [Written::Applied]);
+    let users: i64 = site.one("SELECT count(*) FROM users").await;
+    assert_eq!(users, 3);
+
+    site.done(&site.run(&back()).await, 3);
+    direct.batch_execute("INSERT INTO users (email) VALUES ('again')").await.unwrap();
+    direct.batch_execute("INSERT INTO events_old VALUES (1, '2024-05-05', 'x')").await.unwrap();
+    site.world
+        .until("the triggers are gone", async || {
+            site.one::<i64>("SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_refuse'")
+                .await
+                == 0
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn no_number_is_given_twice() {
+    for target in Target::all() {
+        let site = Site::start(target).await;
+        let direct = site.world.direct().await;
+        // Rolled back, so no row tells.
+        direct
+            .batch_execute("SELECT nextval('users_id_seq') FROM generate_series(1, 50)")
+            .await
+            .unwrap();
+        site.done(&site.run(&forward()).await, 2);
+        let mut conn = site.world.secondary().await;
+        conn.query_drop("INSERT INTO users (email) VALUES ('c')").await.unwrap();
+        let id: Option<i64> =
+            conn.query_first("SELECT id FROM users WHERE email = 'c'").await.unwrap();
+        assert_eq!(id, Some(53), "{target:?}");
+        conn.query_drop("INSERT INTO users VALUES (99, 'd')").await.unwrap();
+        conn.query_drop("DELETE FROM users WHERE id > 2").await.unwrap();
+        site.done(&site.run(&back()).await, 3);
+        assert_eq!(site.one::<i64>("SELECT nextval('users_id_seq')").await, 100, "{target:?}");
+        // What is ahead stays ahead.
+        site.done(&site.run(&forward()).await, 4);
+        site.done(&site.run(&back()).await, 5);
+        assert_eq!(site.one::<i64>("SELECT nextval('users_id_seq')").await, 101, "{target:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_reason_against_it_is_told_at_once_and_nothing_is_changed() {
+    let site = Site::start(Target::MariaDb).await;
+    let admin = site.world.admin().await;
+    let bad = "
+        UPDATE crossfade.tables SET dirty_reason = 'copy', dirty_since = now() WHERE name = 'sessions';
+        DELETE FROM crossfade.verified WHERE table_id =
+            (SELECT id FROM crossfade.tables WHERE name = 'events');
+        INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, attempts)
+            VALUES (1, 'U', '', 1, 1, 3);
+        INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, at)
+            VALUES (1, 'U', '', 1, 1, now() - interval '1 minute');
+        INSERT INTO crossfade.sidecars (id, address, epoch, version, lease_ms, lease_until)
+            VALUES ('old', 'there', 1, '0.0.0', 700, now() + interval '1 hour');
+        ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
+        INSERT INTO crossfade.statements VALUES ('00000000000000ab', 'SELECT ?', 'read', NULL, 1, now(),
+            now(), 'refused: LATERAL', 0, 0, 0, 0, 0, 0, now());
+        CREATE TABLE keyless (n int);
+        INSERT INTO crossfade.backfill VALUES ((SELECT id FROM crossfade.tables WHERE name = 'users'),
+            'stopped', '', 1, 2, 0, 0, now())";
+    admin.batch_execute("CREATE TABLE IF NOT EXISTS crossfade.backfill (table_id integer PRIMARY KEY, \
+        state text NOT NULL, activity text NOT NULL, rows bigint NOT NULL, expected bigint NOT NULL, \
+        refused bigint NOT NULL, rate double precision NOT NULL, at timestamptz NOT NULL)").await.unwrap();
+    admin.batch_execute(bad).await.unwrap();
+    let open = "INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline) \
+        VALUES ('switchover', 1, 'announced', false, now() + interval '1 hour')";
+    admin.batch_execute(open).await.unwrap();
+    let outcome = site.run(&forward()).await;
+    assert_eq!(outcome.outcome, Ended::Refused);
+    let all = outcome.reasons.join("\n");
+    for part in [
+        "attempt 1 is under way",
+        "sidecar old at there is of version 0.0.0",
+        "table sessions is dirty (copy)",
+        "table events was not verified",
+        "table users was not verified",
+        "backfill of table users is not complete (stopped)",
+        "table keyless cannot be migrated (no primary key)",
+        "statement 00000000000000ab cannot be translated: LATERAL",
+        "table sessions has row-level security",
+        "1 entries are stuck",
+        "the oldest write on its way has waited for",
+    ] {
+        assert!(all.contains(part), "no \"{part}\" in\n{all}");
+    }
+    assert_eq!(site.turns().await, postgres_leads(1));
+    assert!(!all.contains("SELECT"), "{all}");
+    let triggers = "SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_refuse'";
+    assert_eq!(site.one::<i64>(triggers).await, 0);
+
+    let looked = look(&site.ends, &site.config.tables, &BTreeMap::new()).await.unwrap();
+    assert_eq!(looked.direction, Some(Direction::Switchover));
+    let shut: Vec<&str> =
+        looked.gates.iter().filter(|gate| !gate.ok).map(|gate| gate.name.as_str()).collect();
+    let expected = [
+        "attempt",
+        "sidecars",
+        "dirty",
+        "verified",
+        "backfill",
+        "tables",
+        "statements",
+        "row_security",
+        "outbox",
+    ];
+    assert_eq!(shut, expected, "{looked:#?}");
+}
+
+#[tokio::test]
+async fn the_command_line_says_how_it_ended() {
+    let site = Site::start(Target::MariaDb).await;
+    let config = &site.world.config;
+    let (code, said) = verb(config, &["switchover", "--group", "auth"]);
+    assert_eq!(code, Some(2), "{said}");
+    let (code, said) = verb(config, &["switchover", "--timeout", "1"]);
+    assert_eq!(code, Some(2), "{said}");
+    let (code, said) = verb(config, &["rollback"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("PostgreSQL is the primary"), "{said}");
+    let dry = ["switchover", "--dry-run", "--format", "json"];
+    let said: Value = serde_json::from_str(&site.world.verb(&dry)).unwrap();
+    assert_eq!(
+        (&said["outcome"], &said["epoch"], &said["hold_seconds"]),
+        (&json!("ready"), &json!(1), &json!(0.0))
+    );
+    let function = "SELECT to_regproc('crossfade.refuse') IS NULL \
+        AND to_regclass('crossfade.fence') IS NULL";
+    assert!(site.one::<bool>(function).await, "a dry run changes nothing");
+    // The refused rollback only.
+    assert_eq!(site.attempts().await.len(), 1);
+    let said = site.world.verb(&["switchover"]);
+    assert!(said.contains("MySQL is the primary, epoch 2"), "{said}");
+    let said = site.world.verb(&["rollback", "--format", "json"]);
+    let said: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!((&said["outcome"], &said["epoch"]), (&json!("done"), &json!(3)));
+}
+
+#[tokio::test]
+async fn sidecars_that_do_not_answer_drain_or_move_undo_it() {
+    let site = Site::start(Target::MariaDb).await;
+    let _good = site.play("good", How::Good).await;
+    for (how, reason) in [
+        (How::Silent, "sidecar bad did not answer in time"),
+        (How::Open, "sidecar bad has transactions that did not end in time"),
+        (How::Obstructed, "sidecar bad: a temporary table"),
+    ] {
+        let bad = site.play("bad", how).await;
+        let timeout = if how == How::Obstructed { LONG } else { SHORT };
+        let outcome = site.run(&options(Direction::Switchover, timeout)).await;
+        assert_eq!((outcome.outcome, outcome.epoch), (Ended::Undone, 1), "{outcome:?}");
+        assert_eq!(outcome.reasons, [reason]);
+        assert_eq!(site.turns().await, postgres_leads(1));
+        assert_eq!(site.attempts().await[0].state, "undone");
+        assert_eq!(site.attempts().await[0].reasons, [reason]);
+        drop(bad);
+        site.world
+            .admin()
+            .await
+            .batch_execute("DELETE FROM crossfade.sidecars WHERE id = 'bad'")
+            .await
+            .unwrap();
+    }
+    let _bad = site.play("bad", How::Obstructed).await;
+    site.done(&site.run(&Options { terminate: true, ..forward() }).await, 2);
+}
+
+#[tokio::test]
+async fn one_that_is_cut_off_is_waited_out_for_a_lease() {
+    for target in Target::all() {
+        let site = Site::start(target).await;
+        let _good = site.play("good", How::Good).await;
+        for (options, epoch) in [(forward(), 2), (back(), 3)] {
+            let _gone = site.play_for("gone", How::Silent, "1 s").await;
+            let waited = AtomicBool::new(false);
+            let tell = |told: &Told| {
+                let is = matches!(told, Told::WaitsLease(lease) if lease.as_millis() == 700);
+                waited.fetch_or(is, Ordering::Relaxed);
+            };
+            let began = Instant::now();
+            site.done(&site.told(&options, &tell).await.unwrap(), epoch);
+            assert!(waited.load(Ordering::Relaxed), "{target:?} {options:?}");
+            assert!(Duration::from_millis(700) <= began.elapsed());
+            let gone = "DELETE FROM crossfade.sidecars WHERE id = 'gone'";
+            site.world.admin().await.batch_execute(gone).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_open_transaction_is_waited_for_whoever_s_it_is() {
+    let site = Site::start(Target::MariaDb).await;
+    let _one = site.play("one", How::Good).await;
+    let short = options(Direction::Switchover, SHORT);
+
+    // Before there were triggers: making them waits.
+    let writer = site.world.direct().await;
+    writer.batch_execute("BEGIN; INSERT INTO users (email) VALUES ('x')").await.unwrap();
+    let outcome = site.run(&short).await;
+    assert_eq!(outcome.outcome, Ended::Refused);
+    let reason = "a transaction that has written to public.users does not end";
+    assert_eq!(outcome.reasons, [reason]);
+    writer.batch_execute("ROLLBACK").await.unwrap();
+
+    // With them, and with a captured write: the lock waits.
+    let silent = site.play("bad", How::Obstructed).await;
+    assert_eq!(site.run(&forward()).await.outcome, Ended::Undone);
+    drop(silent);
+    let gone = "DELETE FROM crossfade.sidecars WHERE id = 'bad'";
+    site.world.admin().await.batch_execute(gone).await.unwrap();
+    let timeline = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
+    for write in [
+        "INSERT INTO users (email) VALUES ('x')".to_owned(),
+        format!("SELECT crossfade.guard(1, {timeline})"),
+    ] {
+        writer.batch_execute(&format!("BEGIN; {write}")).await.unwrap();
+        let outcome = site.run(&short).await;
+        assert_eq!(outcome.outcome, Ended::Undone, "{write}");
+        let reason = "a transaction that has written did not end in time: role app, process ";
+        assert!(outcome.reasons[0].starts_with(reason), "{outcome:?}");
+        assert_eq!(site.turns().await, postgres_leads(1));
+
+        let drained = Notify::new();
+        let tell = |told: &Told| {
+            if *told == Told::Drained {
+                drained.notify_one();
+            }
+        };
+        let end = async {
+            drained.notified().await;
+            // It has to be asked for at least once while the writer is there, and may not queue.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            assert_eq!(site.one::<i64>(waiting).await, 0);
+            writer.batch_execute("ROLLBACK").await.unwrap();
+        };
+        if write.starts_with("INSERT") {
+            // Left to the other one.
+            writer.batch_execute("ROLLBACK").await.unwrap();
+            continue;
+        }
+        let options = forward();
+        let (outcome, ()) = tokio::join!(site.told(&options, &tell), end);
+        site.done(&outcome.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_is_waited_for() {
+    for target in Target::all() {
+        let site = Site::start(target).await;
+        let _one = site.play("one", How::Good).await;
+        let admin = site.world.admin().await;
+        let mut conn = site.world.secondary().await;
+        let entry = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) \
+            VALUES (1, 'U', '', 1, 1)";
+        for (short, taken, is_forward) in
+            [(true, false, true), (false, true, true), (true, false, false), (false, true, false)]
+        {
+            let direction = if is_forward { Direction::Switchover } else { Direction::Rollback };
+            let options = options(direction, if short { SHORT } else { LONG });
+            match is_forward {
+                true => admin.batch_execute(entry).await.unwrap(),
+                false => {
+                    let entry = "INSERT INTO crossfade_outbox (table_id, op, `key`, epoch, counter) \
+                        VALUES (1, 'U', '', 2, 1)";
+                    conn.query_drop(entry).await.unwrap();
+                }
+            }
+            let before = site.turns().await;
+            let drained = Notify::new();
+            let tell = |told: &Told| {
+                if *told == Told::Drained {
+                    drained.notify_one();
+                }
+            };
+            let end = async {
+                drained.notified().await;
+                if taken {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    assert_eq!(site.turns().await, before);
+                    admin.batch_execute("DELETE FROM crossfade.outbox").await.unwrap();
+                    conn.query_drop("DELETE FROM crossfade_outbox").await.unwrap();
+                }
+            };
+            let (outcome, ()) = tokio::join!(site.told(&options, &tell), end);
+            let outcome = outcome.unwrap();
+            if taken {
+                assert_eq!(outcome.outcome, Ended::Done, "{outcome:?}");
+            } else {
+                assert_eq!(outcome.outcome, Ended::Undone, "{outcome:?}");
+                assert!(
+                    outcome.reasons[0].contains("1 writes were still on their way"),
+                    "{outcome:?}"
+                );
+                admin.batch_execute("DELETE FROM crossfade.outbox").await.unwrap();
+                conn.query_drop("DELETE FROM crossfade_outbox").await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_coordinator_may_die_anywhere() {
+    for target in Target::all() {
+        let site = Site::start(target).await;
+        let _one = site.play("one", How::Good).await;
+        let mut epoch = 1;
+        for direction in [Direction::Switchover, Direction::Rollback] {
+            // Every step that is told of, there and back, until it is not reached any more.
+            for step in 0.. {
+                let before = site.turns().await;
+                let options = options(direction, LONG);
+                let (count, died) = (std::sync::atomic::AtomicUsize::new(0), Notify::new());
+                let told = std::sync::Mutex::new(Vec::new());
+                let tell = |now: &Told| {
+                    told.lock().unwrap().push(now.clone());
+                    if count.fetch_add(1, Ordering::Relaxed) == step {
+                        died.notify_one();
+                    }
+                };
+                let reached = {
+                    let run = std::pin::pin!(site.told(&options, &tell));
+                    tokio::select! {
+                        biased;
+                        () = died.notified() => true,
+                        ended = run => {
+                            site.done(&ended.unwrap(), epoch + 1);
+                            false
+                        }
+                    }
+                };
+                let told = told.into_inner().unwrap();
+                let moved = told.iter().any(|told| matches!(told, Told::Moved { .. }));
+                if reached && !moved {
+                    assert_eq!(site.turns().await, before, "{told:?}");
+                }
+                // Another run closes it, once its time is up, or finishes it.
+                if reached {
+                    let late = "UPDATE crossfade.attempts SET deadline = now() WHERE ended IS NULL";
+                    site.world.admin().await.batch_execute(late).await.unwrap();
+                    let deadline = Instant::now() + PATIENCE;
+                    let finished = loop {
+                        let outcome = site.run(&options).await;
+                        match outcome.outcome {
+                            Ended::Done => break outcome,
+                            _ => assert!(Instant::now() < deadline, "{told:?} {outcome:?}"),
+                        }
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    };
+                    site.done(&finished, epoch + 1);
+                }
+                let leads =
+                    if direction == Direction::Switchover { mysql_leads } else { postgres_leads };
+                assert_eq!(site.turns().await, leads(epoch + 1), "{told:?}");
+                let open = "SELECT count(*) FROM crossfade.attempts WHERE ended IS NULL";
+                assert_eq!(site.one::<i64>(open).await, 0, "{told:?}");
+                epoch += 1;
+                if !reached {
+                    assert!(4 < step, "only {step} steps");
+                    break;
+                }
+                // The other way, undisturbed.
+                let other = if direction == Direction::Switchover { back() } else { forward() };
+                epoch += 1;
+                site.done(&site.run(&other).await, epoch);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn past_the_epoch_it_goes_forward_only() {
+    for target in Target::all() {
+        let site = Site::start(target).await;
+        let _one = site.play("one", How::Good).await;
+        let mut blocker = site.world.secondary().await;
+        let (moved, repeats) = (Notify::new(), Notify::new());
+        let tell = |told: &Told| match told {
+            Told::Empty => moved.notify_one(),
+            Told::Repeats(_) => repeats.notify_one(),
+            _ => {}
+        };
+        let block = async {
+            moved.notified().await;
+            // Readers of the state's row do not wait for one another; who takes the lead waits for us.
+            blocker.query_drop("BEGIN").await.unwrap();
+            let share = "SELECT epoch FROM crossfade_state WHERE id = 1 LOCK IN SHARE MODE";
+            blocker.query_drop(share).await.unwrap();
+            repeats.notified().await;
+            let (postgres, _) = site.turns().await;
+            assert_eq!(postgres, 5);
+            blocker.query_drop("ROLLBACK").await.unwrap();
+        };
+        let options = forward();
+        let (outcome, ()) = tokio::join!(site.told(&options, &tell), block);
+        site.done(&outcome.unwrap(), 2);
+        assert_eq!(site.turns().await, mysql_leads(2));
+    }
+}
+
+#[tokio::test]
+async fn an_epoch_that_a_sidecar_carried_over_is_no_lead() {
+    let site = Site::start(Target::MariaDb).await;
+    let _one = site.play("one", How::Good).await;
+    site.done(&site.run(&forward()).await, 2);
+    // As a death right after PostgreSQL's epoch leaves it, with a sidecar that was faster.
+    let mut conn = site.world.secondary().await;
+    conn.query_drop("UPDATE crossfade_state SET epoch = 1 WHERE id = 2").await.unwrap();
+    assert_eq!(site.turns().await.1, Turn { epoch: 2, mysql_is_primary: false });
+    let looked = look(&site.ends, &site.config.tables, &BTreeMap::new()).await.unwrap();
+    assert_eq!(looked.direction, Some(Direction::Switchover));
+    assert!(looked.gates[0].reasons[0].contains("not finished"), "{looked:?}");
+    site.done(&site.run(&forward()).await, 2);
+    assert_eq!(site.turns().await, mysql_leads(2));
+    let mut link = Link::connect(&site.ends.to, &site.ends.limits).await.unwrap();
+    assert_eq!(turn(link.conn()).await.unwrap(), Some(mysql_leads(2).1));
+}
+
+#[tokio::test]
+async fn two_at_once_are_one() {
+    let site = Site::start(Target::MariaDb).await;
+    let _one = site.play("one", How::Good).await;
+    let (a, b) = (forward(), forward());
+    let (a, b) = tokio::join!(site.run(&a), site.run(&b));
+    let mut ended = [a.outcome, b.outcome];
+    ended.sort_by_key(|ended| *ended != Ended::Done);
+    assert!(
+        ended == [Ended::Done, Ended::Refused] || ended == [Ended::Done, Ended::Done],
+        "{a:?} {b:?}"
+    );
+    assert_eq!(site.turns().await, mysql_leads(2));
+}
+
+#[tokio::test]
+async fn the_admin_port_shows_the_gates_and_tries() {
+    let world = World::start(Target::MariaDb, SCHEMA, TABLES).await;
+    world.verb(&["verify"]);
+    let address = ([127, 0, 0, 1], world.proxy.as_ref().unwrap().admin_port).into();
+    let gates = get(address, "/switchover").await.unwrap();
+    assert_eq!(gates.status, 200, "{}", gates.body);
+    let gates: Value = serde_json::from_str(&gates.body).unwrap();
+    assert_eq!(gates["direction"], "switchover");
+    let phase = json!({ "name": "phase", "ok": true, "reasons": [] });
+    assert_eq!(gates["gates"][0], phase, "{gates:#}");
+    let dry = r#"{"dry_run": true, "timeout": "5s", "accept": ["all"], "terminate": false}"#;
+    let answer = post(address, "/switchover", None, dry.to_owned()).await.unwrap();
+    let said: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((answer.status, &said["outcome"]), (200, &json!("ready")), "{said:#}");
+    for wrong in [r#"{"dryRun": true}"#, r#"{"timeout": "5"}"#, "7"] {
+        let answer = post(address, "/rollback", None, wrong.to_owned()).await.unwrap();
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.body);
+    }
+    let answer = post(address, "/rollback", None, String::new()).await.unwrap();
+    let said: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(said["outcome"], "refused");
+    assert_eq!(said["reasons"], json!(["PostgreSQL is the primary"]));
+    let attempts = get(address, "/attempts").await.unwrap();
+    let attempts: Value = serde_json::from_str(&attempts.body).unwrap();
+    assert_eq!(attempts[0]["direction"], "rollback");
+    assert_eq!(attempts[0]["state"], "refused");
+    assert_eq!(attempts[0]["reasons"], json!(["PostgreSQL is the primary"]));
+    assert_eq!(attempts[0]["sidecars"], json!([]));
+}
