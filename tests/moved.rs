@@ -1,16 +1,11 @@
-//! The primary changes under clients that are connected: the sidecar's side of it, with the coordinator's
-//! part done by hand.
+//! The primary changes under clients that are connected: what they see of it.
 
 use std::time::{Duration, Instant};
 
-use crossfade::backend::mysql::control::{self, Turn};
-use crossfade::backend::mysql::{outbox, verifiers};
-use crossfade::backend::postgres::follow;
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use tokio_postgres::Client;
 
-use crate::support::process::free_port;
+use crate::support::process::{self, free_port};
 use crate::support::relay::Relay;
 use crate::support::{self, ROLE, ROLE_PASSWORD, Target, World};
 
@@ -20,7 +15,6 @@ const SCHEMA: &str = "CREATE TABLE users (id bigserial PRIMARY KEY, email varcha
 struct Site {
     world: World,
     admin: Client,
-    mysql: Conn,
     epoch: i64,
 }
 
@@ -30,19 +24,18 @@ impl Site {
     }
 
     async fn over(world: World) -> Self {
-        let (admin, mut mysql) = (world.admin().await, world.secondary().await);
-        world.verb(&["backfill"]);
-        admin.batch_execute(follow::DDL).await.unwrap();
-        for statement in outbox::CREATE {
-            mysql.query_drop(*statement).await.unwrap();
-        }
-        let kept = "SELECT rolname::text, rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL";
-        let kept = world.admin().await.query(kept, &[]).await.unwrap();
-        let kept: Vec<(String, String)> = kept.iter().map(|row| (row.get(0), row.get(1))).collect();
-        verifiers::keep(&mut mysql, &kept).await.unwrap();
+        let admin = world.admin().await;
+        let config = world.config.clone();
+        let made_ready = move || {
+            for verb in ["backfill", "verify"] {
+                let (code, said) = process::verb(&config, &[verb]);
+                assert_eq!(code, Some(0), "{verb}\n{said}");
+            }
+        };
+        tokio::task::spawn_blocking(made_ready).await.unwrap();
         let epoch =
             admin.query_one("SELECT last_value / 2 FROM crossfade.epoch", &[]).await.unwrap();
-        Self { world, admin, mysql, epoch: epoch.get(0) }
+        Self { world, admin, epoch: epoch.get(0) }
     }
 
     /// Announces, holds, and waits until the sidecar is drained; answers with the attempt.
@@ -71,36 +64,19 @@ impl Site {
     }
 
     async fn switch(&mut self) {
-        let attempt = self.hold("switchover").await;
-        let empty = async || {
-            let left = "SELECT count(*) FROM crossfade.outbox";
-            self.admin.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0
-        };
-        self.world.until("the outbox is empty", empty).await;
-        self.epoch += 1;
-        let value = self.epoch * 2 + 1;
-        self.admin.query_one("SELECT setval('crossfade.epoch', $1)", &[&value]).await.unwrap();
-        self.take_turn(true).await;
-        self.state(attempt, "done").await;
-        self.until("clients go on", attempt, "resumed").await;
+        self.change("switchover").await;
     }
 
     async fn roll_back(&mut self) {
-        let attempt = self.hold("rollback").await;
-        self.drained_back().await;
-        self.epoch += 1;
-        self.take_turn(false).await;
-        let past = "SELECT setval('users_id_seq', (SELECT max(id) FROM users))";
-        self.world.direct().await.batch_execute(past).await.unwrap();
-        let value = self.epoch * 2;
-        self.admin.query_one("SELECT setval('crossfade.epoch', $1)", &[&value]).await.unwrap();
-        self.state(attempt, "done").await;
-        self.until("clients go on", attempt, "resumed").await;
+        self.change("rollback").await;
     }
 
-    async fn take_turn(&mut self, mysql_is_primary: bool) {
-        let epoch = u64::try_from(self.epoch).unwrap();
-        control::take_turn(&mut self.mysql, Turn { epoch, mysql_is_primary }).await.unwrap();
+    /// By the verb, which waits for us as for any sidecar.
+    async fn change(&mut self, verb: &'static str) {
+        let config = self.world.config.clone();
+        let changed = move || process::verb(&config, &[verb, "--timeout", "60s"]);
+        let (code, said) = tokio::task::spawn_blocking(changed).await.unwrap();
+        assert_eq!(code, Some(0), "{:?}: {verb}\n{said}\n{}", self.world, self.world.log());
     }
 
     async fn drained_back(&mut self) {
