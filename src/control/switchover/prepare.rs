@@ -97,19 +97,16 @@ async fn cover_all(
     deadline: Instant,
 ) -> Result<Option<String>, SwitchError> {
     refuse::create(client).await?;
-    for cover in refuse::covers(client, &covered(catalog, tables)).await? {
-        while !cover.installed {
-            match refuse::cover(client, &cover).await {
-                Ok(()) => break,
-                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
-                Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {}
-                Err(error) => return Err(error.into()),
+    let covers = refuse::covers(client, &covered(catalog, tables)).await?;
+    for cover in covers.iter().filter(|cover| !cover.installed) {
+        while let Err(error) = refuse::cover(client, cover).await {
+            let passes = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+            if !error.code().is_some_and(|code| passes.contains(code)) {
+                return Err(error.into());
             }
             if deadline <= Instant::now() {
-                return Ok(Some(format!(
-                    "a transaction that has written to {} does not end",
-                    cover.table
-                )));
+                let table = &cover.table;
+                return Ok(Some(format!("a transaction that has written to {table} does not end")));
             }
             sleep(AGAIN).await;
         }
