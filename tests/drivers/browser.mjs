@@ -6,6 +6,7 @@
 // and every request to elsewhere, is kept and told at the end.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -80,9 +81,12 @@ const orders = {
   evaluate: ({ script }) => page.evaluate(script),
   // What a page of another site can have this browser send.
   async foreign({ path }) {
+    const server = createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end("<title>other</title>"));
+    await new Promise((resolve) => server.listen(0, "localhost", resolve));
     const context = await browser.newContext();
     const other = await context.newPage();
-    await other.goto("data:text/html,<title>other</title>");
+    // Another host than 127.0.0.1, so another site.
+    await other.goto(`http://localhost:${server.address().port}/`);
     const sent = await other.evaluate(async (url) => {
       const tries = [
         { method: "POST", mode: "no-cors", body: "{}" },
@@ -102,6 +106,7 @@ const orders = {
     await other.waitForURL(site + path);
     sent.push(await other.evaluate(() => document.body.innerText));
     await context.close();
+    server.close();
     return sent;
   },
   // Faults that a machine finds: names, roles, contrast. The page's policy lets no script in but its own,

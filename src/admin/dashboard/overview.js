@@ -3,7 +3,7 @@
 import { mayChange, unlock } from "./act.js";
 import { h } from "./dom.js";
 import { setToken, state } from "./state.js";
-import { ago, count, dirty, duration, isCopied, isMigrated, isNew, number, other, phase, product } from "./text.js";
+import { ago, count, dirty, duration, canMigrate, isCopied, isNew, number, other, phase, product } from "./text.js";
 
 const LAG_SLOW = 10;
 const ICONS = { good: "✓", warn: "!", bad: "✕" };
@@ -186,7 +186,7 @@ export function databases() {
       card("mysql")),
     h("dl", { class: "facts" },
       fact("Epoch", number(status?.epoch ?? null)),
-      fact("Tables", status ? number(Object.values(status.tables).filter(isMigrated).length) : "–"),
+      fact("Tables", status ? number(Object.values(status.tables).filter(canMigrate).length) : "–"),
       fact("Stuck", number(lag?.stuck ?? null), lag?.stuck ? "bad" : ""),
       fact("Errors", number(status?.totalErrors ?? null), status?.totalErrors ? "bad" : "")));
 }

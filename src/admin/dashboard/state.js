@@ -1,6 +1,8 @@
 // What the sidecar says, asked for again and again. One question of a kind at a time; a page that nobody
 // looks at asks less often.
 
+import { canMigrate } from "./text.js";
+
 const TIME_MAX = 8000;
 const HIDDEN_FACTOR = 10;
 
@@ -22,6 +24,11 @@ const QUESTIONS = [
 export const state = { token: null, heardAt: 0, failing: false, why: "" };
 export const missing = Symbol("missing");
 for (const { name } of QUESTIONS) state[name] = null;
+
+/// Whether this table is carried over now; before `setup` none is.
+export function isMigrated(table) {
+  return canMigrate(table) && state.status?.phase !== "setup";
+}
 
 const waiting = new Map();
 let changed = () => {};

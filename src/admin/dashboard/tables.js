@@ -3,8 +3,8 @@
 import { act, button, mayChange } from "./act.js";
 import { h } from "./dom.js";
 import { differing, lockedHint } from "./overview.js";
-import { missing, state } from "./state.js";
-import { ago, count, dirty, duration, isCopied, isMigrated, isNew, moment, number, product } from "./text.js";
+import { isMigrated, missing, state } from "./state.js";
+import { ago, canMigrate, count, dirty, duration, isCopied, isNew, moment, number, product } from "./text.js";
 
 const MODES = {
   async: "async: answered once PostgreSQL has it",
@@ -32,9 +32,9 @@ export function tables() {
         button("Verify all", { onclick: () => verify([]), disabled: verifying?.running }),
         button("Repair all", { onclick: () => repair(null) })) : null),
     under(),
-    rows.length === 0
-      ? h("p", { class: "muted" }, status?.phase === "setup" ? ["Nothing is set up yet: ", h("code", null, "crossfade check"), " says what would not migrate, and ", h("code", null, "crossfade setup"), " begins dual writes."] : "No tables are known yet.")
-      : grid(rows),
+    status?.phase === "setup"
+      ? h("p", { class: "muted" }, "Nothing is set up yet: ", h("code", null, "crossfade check"), " says what would not migrate, and ", h("code", null, "crossfade setup"), " begins dual writes.") : null,
+    rows.length ? grid(rows) : status?.phase === "setup" ? null : h("p", { class: "muted" }, "No tables are known yet."),
     migrated.length ? lockedHint() : null);
 }
 
@@ -109,7 +109,7 @@ function line(name, table) {
 /// The one word that sums a table up.
 function standing(table) {
   if (table.capture.startsWith("impossible")) return ["bad", "not migratable"];
-  if (!isMigrated(table)) return ["", "not migrated"];
+  if (!isMigrated(table)) return ["", canMigrate(table) ? "not set up" : "not migrated"];
   if (table.stuck) return ["bad", "stuck"];
   if (differing(table)) return ["bad", "differs"];
   if (table.dirty && !isNew(table)) return ["bad", "dirty"];
@@ -169,7 +169,7 @@ function details(name, table) {
   return h("tr", { key: "details", class: "details", id: `d-${encodeURIComponent(name)}` }, h("td", { colspan: 10 },
     h("div", { class: "detail" },
       h("dl", null, facts.map(([what, value]) => h("div", { key: what }, h("dt", null, what), h("dd", null, value)))),
-      isMigrated(table) ? actions(name, table) : h("p", { class: "muted" }, "What is migrated is decided in proxy.yaml, and by ", h("code", null, "crossfade setup"), "."))));
+      isMigrated(table) ? actions(name, table) : canMigrate(table) ? null : h("p", { class: "muted" }, "What is migrated is decided in proxy.yaml, and by ", h("code", null, "crossfade setup"), "."))));
 }
 
 function actions(name, table) {

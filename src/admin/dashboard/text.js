@@ -63,7 +63,7 @@ export function phase(name) {
   return PHASES[name] ?? name;
 }
 
-export function isMigrated(table) {
+export function canMigrate(table) {
   return table.capture === "returning" || table.capture === "trigger";
 }
 
