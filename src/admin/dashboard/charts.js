@@ -6,7 +6,9 @@ import { clock, number } from "./text.js";
 
 const WIDTH = 600;
 const HEIGHT = 120;
-const HOUR = 3600 * 1000;
+/// What is shown, in minutes: the first span that holds every sample.
+const SPANS = [10, 60];
+const MINUTE = 60 * 1000;
 /// Where samples are missing, the line is broken.
 const GAP = 4;
 
@@ -27,8 +29,9 @@ export function onPoint(change) {
 
 export function charts() {
   const history = state.history?.at ? state.history : null;
+  const minutes = span(history) / MINUTE;
   return h("section", { class: "card", id: "charts", "aria-labelledby": "h-charts", key: "charts" },
-    h("h2", { id: "h-charts" }, "The last hour", h("small", null, "of this sidecar")),
+    h("h2", { id: "h-charts" }, "The last hour", h("small", null, minutes < 60 ? `of this sidecar, ${minutes} minutes so far` : "of this sidecar")),
     h("div", { class: "charts" }, CHARTS.map((chart) => one(chart, history))));
 }
 
@@ -59,7 +62,17 @@ function one(chart, history) {
       h("path", { class: "grid", d: `M0 .5H${WIDTH}M0 ${HEIGHT / 2}H${WIDTH}M0 ${HEIGHT - 0.5}H${WIDTH}` }),
       history ? chart.series.map(([column], n) => line(history, column, n, top)) : null,
       point !== undefined && at !== null ? h("path", { class: "cross", d: `M${x(history, at)} 0V${HEIGHT}` }) : null)),
-  h("div", { class: "axis muted", "aria-hidden": "true" }, h("span", null, "1 h ago"), h("span", null, "30 min"), h("span", null, "now")));
+  h("div", { class: "axis muted", "aria-hidden": "true" }, axis(history).map((text) => h("span", { key: text }, text))));
+}
+
+function span(history) {
+  const age = history?.at.length ? end(history) - history.at[0] : 0;
+  return (SPANS.find((minutes) => age <= minutes * MINUTE) ?? SPANS.at(-1)) * MINUTE;
+}
+
+function axis(history) {
+  const minutes = span(history) / MINUTE;
+  return [minutes === 60 ? "1 h ago" : `${minutes} min ago`, `${minutes / 2} min`, "now"];
 }
 
 function end(history) {
@@ -67,7 +80,7 @@ function end(history) {
 }
 
 function x(history, n) {
-  return Math.round((WIDTH - ((end(history) - history.at[n]) / HOUR) * WIDTH) * 10) / 10;
+  return Math.round((WIDTH - ((end(history) - history.at[n]) / span(history)) * WIDTH) * 10) / 10;
 }
 
 function line(history, column, n, top) {
@@ -124,7 +137,7 @@ function summary(chart, history) {
 function over(event, chart, history) {
   if (!history?.at.length || event.pointerType === "touch" && event.buttons === 0) return;
   const plot = event.currentTarget.querySelector("svg").getBoundingClientRect();
-  const when = end(history) - (1 - (event.clientX - plot.left) / plot.width) * HOUR;
+  const when = end(history) - (1 - (event.clientX - plot.left) / plot.width) * span(history);
   let best = 0;
   for (let i = 0; i < history.at.length; i += 1) {
     if (Math.abs(history.at[i] - when) < Math.abs(history.at[best] - when)) best = i;

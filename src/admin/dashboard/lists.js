@@ -16,7 +16,7 @@ export function onKeys(change) {
 }
 
 function section(id, title, amount, ...content) {
-  return h("section", { class: "card", id, "aria-labelledby": `h-${id}`, key: id },
+  return h("section", { class: amount ? "card full" : "card", id, "aria-labelledby": `h-${id}`, key: id },
     h("h2", { id: `h-${id}` }, title, amount ? h("small", null, number(amount)) : null), content);
 }
 
@@ -30,7 +30,7 @@ function cells(heads, rows) {
 export function stuck() {
   const list = Array.isArray(state.stuck) ? state.stuck : [];
   if (list.length === 0) keys = null;
-  const total = state.status?.lag.stuck ?? 0;
+  const total = Math.max(list.length, state.status?.lag.stuck ?? 0);
   return section("stuck", "Stuck entries", total,
     list.length === 0 ? h("p", { class: "muted" }, "None: every change has found its way.") : [
       h("div", { class: "buttons start" },

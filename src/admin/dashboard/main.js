@@ -19,7 +19,7 @@ function draw() {
   render(element("top"), top());
   render(element("main"),
     now(), path(), h("div", { class: "pair", key: "pair" }, h("div", { class: "stack", key: "stack" }, databases(), sidecars()), switchover()),
-    charts(), tables(), stuck(), statements(), shadow(), attempts(), doneList());
+    charts(), tables(), h("div", { class: "lists", key: "lists" }, stuck(), statements(), shadow(), attempts()), doneList());
   render(element("foot"), h("p", { class: "muted" }, state.heardAt ? `As of ${clock(state.heardAt)}.` : "", " The same as text: ", h("code", null, "crossfade status --watch")));
   const { kind, text } = verdict();
   document.title = `${kind === "good" ? "" : "! "}Crossfade: ${text}`;

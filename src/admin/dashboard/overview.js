@@ -203,6 +203,6 @@ function fact(name, value, kind = "") {
 /// Under a section whose buttons are shut.
 export function lockedHint() {
   if (mayChange() || !state.access) return null;
-  return h("p", { class: "muted small" }, "Read-only: ", state.access.wantsToken ? "“Make changes” asks for the token." : state.access.why, ".".slice(state.access.wantsToken ? 1 : 0));
+  return h("p", { class: "muted small" }, "Read-only: ", state.access.wantsToken ? "“Make changes” asks for the token." : `${state.access.why}.`);
 }
 

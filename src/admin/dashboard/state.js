@@ -5,6 +5,8 @@ import { canMigrate } from "./text.js";
 
 const TIME_MAX = 8000;
 const HIDDEN_FACTOR = 10;
+/// Until what this sidecar does not offer is asked for again.
+const MISSING_PAUSE = 30000;
 
 /// Path, pause in milliseconds between an answer and the next question, and which state it is.
 const QUESTIONS = [
@@ -68,7 +70,7 @@ async function go(question) {
   for (;;) {
     await once(question);
     changed();
-    const pause = question.pause * (document.hidden ? HIDDEN_FACTOR : 1);
+    const pause = state[question.name] === missing ? MISSING_PAUSE : question.pause * (document.hidden ? HIDDEN_FACTOR : 1);
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, pause);
       waiting.set(question.name, () => {

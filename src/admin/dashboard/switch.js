@@ -124,7 +124,7 @@ const STAGES = ["announced", "held", "drained", "flipped", "resumed"];
 
 export function attempts() {
   const { attempts: list } = state;
-  return h("section", { class: "card", id: "attempts", "aria-labelledby": "h-attempts", key: "attempts" },
+  return h("section", { class: Array.isArray(list) && list.length ? "card full" : "card", id: "attempts", "aria-labelledby": "h-attempts", key: "attempts" },
     h("h2", { id: "h-attempts" }, "Record of switchovers", Array.isArray(list) && list.length ? h("small", null, number(list.length)) : null),
     list === missing ? h("p", { class: "muted" }, "Not available: this sidecar keeps no record.")
       : !Array.isArray(list) || list.length === 0 ? h("p", { class: "muted" }, "There was none.")
