@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Invariant: a round is bounded in time, and reads no more than [`COUNTED_MAX`] rows of a table. What one
-//! side does not say is left out; nothing waits for it.
+//! side does not say is left out; nothing waits for it, and it waits for no lock: the servers are told so,
+//! since one that waits does not see that whoever asked is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,15 @@ const ROUND_EVERY: Duration = Duration::from_secs(10);
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
 /// Longest time for one side of a round; tables that it does not come to keep no number.
 const SIDE_TIME_MAX: Duration = Duration::from_secs(5);
+/// What each server is to give up after by itself. A setting that it does not have is passed over.
+const POSTGRES_BOUNDS: &str = "SET lock_timeout = '200ms'; SET statement_timeout = '4s'";
+const MYSQL_BOUNDS: [&str; 4] = [
+    "SET SESSION lock_wait_timeout = 1",
+    "SET SESSION max_execution_time = 4000",
+    "SET SESSION max_statement_time = 4",
+    // Statistics of yesterday would be shown otherwise.
+    "SET SESSION information_schema_stats_expiry = 0",
+];
 
 /// Counts until it is aborted.
 pub(super) async fn run(
@@ -68,6 +78,9 @@ async fn primary(from: &Connector, catalog: &Catalog, found: &mut Found) {
     let round = async {
         // Health says why, where there is no connection.
         let Ok(client) = from.connect().await else { return };
+        if client.batch_execute(POSTGRES_BOUNDS).await.is_err() {
+            return;
+        }
         for table in catalog.captured() {
             if let Ok(rows) = on_postgres(&client, table).await {
                 found.push((table.name.to_string(), rows));
@@ -94,8 +107,9 @@ async fn on_postgres(client: &Client, table: &Table) -> Result<Counted, tokio_po
 async fn secondary(ends: &Ends, catalog: &Catalog, found: &mut Found) {
     let round = async {
         let Ok(mut link) = mysql::Link::connect(&ends.to, &ends.limits).await else { return };
-        // MySQL would show statistics of yesterday; MariaDB has no such setting and always looks.
-        drop(link.conn().query_drop("SET SESSION information_schema_stats_expiry = 0").await);
+        for bound in MYSQL_BOUNDS {
+            drop(link.conn().query_drop(bound).await);
+        }
         for table in catalog.captured() {
             if let Ok(rows) = on_mysql(&mut link, table).await {
                 found.push((table.name.to_string(), rows));

@@ -74,10 +74,14 @@ impl Outcome {
     fn told(self) -> Result<String, String> {
         match (self.failed.is_empty(), self.differ) {
             (false, _) => Err(self.failed.join("; ")),
-            (true, 0) => Ok(format!("compared {} tables, all equal", self.tables)),
-            (true, differ) => Ok(format!("compared {} tables, {differ} not equal", self.tables)),
+            (true, 0) => Ok(format!("{} compared, all equal", tables(self.tables))),
+            (true, differ) => Ok(format!("{} compared, {differ} not equal", tables(self.tables))),
         }
     }
+}
+
+fn tables(number: usize) -> String {
+    if number == 1 { "1 table".to_owned() } else { format!("{number} tables") }
 }
 
 async fn run(

@@ -135,10 +135,6 @@ const orders = {
       return box.width > 1 && box.right > wide + 1 && !element.closest(".unseen, .skip, .wide");
     }).map((element) => `${element.tagName}.${element.className}`).slice(0, 10);
   }),
-  async screenshot({ path, full = false }) {
-    await page.evaluate(() => scrollTo(0, 0));
-    await page.screenshot({ path, fullPage: full, animations: "disabled" });
-  },
   complaints: () => complaints.splice(0),
 };
 

@@ -101,14 +101,4 @@ impl Browser {
         let complaints = self.order(json!({ "do": "complaints" })).await;
         assert_eq!(complaints, json!([]), "{what}");
     }
-
-    /// A picture for the documentation, where `CROSSFADE_PICTURES` names a directory for them.
-    pub async fn picture(&mut self, name: &str) {
-        let Some(directory) = env::var_os("CROSSFADE_PICTURES").filter(|name| !name.is_empty())
-        else {
-            return;
-        };
-        let path = PathBuf::from(directory).join(format!("{name}.png"));
-        self.order(json!({ "do": "screenshot", "path": path })).await;
-    }
 }

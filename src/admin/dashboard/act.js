@@ -68,6 +68,21 @@ export function tell(kind, text) {
   changed();
 }
 
+/// Work that has ended since the last look is told of, whoever began it.
+const ran = {};
+
+export function tellEnded() {
+  for (const [name, key] of [["Verify", "verify"], ["Backfill", "backfill"]]) {
+    const job = state.work?.[key];
+    if (!job) continue;
+    const before = ran[key];
+    ran[key] = job.runs;
+    if (before === undefined || job.runs <= before) continue;
+    if (job.error) tell("bad", `${name} ended early: ${job.error}`);
+    else tell(job.done.includes("not equal") ? "bad" : "good", `${name} ended: ${job.done}.`);
+  }
+}
+
 function dismiss(entry) {
   const at = toasts.indexOf(entry);
   if (at >= 0) toasts.splice(at, 1);
@@ -107,6 +122,7 @@ function open(...content) {
   const element = dialog();
   render(element, h("div", { class: "dialog", key: `${Date.now()}` }, content));
   if (!element.open) element.showModal();
+  else element.querySelector("[autofocus]")?.focus();
 }
 
 /// Asks for the token, and whether it is the right one.

@@ -76,7 +76,8 @@ function axis(history) {
 }
 
 function end(history) {
-  return Math.max(Date.now(), history.at.at(-1) ?? 0);
+  const step = history.everySeconds * 1000;
+  return Math.max(Math.floor(Date.now() / step) * step, history.at.at(-1) ?? 0);
 }
 
 function x(history, n) {

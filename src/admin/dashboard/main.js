@@ -1,6 +1,6 @@
 // The page: asks the sidecar, and shows what it says, again and again.
 
-import { doneList, onAction } from "./act.js";
+import { doneList, onAction, tellEnded } from "./act.js";
 import { charts, onPoint } from "./charts.js";
 import { h, render } from "./dom.js";
 import { onKeys, shadow, sidecars, statements, stuck } from "./lists.js";
@@ -39,6 +39,9 @@ function soon() {
 
 for (const on of [onAction, onPoint, onOption, onOpen, onKeys]) on(soon);
 draw();
-listen(soon);
+listen(() => {
+  tellEnded();
+  soon();
+});
 // Ages grow without an answer.
 setInterval(soon, 5000);

@@ -188,7 +188,7 @@ export function databases() {
       fact("Epoch", number(status?.epoch ?? null)),
       fact("Tables", status ? number(Object.values(status.tables).filter(canMigrate).length) : "–"),
       fact("Stuck", number(lag?.stuck ?? null), lag?.stuck ? "bad" : ""),
-      fact("Errors", number(status?.totalErrors ?? null), status?.totalErrors ? "bad" : "")));
+      fact("Errors since start", number(status?.totalErrors ?? null), status?.totalErrors ? "bad" : "")));
 }
 
 function roleOfFollower(status) {

@@ -64,7 +64,7 @@ function under() {
   for (const [name, job] of [["verify", work.verify], ["backfill", work.backfill]]) {
     if (job.error && !job.running) lines.push(["warn", `The last ${name} ended early: ${job.error}`]);
   }
-  return h("ul", { class: "under", "aria-live": "polite", key: "under" }, lines.map(([kind, text]) =>
+  return h("ul", { class: "under", key: "under" }, lines.map(([kind, text]) =>
     h("li", { class: kind || null, key: text.split(":")[0] }, kind ? null : h("i", { class: "spin", "aria-hidden": "true" }), text)));
 }
 
@@ -157,7 +157,8 @@ function details(name, table) {
   for (const [operation, errors] of errorsOf(name)) facts.push([`Errors of ${operation}`, number(errors)]);
   const copy = table.backfill;
   if (copy) {
-    facts.push(["Backfill", `${copy.state}: ${number(copy.rows)} of ${count(copy.expected, "row")}, ${number(Math.round(copy.rate))}/s`]);
+    const far = isCopied(table) ? count(copy.rows, "row") : `${number(copy.rows)} of ${count(copy.expected, "row")}, ${number(Math.round(copy.rate))}/s`;
+    facts.push(["Backfill", `${copy.state}: ${far}`]);
     if (copy.waits) facts.push(["Backfill waits", copy.waits]);
   }
   const found = table.verified;
