@@ -137,7 +137,7 @@ async fn a_stuck_entry_is_shown_with_its_reason_and_retried_by_a_click() {
     world.admin().await.batch_execute(later).await.unwrap();
     let mut browser = browser(&world).await;
     browser.sees("1 thing needs attention", "1 entry stuck").await;
-    browser.sees("Stuck entries", "4025").await;
+    browser.sees("Stuck entries", "4025: a CHECK constraint refuses it").await;
     let (_, listed) = proxy.get("/stuck").await.unwrap();
     let listed: Value = serde_json::from_str(&listed).unwrap();
     let entry = listed[0]["entry"].as_i64().unwrap();

@@ -6,13 +6,13 @@
 import { chromium } from "playwright-core";
 
 const [site, token, directory, ...names] = process.argv.slice(2);
-const desk = { width: 1280, height: 980 };
+const desk = { width: 1280, height: 1130 };
 const phone = { width: 390, height: 844 };
 const PICTURES = {
   light: { viewport: desk, colorScheme: "light" },
   dark: { viewport: desk, colorScheme: "dark" },
   phone: { viewport: phone, colorScheme: "light" },
-  tables: { viewport: desk, colorScheme: "light", at: "#tables" },
+  trouble: { viewport: desk, colorScheme: "light", at: "#tables" },
 };
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--force-color-profile=srgb"] });
 for (const name of names) {

@@ -16,7 +16,7 @@ const CHARTS = [
   { id: "writes", title: "Writes", unit: "/s", series: [["writes", "written"], ["carried", "carried over"]], floor: 1 },
   { id: "lag", title: "Lag", unit: " s", series: [["lag", "oldest change on the way"]], floor: 1 },
   { id: "errors", title: "Errors", unit: "", series: [["errors", "refused by the follower"], ["uncaptured", "not carried over"]], floor: 1, sum: true },
-  { id: "overhead", title: "Overhead", unit: " ms", series: [["overheadP99", "99 % below"], ["overheadMedian", "median"]], floor: 0.5 },
+  { id: "overhead", title: "Overhead, with waits", unit: " ms", series: [["overheadP99", "99 % below"], ["overheadMedian", "median"]], floor: 0.5 },
 ];
 
 /// What is pointed at, as a sample's number from the end, by chart.

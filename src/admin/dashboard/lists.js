@@ -3,7 +3,7 @@
 import { act, button } from "./act.js";
 import { h } from "./dom.js";
 import { state } from "./state.js";
-import { duration, number } from "./text.js";
+import { duration, number, refusal } from "./text.js";
 import { repaired } from "./tables.js";
 
 const SHOWN_MAX = 100;
@@ -40,7 +40,7 @@ export function stuck() {
         list.map((entry) => ({
           key: entry.entry,
           values: [entry.table, entry.operation, ...(keys ? [h("code", null, keys.get(entry.entry) ?? "–")] : []),
-            h("span", { class: "bad" }, entry.reason ?? "no reason given"), number(entry.attempts), duration(entry.seconds),
+            h("span", { class: "bad" }, refusal(entry.reason)), number(entry.attempts), duration(entry.seconds),
             entry.nextSeconds > 0 ? `in ${duration(entry.nextSeconds)}` : "now",
             button("Retry", { name: `Retry entry ${entry.entry} of ${entry.table}`, small: true, onclick: () => retry(entry) })],
         }))),

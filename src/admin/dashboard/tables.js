@@ -4,7 +4,7 @@ import { act, button, mayChange } from "./act.js";
 import { h } from "./dom.js";
 import { differing, lockedHint } from "./overview.js";
 import { isMigrated, missing, state } from "./state.js";
-import { ago, canMigrate, count, dirty, duration, isCopied, isNew, moment, number, product } from "./text.js";
+import { ago, canMigrate, count, dirty, duration, isCopied, isNew, moment, number, product, refusal } from "./text.js";
 
 const MODES = {
   async: "async: answered once PostgreSQL has it",
@@ -153,7 +153,7 @@ function verified(table) {
 function details(name, table) {
   const facts = [["Name in MySQL", table.target], ["Captured by", table.capture]];
   if (table.dirty) facts.push(["Dirty", `${dirty(table.dirty)}; a clean verify clears it`]);
-  if (table.lastError) facts.push(["Last refusal", table.lastError]);
+  if (table.lastError) facts.push(["Last refusal", refusal(table.lastError)]);
   for (const [operation, errors] of errorsOf(name)) facts.push([`Errors of ${operation}`, number(errors)]);
   const copy = table.backfill;
   if (copy) {
@@ -221,7 +221,7 @@ export function repair(table) {
 export function repaired(answer) {
   if (!answer.found) return "nothing was stuck or different.";
   const parts = [`${number(answer.carried)} of ${number(answer.found)} carried to ${product("mysql")}`];
-  if (answer.stuck.length) parts.push(`${number(answer.stuck.length)} refused again: ${answer.stuck[0].reason ?? "no reason given"}`);
+  if (answer.stuck.length) parts.push(`${number(answer.stuck.length)} refused again: ${refusal(answer.stuck[0].reason)}`);
   if (answer.waiting) parts.push(`${number(answer.waiting)} not tried yet`);
   return `${parts.join(", ")}. Verify says whether all is equal.`;
 }

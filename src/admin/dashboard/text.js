@@ -93,3 +93,23 @@ export function isNew(table) {
 export function isCopied(table) {
   return table.backfill?.state === "done" || table.backfill?.state === "done before";
 }
+
+/// What MySQL means by the numbers that are met most.
+const REFUSALS = {
+  1048: "NULL is not allowed there",
+  1062: "another row has that unique value",
+  1264: "the number is out of range",
+  1366: "the value does not fit the column's type",
+  1406: "the value is too long for the column",
+  1451: "another row references it",
+  1452: "the row that it references is not there",
+  3819: "a CHECK constraint refuses it",
+  4025: "a CHECK constraint refuses it",
+};
+
+/// "1406 user_agent" with the number put into words.
+export function refusal(reason) {
+  if (!reason) return "no reason given";
+  const words = REFUSALS[reason.split(" ")[0]];
+  return words ? `${reason}: ${words}` : reason;
+}
