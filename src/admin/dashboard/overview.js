@@ -130,7 +130,7 @@ function sentence(status) {
     case "complete": return `${leads} answers alone; the migration is over.`;
     default: {
       const { seconds, pending } = status.lag;
-      const behind = pending === 0 ? "has everything" : `is ${duration(seconds)} behind, with ${count(pending, "change")} on the way`;
+      const behind = pending === 0 ? "has everything" : `is ${seconds < 1 ? "less than a second" : duration(seconds)} behind, with ${count(pending, "change")} on the way`;
       return `${leads} answers the clients; ${follows} follows and ${behind}.`;
     }
   }
