@@ -30,8 +30,11 @@ async fn start(token: Option<&str>) -> Admin {
     let published = Published {
         situation: watch::channel(Arc::new(Situation { server: 15, ..Situation::transparent() })).1,
         ledger: ledger.clone(),
+        counts: watch::Sender::default().subscribe(),
+        work: watch::Sender::default().subscribe(),
         health: health_seen,
         lease: crate::support::inside::confirmed(),
+        sidecar: "0123456789abcdef".into(),
         statements: crate::support::inside::statements(),
         registries: Metrics::new().unwrap().registries().into(),
         token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
@@ -142,9 +145,65 @@ async fn a_head_without_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn the_dashboard_needs_nothing_from_elsewhere() {
+async fn the_dashboard_comes_out_of_the_binary_and_needs_nothing_from_elsewhere() {
     let admin = start(None).await;
     let page = get(admin.address, "/").await.unwrap().body;
-    assert!(page.contains("/migration-status"));
-    assert!(!page.contains("//cdn") && !page.contains("https://"), "it loads something");
+    let quoted = page.split('"').filter(|text| text.starts_with("/dashboard/"));
+    let mut files: Vec<String> = quoted.map(str::to_owned).collect();
+    assert!(files.contains(&"/dashboard/main.js".to_owned()), "{page}");
+    let mut read = 0;
+    while let Some(file) = files.get(read).cloned() {
+        let answer = get(admin.address, &file).await.unwrap();
+        assert_eq!(answer.status, 200, "{file}");
+        for imported in answer.body.lines().filter_map(|line| line.split_once(" from \"./")) {
+            let imported = format!("/dashboard/{}", imported.1.trim_end_matches("\";"));
+            if !files.contains(&imported) {
+                files.push(imported);
+            }
+        }
+        let elsewhere = ["https://", "innerHTML", "eval("];
+        assert!(!elsewhere.iter().any(|word| answer.body.contains(word)), "{file}");
+        read += 1;
+    }
+    assert!(10 < read, "{files:?}");
+    assert!(!page.contains("<style") && !page.contains("style=") && !page.contains("onclick"));
+}
+
+#[tokio::test]
+async fn forms_and_other_names_are_refused() {
+    let admin = start(None).await;
+    for (head, status) in [
+        ("GET /migration-status HTTP/1.1\r\nhost: evil.example:9100", 403),
+        ("GET /metrics HTTP/1.1\r\nhost: evil.example:9100", 200),
+        ("GET /history?after=x HTTP/1.1\r\nhost: localhost", 400),
+        ("POST /verify HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain", 415),
+        ("POST /verify HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site", 403),
+        ("POST /verify HTTP/1.1\r\nhost: localhost\r\norigin: null", 403),
+        ("POST /verify HTTP/1.1\r\nhost: evil.example\r\norigin: http://evil.example", 403),
+    ] {
+        let mut socket = TcpStream::connect(admin.address).await.unwrap();
+        let request = format!("{head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{head}\n{answer}");
+    }
+}
+
+#[tokio::test]
+async fn whether_changes_may_be_made_is_said_before_they_are() {
+    let admin = start(Some("hunter2")).await;
+    let access = get(admin.address, "/access").await.unwrap();
+    assert_eq!(
+        access.body,
+        format!(
+            concat!(
+                r#"{{"mayChange":false,"why":"this needs the token of admin.token: Authorization: Bearer …","#,
+                r#""wantsToken":true,"sidecar":"0123456789abcdef","version":"{}"}}"#
+            ),
+            env!("CARGO_PKG_VERSION")
+        )
+    );
+    let open = start(None).await;
+    assert!(get(open.address, "/access").await.unwrap().body.starts_with(r#"{"mayChange":true,"#));
 }

@@ -14,6 +14,7 @@ mod backfill;
 mod capture;
 mod check;
 mod config;
+mod dashboard;
 mod demo;
 mod failover;
 mod follow;

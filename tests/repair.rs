@@ -52,6 +52,25 @@ fn repair(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_entry_alone_is_tried_again_by_its_number() {
+    let world = poisoned(Target::MariaDb).await;
+    healed(&world).await;
+    put_off(&world).await;
+    let (_, listed) = repair(&world, &["--dry-run", "--format", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let of_users = listed["stuck"].as_array().unwrap().iter().find(|line| line["table"] == "users");
+    let entry = of_users.unwrap()["entry"].to_string();
+    let (code, output) = repair(&world, &["--entry", &entry]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("tried again 1   carried 1   failed 0   waiting 0"), "{output}");
+    let (code, output) = repair(&world, &["--dry-run"]);
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("grants") && !output.contains("users"), "{output}");
+    let (code, output) = repair(&world, &["--entry", &entry]);
+    assert_eq!((code, output.contains("nothing is stuck")), (Some(0), true), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poison_stops_nobody_is_shown_and_goes_once_it_may() {
     for target in Target::all() {
         let world = poisoned(target).await;

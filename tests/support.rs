@@ -8,6 +8,7 @@
 //! The servers are shared by all tests of the run, the databases are not. [`World::alone`] has
 //! servers of its own, for tests that kill or freeze them.
 
+pub mod browser;
 pub mod certificate;
 pub mod compare;
 pub mod inside;

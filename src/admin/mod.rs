@@ -10,27 +10,33 @@
 //!
 //! Not here: doing what a POST asks (`proxy`), what the numbers mean (their modules).
 
+mod access;
 pub mod client;
 mod copied;
+mod counted;
 mod health;
+mod history;
+mod page;
 mod report;
 mod server;
 mod sidecars;
 mod statements;
+mod stuck;
 mod switching;
 mod token;
 mod verified;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request as HttpRequest, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request as HttpRequest, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus::proto::MetricFamily;
@@ -47,16 +53,22 @@ use crate::phase::{Phase, Situation};
 use crate::plan::seen::Seen;
 use crate::policy::Mode;
 
+pub use counted::{Counted, Counts, Rows};
 use health::Readiness;
 pub use health::{Health, Side};
+use history::History;
 pub use report::{
     CopyReport, Lag, Ledger, LedgerLine, Report, Status, TableReport, VerifyReport, VerifySums,
     primary,
 };
 pub use sidecars::SidecarReport;
 pub use statements::{ShadowReport, StatementReport};
+pub use stuck::StuckReport;
 pub use switching::Switching;
+use token::Denied;
 pub use token::Token;
+use work::WorkReport;
+pub use work::{Job, Teller, Work};
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// A reload reads files and may wait for a database; nothing else takes long.
@@ -138,8 +150,12 @@ impl AdminMetrics {
 pub struct Published {
     pub situation: watch::Receiver<Arc<Situation>>,
     pub ledger: watch::Receiver<Arc<Ledger>>,
+    pub counts: watch::Receiver<Arc<Counts>>,
+    pub work: watch::Receiver<Arc<Work>>,
     pub health: watch::Receiver<Arc<Health>>,
     pub lease: Lease,
+    /// As `crossfade.sidecars` has it.
+    pub sidecar: Arc<str>,
     pub statements: Arc<Seen>,
     pub registries: Vec<Registry>,
     /// The `Authorization` that POST wants; a reload may change it.
@@ -150,16 +166,25 @@ pub struct Published {
 
 /// Answers until `stop` is true.
 pub async fn serve(listener: TcpListener, published: Published, stop: watch::Receiver<bool>) {
-    server::serve(listener, router(published), stop).await;
+    let history = History::default();
+    let kept = tokio::spawn(history.clone().keep(published.clone()));
+    server::serve(listener, router(published, history), stop).await;
+    kept.abort();
 }
 
-fn router(published: Published) -> Router {
-    Router::new()
-        .route("/", get(dashboard))
+fn router(published: Published, history: History) -> Router {
+    let samples = async move |Query(Since { after }): Query<Since>| {
+        ([(CACHE_CONTROL, "no-store")], Json(history.columns(after)))
+    };
+    page::routes()
         .route("/metrics", get(metrics))
         .route("/health/liveness", get(async || "ok\n"))
         .route("/health/readiness", get(readiness))
         .route("/migration-status", get(migration_status))
+        .route("/history", get(samples))
+        .route("/stuck", get(stuck))
+        .route("/work", get(work))
+        .route("/access", get(access::access))
         .route("/statements", get(statements))
         .route("/sidecars", get(sidecars))
         .route("/attempts", get(switching::record))
@@ -177,22 +202,20 @@ fn router(published: Published) -> Router {
         .with_state(published)
 }
 
-/// Holds every request to the time limit, and every POST to the rule of [`token`].
+/// Holds every request to the time limit, and to the rules of [`token`].
 async fn guard(
     State(published): State<Published>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: HttpRequest,
     next: Next,
 ) -> Response {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let token = published.token.borrow().clone();
-        if let Err(denied) = token::check(token.as_ref(), peer, request.headers()) {
-            let status = match denied {
-                token::Denied::Unauthorized => StatusCode::UNAUTHORIZED,
-                token::Denied::NotLoopback | token::Denied::OtherSite => StatusCode::FORBIDDEN,
-            };
-            return refusal(status, &denied.to_string());
-        }
+    if let Err(denied) = may(&published, peer, &request) {
+        let status = match denied {
+            Denied::Unauthorized => StatusCode::UNAUTHORIZED,
+            Denied::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Denied::NotLoopback | Denied::OtherSite | Denied::OtherName => StatusCode::FORBIDDEN,
+        };
+        return refusal(status, &denied.to_string());
     }
     let changes = matches!(request.uri().path(), "/switchover" | "/rollback");
     let bound = if changes { CHANGE_TIME_MAX } else { ANSWER_TIME_MAX };
@@ -202,9 +225,25 @@ async fn guard(
     }
 }
 
-async fn dashboard() -> impl IntoResponse {
-    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
-    ([(CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("dashboard.html")))
+/// The first sample that is wanted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Since {
+    after: u64,
+}
+
+fn may(published: &Published, peer: SocketAddr, request: &HttpRequest) -> Result<(), Denied> {
+    let (token, headers) = (published.token.borrow().clone(), request.headers());
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        token::check(token.as_ref(), peer, headers)?;
+        return token::check_type(headers);
+    }
+    // Whoever scrapes and probes names us as they like; there is little to be read.
+    let path = request.uri().path();
+    if path == "/metrics" || path.starts_with("/health/") {
+        return Ok(());
+    }
+    token::check_get(token.as_ref(), peer, headers)
 }
 
 async fn metrics(State(published): State<Published>) -> Response {
@@ -232,8 +271,30 @@ async fn migration_status(State(published): State<Published>) -> impl IntoRespon
     ([(CACHE_CONTROL, "no-store")], Json(published.report()))
 }
 
-async fn statements(State(published): State<Published>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], Json(published.statement_reports()))
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Which {
+    /// `open`: those that somebody has to look at.
+    only: String,
+}
+
+async fn statements(
+    State(published): State<Published>,
+    Query(Which { only }): Query<Which>,
+) -> impl IntoResponse {
+    let mut reports = published.statement_reports();
+    reports.retain(|report| only != "open" || report.is_open());
+    ([(CACHE_CONTROL, "no-store")], Json(reports))
+}
+
+async fn stuck(State(published): State<Published>) -> impl IntoResponse {
+    let ledger = Arc::clone(&published.ledger.borrow());
+    ([(CACHE_CONTROL, "no-store")], Json(ledger.stuck.clone()))
+}
+
+async fn work(State(published): State<Published>) -> impl IntoResponse {
+    let (work, paused) = (Arc::clone(&published.work.borrow()), published.ledger.borrow().paused);
+    ([(CACHE_CONTROL, "no-store")], Json(WorkReport::new(&work, paused)))
 }
 
 async fn sidecars(State(published): State<Published>) -> impl IntoResponse {
@@ -251,6 +312,7 @@ async fn reload(State(published): State<Published>) -> Response {
 struct RepairBody {
     table: Option<String>,
     key: Option<String>,
+    entry: Option<i64>,
     dry_run: bool,
 }
 
@@ -260,10 +322,14 @@ async fn repair(State(published): State<Published>, body: Bytes) -> Response {
         true => Ok(RepairBody::default()),
         false => serde_json::from_slice::<RepairBody>(&body),
     };
-    let Ok(RepairBody { table, key, dry_run }) = body else {
-        return refusal(StatusCode::BAD_REQUEST, "wanted: {\"table\", \"key\", \"dryRun\"}");
+    let Ok(RepairBody { table, key, entry, dry_run }) = body else {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "wanted: {\"table\", \"key\", \"entry\", \"dryRun\"}",
+        );
     };
-    let wanted = Wanted { table: table.as_deref().map(TableName::parse), key, dry_run };
+    let table = table.as_deref().map(TableName::parse);
+    let wanted = Wanted { table, key, entry, dry_run };
     let (reply, answer) = oneshot::channel();
     if published.requests.try_send(Request::Repair { wanted, reply }).is_err() {
         published.metrics.refused.inc();
@@ -377,7 +443,7 @@ impl Published {
     pub fn report(&self) -> Report {
         let situation = Arc::clone(&self.situation.borrow());
         let ledger = Arc::clone(&self.ledger.borrow());
-        Report::new(&situation, &ledger, &self.gather())
+        Report::new(&situation, &ledger, &self.gather()).counted(&self.counts.borrow())
     }
 
     /// What `/statements` says.

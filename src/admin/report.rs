@@ -13,7 +13,7 @@ use std::fmt;
 use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::SidecarReport;
+use crate::admin::{Counts, Rows, SidecarReport, StuckReport};
 use crate::catalog::{Capture, Table};
 use crate::phase::{Phase, Situation};
 
@@ -74,6 +74,9 @@ pub struct TableReport {
     pub dirty: Option<String>,
     pub pending: u64,
     pub stuck: u64,
+    /// How many rows either side has, as of a few seconds ago.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rows: Option<Rows>,
     /// Code and column of the latest failure among the stuck entries.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_error: Option<String>,
@@ -148,6 +151,10 @@ pub struct Ledger {
     pub problem: Option<String>,
     /// By the table's name, as it is printed.
     pub tables: BTreeMap<String, LedgerLine>,
+    /// Entries that have failed, the oldest first; a bounded number of them.
+    pub stuck: Vec<StuckReport>,
+    /// Whoever copies old rows was told to wait.
+    pub paused: bool,
     /// This one included; none before `setup`.
     pub sidecars: Vec<SidecarReport>,
 }
@@ -186,6 +193,15 @@ impl Report {
             source: None,
         }
     }
+
+    /// The same with the rows that were counted.
+    #[must_use]
+    pub fn counted(mut self, counts: &Counts) -> Self {
+        for (name, table) in &mut self.tables {
+            table.rows = counts.get(name).copied();
+        }
+        self
+    }
 }
 
 /// Who answers the clients.
@@ -213,6 +229,7 @@ fn line(table: &Table, ledger: &Ledger) -> (String, TableReport) {
         dirty: known.dirty,
         pending: known.pending,
         stuck: known.stuck,
+        rows: None,
         last_error: known.last_error,
         backfill: known.backfill,
         verified: known.verified,

@@ -63,6 +63,15 @@ impl ShadowReport {
     }
 }
 
+impl StatementReport {
+    /// MySQL could not answer it, a write of it is not carried over, or it read something else there.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let differs = self.shadow.as_ref().is_some_and(|shadow| 0 < shadow.mismatch);
+        differs || self.reason.is_some() || self.readiness.starts_with("refused")
+    }
+}
+
 impl From<Line> for StatementReport {
     fn from(line: Line) -> Self {
         Self {

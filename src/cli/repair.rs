@@ -27,6 +27,9 @@ pub(super) struct Repair {
     /// Only this row, whether or not it is stuck: the key's value, or a JSON array of several columns'.
     #[arg(long, value_name = "K", requires = "table", allow_hyphen_values = true)]
     key: Option<String>,
+    /// Only this entry of the outbox, by the number that is listed.
+    #[arg(long, value_name = "N", conflicts_with = "key")]
+    entry: Option<i64>,
     /// List what is stuck, and why.
     #[arg(long)]
     dry_run: bool,
@@ -51,7 +54,8 @@ impl Repair {
             writeln!(std::io::stderr(), "{NO_COMPARISON}")?;
         }
         let table = self.table.as_deref().map(TableName::parse);
-        let wanted = Wanted { table, key: self.key, dry_run: self.dry_run };
+        let Self { key, entry, dry_run, .. } = self;
+        let wanted = Wanted { table, key, entry, dry_run };
         let repaired =
             repair(&ends, &client, &situation.catalog, &wanted).await.map_err(refused)?;
         match format {

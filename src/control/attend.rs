@@ -158,14 +158,16 @@ impl Attendant {
             let now = match self.look(link).await {
                 Ok(now) => now.filter(|now| now.id == attempt.id),
                 // Until the deadline it may come back.
+                Err(()) if self.is_over(attempt) => return true,
                 Err(()) => {
                     link.discard();
+                    self.nudge.look_now();
                     sleep(QUICK).await;
                     continue;
                 }
             };
             // Past its deadline it is not shown any more; whether it was done in time tells the epoch.
-            let Some(now) = now else { return attempt.epoch < self.situation.borrow().epoch };
+            let Some(now) = now else { return self.is_over(attempt) };
             match now.stage {
                 Stage::Announced if !announced => {
                     announced = self.announce(link, attempt).await;
@@ -185,6 +187,11 @@ impl Attendant {
             self.nudge.look_now();
             sleep(QUICK).await;
         }
+    }
+
+    /// The epoch that the attempt ends has ended.
+    fn is_over(&self, attempt: &Attempt) -> bool {
+        attempt.epoch < self.situation.borrow().epoch
     }
 
     async fn announce(&self, link: &mut Link, attempt: &Attempt) -> bool {

@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
-use crate::admin::BackfillWanted;
+use crate::admin::{BackfillWanted, Teller};
 use crate::backend::postgres::connect::Connector;
 use crate::backfill::Progress;
 use crate::config::Config;
@@ -17,13 +17,18 @@ use crate::policy::Policies;
 /// Requests to pause or resume under way at once, each with a connection.
 const PAUSES_MAX: usize = 2;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Copying {
+    teller: Teller,
     run: Option<(JoinHandle<()>, watch::Sender<bool>)>,
     pauses: JoinSet<()>,
 }
 
 impl Copying {
+    pub(super) fn new(teller: Teller) -> Self {
+        Self { teller, run: None, pauses: JoinSet::new() }
+    }
+
     pub(super) fn start(
         &mut self,
         config: &Config,
@@ -38,13 +43,19 @@ impl Copying {
         options.max_rate = wanted.max_rate.or(options.max_rate);
         options.again = wanted.again;
         let (stop, stopped) = watch::channel(false);
+        let teller = self.teller.clone();
+        teller.begin();
         let task = tokio::spawn(async move {
             let progress = Progress::default();
             let tables = &wanted.tables[..];
-            match backfill(&ends, &policies, tables, options, &progress, stopped).await {
+            let ended = backfill(&ends, &policies, tables, options, &progress, stopped).await;
+            match &ended {
                 Ok(()) => info!("backfill ended"),
                 Err(error) => warn!(%error, "backfill ended early"),
             }
+            let rows: u64 = progress.snapshot().tables.iter().map(|table| table.rows).sum();
+            let ended = ended.map_err(|error| error.to_string());
+            teller.end(ended.map(|()| format!("looked at {rows} rows")));
         });
         self.run = Some((task, stop));
         Ok(())

@@ -1,20 +1,26 @@
 //! Reads what Crossfade's own tables on PostgreSQL say: outbox, dirty marks, sidecars.
 //!
-//! Invariant: six statements, bounded in rows however large the tables are.
+//! Invariant: seven statements, bounded in rows however large the tables are.
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Error, Row};
 
-use crate::admin::{CopyReport, Ledger, LedgerLine, SidecarReport, VerifyReport, VerifySums};
+use crate::admin::{
+    CopyReport, Ledger, LedgerLine, SidecarReport, StuckReport, VerifyReport, VerifySums,
+};
 use crate::backend::mysql::outbox::Waiting;
 use crate::backend::postgres::control::Presence;
 use crate::catalog::Catalog;
+use crate::change::Operation;
 use crate::names::TableName;
 use crate::outbox::STUCK_ATTEMPTS;
 
 /// Sidecars shown at once, the latest first.
 const SIDECARS_MAX: i64 = 1000;
+
+/// Entries shown at once, the oldest first.
+const STUCK_MAX: i64 = 100;
 
 /// Counts at most this many of the oldest entries: after a long outage there may be millions.
 const LEDGER: &str = "
@@ -29,9 +35,19 @@ const LEDGER: &str = "
            c.last_error, greatest(0, extract(epoch FROM clock_timestamp() - c.since))::float8
     FROM crossfade.tables t LEFT JOIN counted c ON c.table_id = t.id";
 
+/// Of the same oldest entries those that have failed; a key is no business of whoever looks.
+const STUCK: &str = "
+    SELECT o.id, t.schema, t.name, o.op::text, o.attempts, o.last_error,
+           greatest(0, extract(epoch FROM clock_timestamp() - o.at))::float8,
+           greatest(0, extract(epoch FROM o.next_try - clock_timestamp()))::float8
+    FROM (SELECT * FROM crossfade.outbox ORDER BY id LIMIT 100000) o
+         JOIN crossfade.tables t ON t.id = o.table_id
+    WHERE o.attempts > 0 ORDER BY o.id LIMIT $1";
+
 /// There since the first copying or comparing, or the first setup of a version that has them.
 const EXIST: &str = "SELECT pg_catalog.to_regclass('crossfade.backfill') IS NOT NULL, \
-     pg_catalog.to_regclass('crossfade.verified') IS NOT NULL";
+     pg_catalog.to_regclass('crossfade.verified') IS NOT NULL, \
+     EXISTS (SELECT FROM crossfade.settings WHERE key = 'backfill' AND value = 'paused')";
 /// Whoever copies says so each second.
 const COPIED: &str = "
     SELECT t.schema, t.name,
@@ -93,10 +109,17 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
             }
         }
     }
+    // Without an entry there is none that failed.
+    let stuck = match tables.values().any(|line| 0 < line.pending) {
+        true => client.query(STUCK, &[&STUCK_MAX]).await?,
+        false => Vec::new(),
+    };
     Ok(Ledger {
         oldest_seconds: oldest.fold(0.0, f64::max),
         problem: None,
         tables,
+        stuck: stuck.iter().map(failed).collect(),
+        paused: exist.get(2),
         sidecars: sidecars.iter().map(sidecar).collect(),
     })
 }
@@ -134,6 +157,19 @@ fn line(row: &Row) -> (String, LedgerLine) {
     let (dirty, last_error) = (row.get(2), row.get(5));
     let line = LedgerLine { dirty, pending, stuck, last_error, ..LedgerLine::default() };
     (name.to_string(), line)
+}
+
+fn failed(row: &Row) -> StuckReport {
+    let operation = row.get::<_, String>(3).chars().next().and_then(Operation::from_letter);
+    StuckReport {
+        entry: row.get(0),
+        table: TableName::new(row.get(1), row.get(2)).to_string(),
+        operation: operation.map_or("read again", |operation| operation.as_str()).to_owned(),
+        attempts: row.get(4),
+        reason: row.get(5),
+        seconds: row.get(6),
+        next_seconds: row.get(7),
+    }
 }
 
 fn copied(row: &Row) -> (String, CopyReport) {

@@ -11,6 +11,7 @@
 //! Not here: any of the work. Tasks meet at the values they are given here.
 
 mod copying;
+mod counting;
 mod heard;
 pub mod ledger;
 mod login;
@@ -33,7 +34,10 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::admin::{self, AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crate::admin::{
+    self, AdminMetrics, Counts, Health, Ledger, Published, REQUESTS_MAX, Request, Teller, Token,
+    Work,
+};
 use crate::answer::{self, AnswerConfig, Cancels, Plans};
 use crate::backend::tls::TlsError;
 use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig, ShadowConfig};
@@ -109,12 +113,12 @@ impl Proxy {
             file,
             telemetry,
             seats: listener.seats(),
+            copying: Copying::new(Teller::new(parts.work.clone(), |work| &mut work.backfill)),
+            verifying: Verifying::new(Teller::new(parts.work.clone(), |work| &mut work.verify)),
             parts,
             workers,
             repairs: Repairs::default(),
             switching: Switching::default(),
-            copying: Copying::default(),
-            verifying: Verifying::default(),
         };
         let task = tokio::spawn(running.run(listener, admin, published.clone()));
         Ok(Self { port, admin: admin_address, published, stop, task })
@@ -167,6 +171,10 @@ struct Parts {
     databases: channel::Sender<Arc<Databases>>,
     health: channel::Sender<Arc<Health>>,
     ledger: channel::Sender<Arc<Ledger>>,
+    counts: channel::Sender<Arc<Counts>>,
+    work: channel::Sender<Arc<Work>>,
+    /// Chosen at random at each start.
+    sidecar: Arc<str>,
     situation: channel::Sender<Arc<Situation>>,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     cancels: CancelRegistry,
@@ -213,6 +221,9 @@ impl Parts {
                 to: config.to.clone(),
             })),
             health: channel::Sender::new(Arc::new(Health::unknown())),
+            counts: channel::Sender::default(),
+            work: channel::Sender::default(),
+            sidecar: format!("{:016x}", rand::random::<u64>()).into(),
             situation,
             requests: mpsc::channel(REQUESTS_MAX),
             cancels: CancelRegistry::default(),
@@ -242,8 +253,11 @@ impl Parts {
         Published {
             situation: self.situation.subscribe(),
             ledger: self.ledger.subscribe(),
+            counts: self.counts.subscribe(),
+            work: self.work.subscribe(),
             health: self.health.subscribe(),
             lease: self.flow.lease.clone(),
+            sidecar: Arc::clone(&self.sidecar),
             statements: self.flow.planners.seen(),
             registries: metrics.registries().into(),
             token: self.token.subscribe(),

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::phase::Situation;
 use crate::shadow::{self, Ground};
 
-use super::{Parts, StartError, heard, turns, watch};
+use super::{Parts, StartError, counting, heard, turns, watch};
 
 /// Tasks under way.
 #[derive(Debug)]
@@ -113,6 +113,12 @@ impl Workers {
         };
         others.spawn(shadow::run(ground, config.shadow.pool));
         look(&mut others, config, parts);
+        let ends = Ends {
+            from: Connector::new(config.from.clone())?,
+            to: config.to.clone(),
+            limits: link(limits),
+        };
+        others.spawn(counting::run(ends, parts.situation.subscribe(), parts.counts.clone()));
         let statements = tokio::spawn(recorder.run(store_stopped.clone()));
         let store = tokio::spawn(store.run(store_stopped));
         Ok(Self { applier, reversed, others, store, statements, stop_store, notices })
@@ -171,7 +177,7 @@ fn look(tasks: &mut JoinSet<()>, config: &Config, parts: &Parts) {
 
 fn sidecar(config: &Config, parts: &Parts) -> Sidecar {
     Sidecar {
-        id: format!("{:016x}", rand::random::<u64>()),
+        id: parts.sidecar.to_string(),
         address: config.listen.address.to_string(),
         lease: parts.flow.lease.clone(),
         poll: config.limits.poll,

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Brings what the demo, the tests and the benches need; does nothing, at once, where it is all there.
 #
-#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [lint] [bench]
+#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [browser] [lint] [bench]
 #                                                                 (default: all but lint and bench)
 #
 #   tools       a C compiler and openssl
@@ -9,6 +9,7 @@
 #   mysql       MySQL, unpacked beside the system (see beside.sh); CROSSFADE_MYSQL names one that exists
 #   postgres18  PostgreSQL 18 with its psql, likewise; CROSSFADE_POSTGRES18 names one that exists
 #   drivers     Python and Node with the clients that tests/drivers runs, in places of their own
+#   browser     Chromium, from Debian's packages, for the dashboard; CROSSFADE_CHROMIUM names one that exists
 #   lint        cargo-deny, built, in a place of its own
 #   bench       PgBouncer, to measure against
 #
@@ -18,7 +19,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/places.sh"
 
 main() {
-    [ $# -gt 0 ] || set -- tools servers mysql postgres18 drivers
+    [ $# -gt 0 ] || set -- tools servers mysql postgres18 drivers browser
     local wanted=()
     for part in "$@"; do "missing_$part"; done
     packages "${wanted[@]}"
@@ -53,6 +54,11 @@ missing_keyring() {
 missing_drivers() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3 python3-venv)
     have node && have npm || wanted+=(nodejs npm)
+}
+
+missing_browser() {
+    # With a font, without which every letter is a box.
+    have "${CROSSFADE_CHROMIUM:-chromium}" || wanted+=(chromium fonts-liberation)
 }
 
 missing_lint() {

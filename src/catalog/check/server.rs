@@ -13,7 +13,7 @@ const MYSQL_MIN: (u32, u32, u32) = (8, 0, 23);
 /// Collations without padding that ignore case came with 10.10.
 const MARIADB_MIN: (u32, u32, u32) = (10, 10, 0);
 /// Crossfade's own connections to PostgreSQL.
-const OWN_CONNECTIONS: i64 = 10;
+const OWN_CONNECTIONS: i64 = 11;
 /// A row image larger than this is not sent.
 const PACKET_MIN: u64 = 16 << 20;
 const PAGE_SIZE: u64 = 16 << 10;

@@ -45,6 +45,8 @@ pub struct Wanted {
     pub table: Option<TableName>,
     /// As [`key`] has it; goes with a table.
     pub key: Option<String>,
+    /// One entry of the outbox alone, by its number.
+    pub entry: Option<i64>,
     /// Only list.
     pub dry_run: bool,
 }
@@ -53,6 +55,8 @@ pub struct Wanted {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
+    /// Its number in the outbox.
+    pub entry: i64,
     pub table: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -127,22 +131,23 @@ pub async fn repair(
         (Some(table), Some(text)) => Some(key::read(client, table, text).await?),
         _ => None,
     };
-    let mut found = find(client, table, key.as_ref(), !wanted.dry_run).await?;
+    let all = key.is_none() && wanted.entry.is_none();
+    let mut found = find(client, table, key.as_ref(), wanted).await?;
     let mut repaired = Repaired { dry_run: wanted.dry_run, ..Repaired::default() };
     if wanted.dry_run {
-        let dirty = if key.is_none() { dirty(client, table).await? } else { 0 };
+        let dirty = if all { dirty(client, table).await? } else { 0 };
         repaired.found = found.count + dirty;
         repaired.waiting = repaired.found - found.first.len() as u64;
         repaired.stuck = lines(client, catalog, found.first).await?;
         return Ok(repaired);
     }
-    if let (Some(table), Some(key), 0) = (&table, &key, found.count) {
+    if let (Some(table), Some(key), 0, None) = (&table, &key, found.count, wanted.entry) {
         found = Found { count: 1, first: vec![entered(client, table, key).await?] };
     }
     let mut comparer = Comparer::new(ends, catalog);
     follow(client, catalog, found, &mut comparer, &mut repaired).await?;
     let mut reached = Reached::default();
-    while key.is_none() && repaired.waiting == 0 && repaired.stuck.len() < LISTED_MAX {
+    while all && repaired.waiting == 0 && repaired.stuck.len() < LISTED_MAX {
         let page = different(client, catalog, table, &mut reached).await?;
         if page.is_empty() {
             break;
@@ -150,7 +155,7 @@ pub async fn repair(
         let page = Found { count: page.len() as u64, first: page };
         follow(client, catalog, page, &mut comparer, &mut repaired).await?;
     }
-    if key.is_none() {
+    if all {
         // A page that was not carried in time is followed by no other.
         let left = dirty(client, table).await?.saturating_sub(comparer.compared.differing());
         repaired.found += left;
@@ -192,7 +197,7 @@ async fn find(
     client: &Client,
     table: Option<&Arc<Table>>,
     key: Option<&Key>,
-    retry: bool,
+    wanted: &Wanted,
 ) -> Result<Found, Error> {
     let (mut found, mut after) = (Found::default(), i64::MIN);
     loop {
@@ -205,7 +210,8 @@ async fn find(
                 raw.and_then(|raw| Key::decode(raw, table).ok()).is_some_and(|k| k.hash == key.hash)
             });
         }
-        if retry {
+        page.retain(|entry| wanted.entry.is_none_or(|wanted| entry.id == wanted));
+        if !wanted.dry_run {
             let ids: Vec<i64> = page.iter().map(|entry| entry.id).collect();
             stuck::retry(client, &ids).await?;
         }
@@ -301,6 +307,7 @@ async fn lines(
         };
         let operation = entry.operation.map_or("read again", |operation| operation.as_str());
         lines.push(Line {
+            entry: entry.id,
             table: entry.name.map_or_else(|| entry.table.to_string(), |name| name.to_string()),
             key,
             operation: operation.to_owned(),

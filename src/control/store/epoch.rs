@@ -14,8 +14,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_postgres::{Client, Error};
 
-use crate::backend::mysql::control::{self as mysql, Turn};
-use crate::backend::mysql::{Link, WriteError};
+use crate::backend::mysql::{Link, WriteError, control as mysql};
 use crate::backend::postgres::control::{LOCK_CLASS, LOCK_KEY};
 use crate::control::Ends;
 
@@ -66,26 +65,6 @@ async fn raise_locked(client: &Client, past: Option<u64>) -> Result<(), Error> {
              COMMIT"
         ))
         .await
-}
-
-/// Moves the primary's side on to a later turn; false where somebody holds the lock for too long.
-pub(super) async fn turn(client: &Client, turn: Turn) -> Result<bool, Error> {
-    let value = turn.epoch.saturating_mul(2).saturating_add(u64::from(turn.mysql_is_primary));
-    let lock = format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {LOCK_KEY})");
-    for _ in 0..ATTEMPTS_MAX {
-        if client.query_one(&lock, &[]).await?.get(0) {
-            let set = format!(
-                "SELECT pg_catalog.setval('crossfade.epoch', {value}) FROM crossfade.epoch e \
-                 WHERE e.last_value < {value}"
-            );
-            let set = client.query_opt(&set, &[]).await;
-            let unlock = format!("SELECT pg_catalog.pg_advisory_unlock({LOCK_CLASS}, {LOCK_KEY})");
-            client.batch_execute(&unlock).await?;
-            return set.map(|_| true);
-        }
-        sleep(TRY_AGAIN).await;
-    }
-    Ok(false)
 }
 
 /// From where on something may be missing here; an earlier failover that is not dealt with yet comes first.

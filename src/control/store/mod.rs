@@ -33,7 +33,6 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use tracing::{debug, error, info, warn};
 
-use crate::backend::mysql::control::Turn;
 use crate::backend::mysql::{self, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Link};
 use crate::backend::postgres::{control, introspect};
@@ -100,8 +99,8 @@ pub struct Store {
     settling: Option<Settling>,
     /// A connection to MySQL, while it is its turn.
     home: Option<mysql::Link>,
-    /// A turn that one side does not know yet, and since when we know.
-    between: Option<(Turn, Instant)>,
+    /// What finishes a change of the primary that is half done.
+    finishing: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Looker {
@@ -185,7 +184,7 @@ impl Store {
             tended: None,
             settling: None,
             home: None,
-            between: None,
+            finishing: None,
         };
         (store, nudge)
     }
@@ -266,7 +265,7 @@ impl Store {
         let mut seen = match self.see().await {
             // PostgreSQL follows now; clients are served without it.
             Err(error) if home == Home::Confirmed => return self.without_postgres(&error),
-            Err(error) if self.situation.borrow().server == 0 => {
+            Err(error) if home == Home::Unasked => {
                 self.link.discard();
                 return self.start_alone().await.map_err(|_| error);
             }

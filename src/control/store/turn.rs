@@ -11,15 +11,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::look::SetUp;
 use super::{LookError, Store};
-use crate::backend::mysql::control::{Turn, is_complete, take_turn, turn};
+use crate::backend::mysql::control::{Turn, is_complete, turn};
 use crate::backend::mysql::kept::{Kept, keep, load};
 use crate::backend::mysql::{Link, WriteError};
 use crate::catalog::Catalog;
+use crate::control::switchover;
 use crate::phase::{Phase, Situation};
 
 /// Longest time to have MySQL keep a catalogue.
@@ -82,11 +83,12 @@ impl Store {
         if complete { Home::Alone } else { Home::Confirmed }
     }
 
-    /// PostgreSQL could not be asked, and nothing is known yet: MySQL may be the primary.
+    /// PostgreSQL could not be asked, and MySQL may have become the primary since: of that it is sure, for
+    /// it is told last.
     pub(super) async fn start_alone(&mut self) -> Result<(), LookError> {
         let asked = Moment::now();
         let (turn, complete) = self.home().await?;
-        if !turn.mysql_is_primary {
+        if !turn.mysql_is_primary || turn.epoch <= self.situation.borrow().epoch {
             return Err(LookError::Between);
         }
         let mut link = Link::connect(&self.ends.to, &self.ends.limits).await?;
@@ -133,47 +135,36 @@ impl Store {
     /// Whether what PostgreSQL has said is the whole truth; otherwise an error, and what is missing done.
     pub(super) async fn agreed(&mut self, state: &SetUp) -> Result<(), LookError> {
         if !state.mysql_is_primary {
-            self.between = None;
             return Ok(());
         }
         let postgres = Turn { epoch: state.epoch, mysql_is_primary: true };
         let (mysql, _) = self.home().await?;
         match stand(postgres, mysql) {
-            Stand::Agreed => {
-                self.between = None;
-                Ok(())
-            }
+            Stand::Agreed => Ok(()),
             Stand::Contrary => Err(LookError::Contrary),
-            Stand::Between(later) => {
-                self.finish(later, postgres.epoch < later.epoch).await?;
+            Stand::Between(_) => {
+                self.finish();
                 Err(LookError::Between)
             }
         }
     }
 
-    /// Tells the side that does not know, once a lease has passed since we found out.
-    async fn finish(&mut self, later: Turn, on_postgres: bool) -> Result<(), LookError> {
-        let found = match self.between {
-            Some((turn, found)) if turn == later => found,
-            _ => {
-                self.between = Some((later, Instant::now()));
-                return Ok(());
-            }
-        };
-        if found.elapsed() < self.sidecar.lease.length() {
-            return Ok(());
+    /// Sees to it that the change is finished, by a task of its own: it waits for a lease first.
+    fn finish(&mut self) {
+        if self.finishing.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
         }
-        if on_postgres {
-            let client = self.link.get().await?;
-            if !super::epoch::turn(client, later).await? {
-                return Err(LookError::Held);
+        let (ends, policies) = (self.ends.clone(), Arc::clone(&self.policies.borrow()));
+        let nudge = self.nudge.clone();
+        self.finishing = Some(tokio::spawn(async move {
+            match switchover::finish_half_done(&ends, &policies).await {
+                Ok(()) => info!("a change of the primary that was half done is finished"),
+                Err(error) => {
+                    warn!(error = super::chain(&error), "a change of the primary is half done");
+                }
             }
-        } else {
-            let mut link = Link::connect(&self.ends.to, &self.ends.limits).await?;
-            take_turn(link.conn(), later).await?;
-        }
-        info!(epoch = later.epoch, "a change of the primary was half done and is finished");
-        Ok(())
+            nudge.look_now();
+        }));
     }
 
     /// What MySQL says, over a connection that is kept.

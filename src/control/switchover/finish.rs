@@ -33,6 +33,11 @@ const UNCOVER_MAX: u32 = 3;
 
 const LEASE: &str = "SELECT coalesce(pg_catalog.max(s.lease_ms), 0) FROM crossfade.sidecars s";
 
+const UNHEARD: &str = "SELECT EXISTS (SELECT FROM crossfade.sidecars s \
+     WHERE pg_catalog.clock_timestamp() < s.lease_until AND NOT EXISTS ( \
+       SELECT FROM crossfade.attempt_sidecars l WHERE l.sidecar = s.id AND l.drained IS NOT NULL \
+         AND l.attempt = (SELECT pg_catalog.max(a.id) FROM crossfade.attempts a)))";
+
 /// Since when the lead is given, and whether somebody may still answer by it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Since {
@@ -85,7 +90,8 @@ async fn attempt(
 ) -> Result<(), SwitchError> {
     // The coordinator's own connection may be what broke.
     let client = run.ends.from.connect().await?;
-    if since.waits {
+    // One that has started since the announcement has its line, and never said that it drained.
+    if since.waits || client.query_one(UNHEARD, &[]).await?.get(0) {
         let lease = lease(&client).await?;
         let until = since.given + lease;
         if Instant::now() < until {

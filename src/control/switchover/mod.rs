@@ -288,6 +288,24 @@ pub async fn run(
     run.change(&catalog, epoch).await
 }
 
+/// Finishes a change that is half done, one lease after this call at the earliest; does nothing where there
+/// is none.
+pub async fn finish_half_done(ends: &Ends, policies: &Policies) -> Result<(), SwitchError> {
+    let client = ends.from.connect().await?;
+    let (standing, _) = facts::standing(&client, ends).await?;
+    let Some((direction, epoch)) = standing.unfinished() else { return Ok(()) };
+    let options = Options {
+        direction,
+        dry_run: false,
+        timeout: TIMEOUT,
+        accept: Vec::new(),
+        terminate: false,
+    };
+    let (users, tell) = (BTreeMap::new(), |_: &Told| {});
+    let run = Run { ends, users: &users, options: &options, tell: &tell, client, turn: 0 };
+    run.resume(policies, direction, epoch).await.map(drop)
+}
+
 impl Run<'_> {
     async fn refuse(
         &self,

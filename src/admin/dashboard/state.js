@@ -1,0 +1,115 @@
+// What the sidecar says, asked for again and again. One question of a kind at a time; a page that nobody
+// looks at asks less often.
+
+import { canMigrate } from "./text.js";
+
+const TIME_MAX = 8000;
+const HIDDEN_FACTOR = 10;
+/// Until what this sidecar does not offer is asked for again.
+const MISSING_PAUSE = 30000;
+
+/// Path, pause in milliseconds between an answer and the next question, and which state it is.
+const QUESTIONS = [
+  { name: "status", path: "/migration-status", pause: 1500 },
+  { name: "health", path: "/health/readiness", pause: 2000, also: [503] },
+  { name: "work", path: "/work", pause: 1000 },
+  { name: "access", path: "/access", pause: 10000 },
+  { name: "history", path: "/history", pause: 4000 },
+  { name: "stuck", path: "/stuck", pause: 2000 },
+  { name: "sidecars", path: "/sidecars", pause: 3000 },
+  { name: "switchover", path: "/switchover", pause: 3000 },
+  { name: "attempts", path: "/attempts", pause: 5000 },
+  { name: "statements", path: "/statements?only=open", pause: 10000 },
+];
+
+/// The last answer of each kind; `null` before the first, `missing` where there is no such endpoint.
+export const state = { token: null, heardAt: 0, failing: false, why: "" };
+export const missing = Symbol("missing");
+for (const { name } of QUESTIONS) state[name] = null;
+
+/// Whether this table is carried over now; before `setup` none is.
+export function isMigrated(table) {
+  return canMigrate(table) && state.status?.phase !== "setup";
+}
+
+const waiting = new Map();
+let changed = () => {};
+
+try {
+  state.token = sessionStorage.getItem("crossfade-token");
+} catch {
+  // A browser that keeps nothing asks for the token again after a reload.
+}
+
+export function setToken(token) {
+  state.token = token;
+  try {
+    if (token) sessionStorage.setItem("crossfade-token", token);
+    else sessionStorage.removeItem("crossfade-token");
+  } catch {
+    // As above.
+  }
+  ask("access");
+}
+
+/// Asks for everything from here on; `change` is called after each answer.
+export function listen(change) {
+  changed = change;
+  for (const question of QUESTIONS) go(question);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) ask(...QUESTIONS.map(({ name }) => name));
+  });
+}
+
+/// Asks these at once, for instance since something was just done.
+export function ask(...names) {
+  for (const name of names) waiting.get(name)?.();
+}
+
+async function go(question) {
+  for (;;) {
+    await once(question);
+    changed();
+    const pause = state[question.name] === missing ? MISSING_PAUSE : question.pause * (document.hidden ? HIDDEN_FACTOR : 1);
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, pause);
+      waiting.set(question.name, () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+    waiting.delete(question.name);
+  }
+}
+
+async function once({ name, path, also = [] }) {
+  const query = name === "history" && state.history ? `?after=${state.history.next}` : "";
+  try {
+    const answer = await fetch(path + query, { cache: "no-store", headers: headers(), signal: AbortSignal.timeout(TIME_MAX) });
+    if (answer.status === 404) {
+      state[name] = missing;
+    } else if (answer.ok || also.includes(answer.status)) {
+      const said = await answer.json();
+      state[name] = name === "history" ? joined(state.history, said) : said;
+    } else {
+      throw new Error((await answer.json().catch(() => ({}))).error ?? `status ${answer.status}`);
+    }
+    if (name === "status") [state.heardAt, state.failing] = [Date.now(), false];
+  } catch (error) {
+    if (name === "status") [state.failing, state.why] = [true, error.name === "TimeoutError" ? "no answer in time" : error.message];
+  }
+}
+
+/// Of the kept hour and what is new; all anew where the sidecar is another one.
+function joined(kept, said) {
+  if (!kept || said.next < kept.next || said.at.length >= said.samplesMax) return said;
+  const all = { ...said };
+  for (const [column, values] of Object.entries(said)) {
+    if (Array.isArray(values)) all[column] = [...kept[column], ...values].slice(-said.samplesMax);
+  }
+  return all;
+}
+
+export function headers() {
+  return state.token ? { Authorization: `Bearer ${state.token}` } : {};
+}

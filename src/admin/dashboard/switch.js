@@ -1,0 +1,151 @@
+// The step over, and back: its gates, then the button, then a word to type.
+
+import { act, confirmTyped, isBusy, mayChange } from "./act.js";
+import { h } from "./dom.js";
+import { lockedHint } from "./overview.js";
+import { missing, state } from "./state.js";
+import { duration, moment, number } from "./text.js";
+
+const GATES = {
+  phase: "The phase allows it",
+  verified: "Every table is verified, and clean",
+  dirty: "No table is dirty",
+  outbox: "Nothing waits to be carried over",
+  stuck: "Nothing is stuck",
+  lag: "The follower keeps up",
+  backfill: "Old rows are copied",
+  statements: "Every statement can be answered",
+  sidecars: "Every sidecar is there, at the same epoch",
+  breaker: "The follower can be reached",
+};
+const options = { timeout: "30s", terminate: false, accept: new Set() };
+let lastAnswer = null;
+let redraw = () => {};
+
+export function onOption(change) {
+  redraw = change;
+}
+
+export function switchover() {
+  const { switchover: said, status } = state;
+  const direction = said && said !== missing ? said.direction : null;
+  const back = direction === "rollback";
+  const title = back ? "Roll back to PostgreSQL" : "Switch over to MySQL";
+  return h("section", { class: "card", id: "switchover", "aria-labelledby": "h-switch", key: "switchover" },
+    h("h2", { id: "h-switch" }, direction ? title : "Switchover"),
+    said === missing ? h("p", { class: "muted" }, "Not available: this sidecar does not offer it.")
+      : !said ? h("p", { class: "muted" }, "Asking…")
+        : !direction ? h("p", { class: "muted" }, status?.phase === "complete" ? "The migration is complete: there is no way back by a button." : ["Nothing to switch in this phase. ", h("code", null, "crossfade setup"), " begins dual writes."])
+          : step(said, back));
+}
+
+function isOpen(gate) {
+  return gate.ok || (gate.accept?.length > 0 && gate.accept.every((item) => options.accept.has(item)));
+}
+
+function step(said, back) {
+  const shut = said.gates.filter((gate) => !isOpen(gate));
+  const verb = back ? "rollback" : "switchover";
+  const name = back ? "Roll back" : "Switch over";
+  const ready = shut.length === 0;
+  return [
+    h("p", { class: "lead" }, back
+      ? "PostgreSQL answers again, and MySQL follows. Clients wait for a moment; no connection is lost."
+      : "MySQL answers the clients, and PostgreSQL follows, so that there is a way back. Clients wait for a moment; no connection is lost."),
+    h("h3", { id: "h-gates" }, "Gates"),
+    h("ul", { class: "gates", "aria-labelledby": "h-gates" }, said.gates.map(gateLine)),
+    h("fieldset", { class: "options", disabled: !mayChange() },
+      h("legend", null, "Options"),
+      h("label", null, "Give up after ", h("input", { type: "text", class: "short", value: options.timeout, "aria-label": "Give up after", oninput: (event) => { options.timeout = event.target.value.trim(); } })),
+      h("label", null, h("input", { type: "checkbox", checked: options.terminate, onchange: (event) => { options.terminate = event.target.checked; redraw(); } }), " End sessions that cannot be moved")),
+    h("p", { id: "switch-why", class: ready ? "good" : "bad", "aria-live": "polite" },
+      ready ? "All gates are open." : `${shut.length} of ${said.gates.length} gates ${shut.length === 1 ? "is" : "are"} shut: see above why.`),
+    h("div", { class: "buttons start" },
+      h("button", { type: "button", key: "dry", disabled: !mayChange() || isBusy(name), onclick: () => go(verb, name, true) }, "Rehearse"),
+      h("button", { type: "button", key: "go", class: "main", disabled: !ready || !mayChange() || isBusy(name), "aria-describedby": "switch-why", "aria-busy": isBusy(name) ? "true" : null, onclick: () => sure(verb, name, back) }, isBusy(name) ? `${name}…` : `${name}…`)),
+    lockedHint(),
+    lastAnswer ? outcome() : null,
+  ];
+}
+
+function gateLine(gate) {
+  const kind = gate.ok ? "good" : "bad";
+  return h("li", { key: gate.name },
+    h("span", { class: `mark ${kind}`, "aria-hidden": "true" }, gate.ok ? "✓" : "✕"),
+    h("div", null,
+      h("b", null, GATES[gate.name] ?? gate.name.replaceAll("_", " ")),
+      h("span", { class: `state ${kind}` }, gate.ok ? "open" : "shut"),
+      gate.reasons?.length ? h("ul", null, gate.reasons.map((reason) => h("li", { key: reason }, reason))) : null,
+      (gate.accept ?? []).map((item) => h("label", { key: item, class: "accept" },
+        h("input", { type: "checkbox", checked: options.accept.has(item), disabled: !mayChange(), onchange: (event) => {
+          if (event.target.checked) options.accept.add(item);
+          else options.accept.delete(item);
+          redraw();
+        } }), ` Accept ${item}`))));
+}
+
+function sure(verb, name, back) {
+  confirmTyped({
+    title: `${name} now?`,
+    what: h("div", null,
+      h("p", null, back ? "From then on PostgreSQL answers." : "From then on MySQL answers."),
+      h("p", null, `If it is not through after ${options.timeout}, it undoes itself, and all goes on as before.`,
+        options.terminate ? " Sessions that cannot be moved are ended." : "",
+        options.accept.size ? ` Accepted: ${[...options.accept].join(", ")}.` : "")),
+    word: verb,
+    button: name,
+    danger: true,
+    go: () => go(verb, name, false),
+  });
+}
+
+async function go(verb, name, dry) {
+  const body = { dry_run: dry, timeout: options.timeout, accept: [...options.accept], terminate: options.terminate };
+  lastAnswer = null;
+  const answer = await act(name, `/${verb}`, body, {
+    timeout: 600000,
+    then: ["switchover", "attempts", "sidecars", "health"],
+    said: (said) => `${dry ? "Rehearsal" : name}: ${said.outcome}${said.reasons?.length ? ` (${said.reasons.join("; ")})` : ""}`,
+  });
+  lastAnswer = answer && { ...answer, dry, name, at: Date.now() };
+  redraw();
+}
+
+function outcome() {
+  const { outcome: how, reasons = [], dry, name, epoch, hold_seconds: held } = lastAnswer;
+  const kind = how === "done" ? "good" : "bad";
+  return h("div", { class: `outcome ${kind}`, role: "status" },
+    h("b", null, `${dry ? "Rehearsal" : name}: ${how}`),
+    how === "done" && !dry ? h("p", null, `Epoch ${number(epoch)}. Clients waited ${duration(held)}.`) : null,
+    reasons.length ? h("ul", null, reasons.map((reason) => h("li", { key: reason }, reason))) : null);
+}
+
+const STAGES = ["announced", "held", "drained", "flipped", "resumed"];
+
+export function attempts() {
+  const { attempts: list } = state;
+  return h("section", { class: Array.isArray(list) && list.length ? "card full" : "card", id: "attempts", "aria-labelledby": "h-attempts", key: "attempts" },
+    h("h2", { id: "h-attempts" }, "Record of switchovers", Array.isArray(list) && list.length ? h("small", null, number(list.length)) : null),
+    list === missing ? h("p", { class: "muted" }, "Not available: this sidecar keeps no record.")
+      : !Array.isArray(list) || list.length === 0 ? h("p", { class: "muted" }, "There was none.")
+        : h("ol", { class: "attempts" }, [...list].sort((a, b) => b.id - a.id).map(attempt)));
+}
+
+function attempt(one) {
+  const kind = one.outcome === "done" ? "good" : one.outcome ? "bad" : "warn";
+  const took = one.ended ? (new Date(one.ended) - new Date(one.started)) / 1000 : null;
+  const sidecars = one.sidecars ?? [];
+  return h("li", { key: one.id },
+    h("p", null,
+      h("span", { class: `pill ${kind}` }, h("i", { class: `dot ${kind}`, "aria-hidden": "true" }), one.outcome ?? "under way"),
+      h("b", null, one.direction === "rollback" ? "Rollback" : "Switchover"), ` ${moment(one.started)}`,
+      took === null ? "" : `, took ${duration(took)}`),
+    one.reasons?.length ? h("ul", { class: "reasons" }, one.reasons.map((reason) => h("li", { key: reason }, reason))) : null,
+    sidecars.length ? h("details", null,
+      h("summary", null, `${sidecars.length} sidecar${sidecars.length === 1 ? "" : "s"}, step by step`),
+      h("div", { class: "wide" }, h("table", null,
+        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Sidecar"), STAGES.map((stage) => h("th", { scope: "col", class: "n", key: stage }, stage)))),
+        h("tbody", null, sidecars.map((side) => h("tr", { key: side.sidecar },
+          h("th", { scope: "row" }, h("code", null, side.sidecar)),
+          STAGES.map((stage) => h("td", { class: "n", key: stage, "data-label": stage }, side[stage] ? `+${number((new Date(side[stage]) - new Date(one.started)) / 1000)} s` : "–")))))))) : null);
+}

@@ -1,0 +1,349 @@
+//! The dashboard in a real browser: what an engineer on call sees, and does by clicks.
+//!
+//! The picture of a test: a world with servers and a sidecar, and [`Browser`] looking at its admin port.
+
+use mysql_async::prelude::Queryable as _;
+use serde_json::{Value, json};
+
+use crate::support::browser::Browser;
+use crate::support::{Target, World};
+
+const TOKEN: &str = "open sesame 7";
+const SCHEMA: &str = "
+    CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL, age int);
+    CREATE TABLE sessions (id int PRIMARY KEY, user_id int REFERENCES users, token text);
+    CREATE TABLE verifications (id int PRIMARY KEY, code text);
+    INSERT INTO users SELECT n, 'user' || n || '@example.org', n FROM generate_series(1, 400) n;
+    INSERT INTO sessions SELECT n, n, md5(n::text) FROM generate_series(1, 250) n;
+";
+/// The endpoints of the step over are part of the sidecar. Until then the page says that they are not, and
+/// [`the_step_over_and_back_is_made_by_clicks`] holds it to that.
+const SWITCHOVER: bool = true;
+
+/// A world that is not set up, whose POSTs want [`TOKEN`].
+async fn bare(tables: &str) -> World {
+    let world = World::bare(Target::MariaDb, tables).await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    let token = format!("admin: {{ token: \"{TOKEN}\", address");
+    world.edit(|text| text.replacen("admin: { address", &token, 1));
+    world
+}
+
+/// One that is set up, with a sidecar, and with everything copied and verified.
+async fn equal() -> World {
+    let mut world = bare("").await;
+    world.setup();
+    world.run().await;
+    world.verb(&["backfill"]);
+    world.verb(&["verify"]);
+    world
+}
+
+async fn browser(world: &World) -> Browser {
+    let mut browser = Browser::start(world.proxy.as_ref().unwrap().admin_port);
+    browser.open(1360, "light").await;
+    browser
+}
+
+async fn unlock(browser: &mut Browser) {
+    browser.click("Make changes").await;
+    browser.fill("Token", TOKEN).await;
+    browser.click("Unlock").await;
+    browser.reads("You may make changes").await;
+}
+
+async fn status(world: &World) -> Value {
+    let (_, body) = world.proxy.as_ref().unwrap().get("/migration-status").await.unwrap();
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_nothing_to_two_equal_databases_by_clicks() {
+    let mut world = bare("").await;
+    world.run().await;
+    let mut browser = browser(&world).await;
+    browser.sees("All is well", "PostgreSQL answers, and nothing is carried over yet").await;
+    browser.sees("Tables", "Nothing is set up yet").await;
+    browser.is_sound("before setup").await;
+
+    world.setup();
+    browser.sees("Phases", "next: crossfade switchover").await;
+    browser.sees_row("users", "not copied").await;
+    unlock(&mut browser).await;
+    browser.click("Start backfill").await;
+    browser.sees_row("users", "unverified").await;
+    browser.sees_row("users", "400").await;
+    browser.click("Verify all").await;
+    browser.sees_row("users", "equal").await;
+    browser.sees_row("sessions", "equal").await;
+    browser.sees("All is well", "MySQL follows and has everything").await;
+    browser.is_sound("with everything equal").await;
+    world.assert_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_difference_shows_once_it_is_looked_for_and_goes_by_a_click() {
+    let world = equal().await;
+    let mut browser = browser(&world).await;
+    browser.sees("All is well", "MySQL follows").await;
+    let mut mysql = world.secondary().await;
+    mysql.query_drop("UPDATE users SET age = 0 WHERE id = 7").await.unwrap();
+    mysql.query_drop("DELETE FROM users WHERE id = 300").await.unwrap();
+    unlock(&mut browser).await;
+    browser.click("Open users").await;
+    browser.click("Verify users").await;
+    browser.sees_row("users", "2 rows differ").await;
+    browser.reads("Verify ended: 1 table compared, 1 not equal.").await;
+    browser.sees("1 thing needs attention", "users is dirty: it differed at a verify").await;
+    browser.sees_row("users", "398 equal, 1 missing, 1 different").await;
+    browser.is_sound("with a difference").await;
+    browser.click("Repair users").await;
+    browser.reads("Repair users: 2 of 2 carried").await;
+    browser.click("Verify users").await;
+    browser.sees_row("users", "equal").await;
+    browser.sees("All is well", "has everything").await;
+    world.assert_equal("users").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mode_is_changed_by_a_click() {
+    let world = equal().await;
+    let mut browser = browser(&world).await;
+    unlock(&mut browser).await;
+    browser.click("Open sessions").await;
+    browser.shut("Set the mode of sessions").await;
+    browser.order(json!({ "do": "choose", "label": "Mode", "option": "strict" })).await;
+    browser.click("Set the mode of sessions").await;
+    browser.reads("sessions is strict in this sidecar, until a reload or restart.").await;
+    browser.sees_row("sessions", "strict").await;
+    world
+        .until("strict", async || status(&world).await["tables"]["sessions"]["mode"] == "strict")
+        .await;
+    assert_eq!(status(&world).await["tables"]["users"]["mode"], "blocking");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_entry_is_shown_with_its_reason_and_retried_by_a_click() {
+    let world = equal().await;
+    let mut mysql = world.secondary().await;
+    mysql.query_drop("ALTER TABLE users ADD CONSTRAINT old CHECK (age < 1000)").await.unwrap();
+    let client = world.client().await;
+    client.batch_execute("UPDATE users SET age = 2000 WHERE id = 9").await.unwrap();
+    let proxy = world.proxy.as_ref().unwrap();
+    world
+        .until("stuck", async || proxy.metric("outbox_entries{state=\"stuck\"}").await == 1.0)
+        .await;
+    let later = "UPDATE crossfade.outbox SET next_try = now() + interval '1 hour'";
+    world.admin().await.batch_execute(later).await.unwrap();
+    let mut browser = browser(&world).await;
+    browser.sees("1 thing needs attention", "1 entry stuck").await;
+    browser.sees("Stuck entries", "4025: a CHECK constraint refuses it").await;
+    let (_, listed) = proxy.get("/stuck").await.unwrap();
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let entry = listed[0]["entry"].as_i64().unwrap();
+    assert!(listed[0].get("key").is_none(), "keys are for those with the token: {listed}");
+
+    browser.shut(&format!("Retry entry {entry} of users")).await;
+    unlock(&mut browser).await;
+    browser.click("Show keys").await;
+    browser.sees("Stuck entries", "Key").await;
+    browser.is_sound("with a stuck entry").await;
+    mysql.query_drop("ALTER TABLE users DROP CONSTRAINT old").await.unwrap();
+    browser.click(&format!("Retry entry {entry} of users")).await;
+    browser.reads(&format!("Entry {entry} of users: 1 of 1 carried")).await;
+    browser.sees("Stuck entries", "None").await;
+    world.assert_equal("users").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_token_nothing_can_be_pressed_and_nothing_is_done() {
+    let world = equal().await;
+    let mut browser = browser(&world).await;
+    browser.sees_row("users", "equal").await;
+    for button in ["Start backfill", "Pause backfill", "Verify all", "Repair all"] {
+        browser.shut(button).await;
+    }
+    browser.reads("Read-only").await;
+    browser.click("Make changes").await;
+    browser.fill("Token", "hunter2").await;
+    browser.click("Unlock").await;
+    browser.reads("That is not the token.").await;
+    browser.order(json!({ "do": "press", "key": "Escape" })).await;
+    browser.shut("Verify all").await;
+    // Nor does a script without it: the sidecar refuses, not the page alone.
+    let script = "fetch('/verify', { method: 'POST', headers: { 'Content-Type': 'application/json' }, \
+         body: '{}' }).then((answer) => answer.status)";
+    assert_eq!(browser.order(json!({ "do": "evaluate", "script": script })).await, 401);
+
+    unlock(&mut browser).await;
+    browser.order(json!({ "do": "enabled", "role": "button", "name": "Verify all" })).await;
+    browser.order(json!({ "do": "reload" })).await;
+    browser.click("Lock changes").await;
+    browser.shut("Verify all").await;
+}
+
+/// No token is set: on this machine whoever reaches the port may make changes, but for pages of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_another_site_changes_and_reads_nothing() {
+    let world = World::start(Target::MariaDb, SCHEMA, "").await;
+    let mut browser = browser(&world).await;
+    browser.order(json!({ "do": "enabled", "role": "button", "name": "Verify all" })).await;
+    let sent = browser.order(json!({ "do": "foreign", "path": "/verify" })).await;
+    let sent: Vec<&str> = sent.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    // A request whose answer stays hidden is let out by the browser; the sidecar refuses it.
+    assert_eq!(sent[..4], ["opaque 0", "opaque 0", "refused", "refused"], "{sent:?}");
+    assert!(sent[4].contains("not taken from other sites"), "{sent:?}");
+    let (_, work) = world.proxy.as_ref().unwrap().get("/work").await.unwrap();
+    let work: Value = serde_json::from_str(&work).unwrap();
+    assert_eq!((&work["verify"]["running"], &work["verify"]["runs"]), (&json!(false), &json!(0)));
+    // The page's own request is taken.
+    browser.click("Verify all").await;
+    browser.reads("Verify all: begun").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_is_sound_in_light_and_dark_on_a_desk_and_on_a_phone() {
+    let world = equal().await;
+    let proxy = world.proxy.as_ref().unwrap();
+    let client = world.client().await;
+    // Statements that MySQL could not answer are listed.
+    client.batch_execute("SELECT to_tsvector('simple', email) FROM users").await.unwrap();
+    client.batch_execute("INSERT INTO verifications VALUES (1, 'a')").await.unwrap();
+    world
+        .until("listed", async || {
+            proxy.get("/statements?only=open").await.unwrap().1.contains("tsvector")
+        })
+        .await;
+    world
+        .until("sampled", async || !history(&world).await["at"].as_array().unwrap().is_empty())
+        .await;
+    let mut browser = browser(&world).await;
+    for (width, scheme) in
+        [(1360, "light"), (1360, "dark"), (390, "light"), (390, "dark"), (320, "light")]
+    {
+        browser.open(width, scheme).await;
+        browser.click("Open users").await;
+        browser.sees("Statements not ready", "to_tsvector").await;
+        browser.is_sound(&format!("{width}, {scheme}")).await;
+        browser.click("Make changes").await;
+        browser.is_sound(&format!("{width}, {scheme}, asking for the token")).await;
+    }
+    // By keys alone: the first one leads past the head, and a chart reads an earlier moment.
+    browser.open(1360, "light").await;
+    browser.sees_row("users", "equal").await;
+    browser.order(json!({ "do": "press", "key": "Tab" })).await;
+    let focused = json!({ "do": "evaluate", "script": "document.activeElement.textContent" });
+    assert_eq!(browser.order(focused).await, "Skip to what matters");
+}
+
+async fn history(world: &World) -> Value {
+    let (_, body) = world.proxy.as_ref().unwrap().get("/history").await.unwrap();
+    serde_json::from_str(&body).unwrap()
+}
+
+/// The gates and answers are played, so that each colour and each end is seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_step_over_waits_for_its_gates_and_for_a_word_that_is_typed() {
+    let world = equal().await;
+    let mut browser = browser(&world).await;
+    unlock(&mut browser).await;
+    let gates = |verified: bool| {
+        let reasons =
+            if verified { vec![] } else { vec!["users: not verified since it became dirty"] };
+        json!({ "direction": "switchover", "gates": [
+            { "name": "verified", "ok": verified, "reasons": reasons },
+            { "name": "outbox", "ok": true, "reasons": [] } ] })
+    };
+    browser.order(json!({ "do": "plays", "path": "/switchover", "json": gates(false) })).await;
+    browser.sees("Switch over to MySQL", "users: not verified since it became dirty").await;
+    browser.sees("Switch over to MySQL", "1 of 2 gates is shut").await;
+    browser.shut("Switch over…").await;
+    browser.is_sound("with a gate shut").await;
+
+    browser.order(json!({ "do": "plays", "path": "/switchover", "json": gates(true) })).await;
+    browser.sees("Switch over to MySQL", "All gates are open.").await;
+    browser.click("Switch over…").await;
+    browser.shut("Switch over").await;
+    browser.fill("Type switchover to confirm", "switchove").await;
+    browser.shut("Switch over").await;
+    browser.is_sound("asking for the word").await;
+    let undone = json!({ "outcome": "undone", "epoch": 3, "hold_seconds": 30.1,
+        "reasons": ["1 transaction was still open after 30 s"] });
+    browser.order(json!({ "do": "plays", "path": "/switchover", "json": undone })).await;
+    browser.fill("Type switchover to confirm", "switchover").await;
+    browser.click("Switch over").await;
+    browser.reads("1 transaction was still open after 30 s").await;
+    let sent = browser.order(json!({ "do": "sent" })).await;
+    let body = json!({ "dry_run": false, "timeout": "30s", "accept": [], "terminate": false });
+    assert_eq!((sent.as_array().unwrap().len(), &sent[0]["body"]), (1, &body), "{sent:#}");
+    assert_eq!(sent[0]["headers"]["authorization"], format!("Bearer {TOKEN}"));
+
+    let attempts = json!([{ "id": 4, "direction": "switchover", "outcome": "undone",
+        "started": "2026-11-20T10:00:00Z", "ended": "2026-11-20T10:00:30Z",
+        "reasons": ["1 transaction was still open after 30 s"],
+        "sidecars": [{ "sidecar": "0123", "announced": "2026-11-20T10:00:00.1Z",
+            "held": "2026-11-20T10:00:00.3Z" }] }]);
+    browser.order(json!({ "do": "plays", "path": "/attempts", "json": attempts })).await;
+    browser.sees("Record of switchovers", "20 Nov 2026").await;
+    browser.sees("Record of switchovers", "took 30 s").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_step_over_and_back_is_made_by_clicks() {
+    let world = equal().await;
+    let mut browser = browser(&world).await;
+    if !SWITCHOVER {
+        browser.sees("Switchover", "Not available").await;
+        return;
+    }
+    unlock(&mut browser).await;
+    browser.sees("Switch over to MySQL", "All gates are open.").await;
+    browser.click("Switch over…").await;
+    browser.fill("Type switchover to confirm", "switchover").await;
+    browser.click("Switch over").await;
+    browser.sees("Phases", "next: crossfade complete").await;
+    browser.sees("Which database answers", "answers the clients").await;
+    browser.sees("Record of switchovers", "done").await;
+    world.until("switched", async || status(&world).await["primary"] == "mysql").await;
+
+    browser.sees("Roll back to PostgreSQL", "All gates are open.").await;
+    browser.click("Roll back…").await;
+    browser.fill("Type rollback to confirm", "rollback").await;
+    browser.click("Roll back").await;
+    world.until("back", async || status(&world).await["primary"] == "postgresql").await;
+    browser.sees("Phases", "next: crossfade switchover").await;
+    world.assert_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_opened_later_has_the_samples_from_before() {
+    let world = equal().await;
+    let client = world.client().await;
+    client.batch_execute("INSERT INTO verifications VALUES (1, 'a')").await.unwrap();
+    let written = async || {
+        let history = history(&world).await;
+        history["writes"].as_array().unwrap().iter().any(|writes| 0.0 < writes.as_f64().unwrap())
+    };
+    world.until("sampled", written).await;
+    let kept = history(&world).await;
+    let samples = kept["at"].as_array().unwrap().len();
+    for column in ["writes", "carried", "lag", "errors", "overheadMedian", "overheadP99"] {
+        assert_eq!(kept[column].as_array().unwrap().len(), samples, "{column}: {kept}");
+    }
+    let proxy = world.proxy.as_ref().unwrap();
+    let next = kept["next"].as_u64().unwrap();
+    let (_, newer) = proxy.get(&format!("/history?after={next}")).await.unwrap();
+    let newer: Value = serde_json::from_str(&newer).unwrap();
+    assert!(newer["at"].as_array().unwrap().len() < samples, "{newer}");
+    let mut browser = browser(&world).await;
+    let label = json!({ "do": "evaluate", "script":
+        "document.querySelector('.chart').getAttribute('aria-label')" });
+    browser.sees("The last hour", "written").await;
+    world
+        .until("drawn", async || {
+            let label = browser.order(label.clone()).await;
+            label.as_str().unwrap().contains("at most")
+                && !label.as_str().unwrap().contains("written: now 0/s, at most 0/s")
+        })
+        .await;
+}
