@@ -15,6 +15,7 @@ mod capture;
 mod check;
 mod config;
 mod demo;
+mod deploy;
 mod failover;
 mod follow;
 mod formats;

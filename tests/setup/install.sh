@@ -1,7 +1,7 @@
 #!/bin/bash
 # Brings what the demo, the tests and the benches need; does nothing, at once, where it is all there.
 #
-#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [lint] [bench]
+#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [deploy] [lint] [bench]
 #                                                                 (default: all but lint and bench)
 #
 #   tools       a C compiler and openssl
@@ -9,6 +9,8 @@
 #   mysql       MySQL, unpacked beside the system (see beside.sh); CROSSFADE_MYSQL names one that exists
 #   postgres18  PostgreSQL 18 with its psql, likewise; CROSSFADE_POSTGRES18 names one that exists
 #   drivers     Python and Node with the clients that tests/drivers runs, in places of their own
+#   deploy      what checks deploy/ and runs the commands of docs/: Prometheus with its promtool, unpacked
+#               beside the system (CROSSFADE_PROMETHEUS names one that exists), systemd's analyser, curl
 #   lint        cargo-deny, built, in a place of its own
 #   bench       PgBouncer, to measure against
 #
@@ -18,12 +20,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/places.sh"
 
 main() {
-    [ $# -gt 0 ] || set -- tools servers mysql postgres18 drivers
+    [ $# -gt 0 ] || set -- tools servers mysql postgres18 drivers deploy
     local wanted=()
     for part in "$@"; do "missing_$part"; done
     packages "${wanted[@]}"
     for part in "$@"; do
-        case $part in mysql | postgres18 | drivers | lint) "bring_$part" ;; esac
+        case $part in mysql | postgres18 | drivers | deploy | lint) "bring_$part" ;; esac
     done
 }
 
@@ -53,6 +55,12 @@ missing_keyring() {
 missing_drivers() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3 python3-venv)
     have node && have npm || wanted+=(nodejs npm)
+}
+
+missing_deploy() {
+    have systemd-analyze || wanted+=(systemd)
+    have curl || wanted+=(curl ca-certificates)
+    prometheus_is_there || missing_keyring
 }
 
 missing_lint() {
@@ -108,6 +116,15 @@ bring_postgres18() {
     postgres18_is_there && return
     echo "unpacking PostgreSQL 18 into $(postgres18_home)" >&2
     "$here/beside.sh" sid "$(postgres18_home)" initdb,postgres,psql postgresql-18 postgresql-client-18
+}
+
+prometheus_is_there() { "$(prometheus_home)/bin/promtool" --version >/dev/null 2>&1; }
+
+bring_deploy() {
+    prometheus_is_there && return
+    echo "unpacking Prometheus into $(prometheus_home)" >&2
+    "$here/beside.sh" "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$(prometheus_home)" \
+        promtool,prometheus prometheus
 }
 
 bring_drivers() {
