@@ -251,6 +251,7 @@ async fn eventful() -> World {
 async fn every_query_finds_what_it_asks_for_in_a_real_sidecar() {
     let world = eventful().await;
     let prometheus = Prometheus::start(world.proxy.as_ref().unwrap().admin_port);
+    prometheus.find("up == 1").await;
     for Query { panel, text, legend } in dashboard() {
         let text = text.replace("$instance", ".*").replace("$__rate_interval", "1m");
         prometheus.ask(&text).await.unwrap_or_else(|error| panic!("{panel}: {text}: {error}"));
