@@ -45,6 +45,7 @@ mod trouble;
 mod truncate;
 mod under_load;
 mod unseen;
+mod upgrades;
 mod verify;
 mod wire;
 mod writer;

@@ -3,9 +3,10 @@
 //! ```text
 //! crossfade_state   row 1: the epoch; every apply reads it under a shared lock
 //!                   row 2: the epoch in which MySQL became the primary; it is, while both are equal
+//!                   row 3: the epoch in which PostgreSQL was left for good
+//!                   row 4: the version of these tables, as `control::layout` writes it
 //! crossfade_fence   the newest version applied of each row; key_hash 0 is the table itself
 //! crossfade_floor   per table, the highest version that was pruned from the fence
-//!                   row 3: the epoch in which PostgreSQL was left for good
 //! crossfade_catalog  PostgreSQL's catalogue: [`super::kept`]
 //! crossfade_backfill   per table, how far its old rows are copied: [`super::progress`]
 //! crossfade_verifiers  of the application's users: [`super::verifiers`]
@@ -122,6 +123,29 @@ pub async fn complete(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
     let put = "INSERT INTO `crossfade_state` (`id`, `epoch`) SELECT 3, s.`epoch` FROM `crossfade_state` s \
                WHERE s.`id` = 2 AND s.`epoch` = ? ON DUPLICATE KEY UPDATE `epoch` = VALUES(`epoch`)";
     Ok(conn.exec_drop(put, (epoch,)).await?)
+}
+
+/// The version of these tables, as it is recorded.
+pub async fn layout(conn: &mut Conn) -> Result<Option<u64>, WriteError> {
+    match conn.query_first("SELECT `epoch` FROM `crossfade_state` WHERE `id` = 4").await {
+        Ok(layout) => Ok(layout),
+        Err(Error::Server(server)) if server.code == NO_TABLE => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Statements that record a version, where none or an earlier one is.
+#[must_use]
+pub fn record_layout(layout: u64) -> [String; 2] {
+    [
+        format!(
+            "INSERT INTO `crossfade_state` (`id`, `epoch`) SELECT 4, {layout} FROM DUAL \
+             WHERE NOT EXISTS (SELECT 1 FROM `crossfade_state` WHERE `id` = 4)"
+        ),
+        format!(
+            "UPDATE `crossfade_state` SET `epoch` = {layout} WHERE `id` = 4 AND `epoch` < {layout}"
+        ),
+    ]
 }
 
 /// Moves on to a later turn, and does nothing where it is that late already; waits for every apply and
