@@ -16,6 +16,7 @@ mod check;
 mod config;
 mod demo;
 mod deploy;
+mod docs;
 mod failover;
 mod follow;
 mod formats;

@@ -10,7 +10,7 @@
 #   postgres18  PostgreSQL 18 with its psql, likewise; CROSSFADE_POSTGRES18 names one that exists
 #   drivers     Python and Node with the clients that tests/drivers runs, in places of their own
 #   deploy      what checks deploy/ and runs the commands of docs/: Prometheus with its promtool, unpacked
-#               beside the system (CROSSFADE_PROMETHEUS names one that exists), systemd's analyser, curl
+#               beside the system (CROSSFADE_PROMETHEUS names one that exists), systemd's analyser, curl, git
 #   lint        cargo-deny, built, in a place of its own
 #   bench       PgBouncer, to measure against
 #
@@ -60,6 +60,7 @@ missing_drivers() {
 missing_deploy() {
     have systemd-analyze || wanted+=(systemd)
     have curl || wanted+=(curl ca-certificates)
+    have git || wanted+=(git)
     prometheus_is_there || missing_keyring
 }
 
