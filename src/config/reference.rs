@@ -114,18 +114,21 @@ fn default(reference: &Node, key: &str) -> Option<String> {
     }
 }
 
+/// By key, what it means.
 type Meanings = BTreeMap<String, String>;
+/// By section: what stands before it, and behind its keys.
+type Comments = BTreeMap<String, (Vec<String>, Meanings)>;
 
 /// The comment at the top, and for each section the one before it and those behind its keys.
-fn comments() -> (Vec<String>, BTreeMap<String, (Vec<String>, Meanings)>) {
-    let mut sections: BTreeMap<String, (Vec<String>, Meanings)> = BTreeMap::new();
+fn comments() -> (Vec<String>, Comments) {
+    let mut sections = Comments::new();
     let (mut preface, mut head, mut section, mut key) =
         (None, Vec::new(), String::new(), String::new());
     for line in REFERENCE.lines() {
         let indent = line.len() - line.trim_start().len();
         match line.trim_start().strip_prefix('#') {
             Some(text) if indent == 0 => {
-                head.push(text.strip_prefix(' ').unwrap_or(text).to_owned())
+                head.push(text.strip_prefix(' ').unwrap_or(text).to_owned());
             }
             None if line.is_empty() => {
                 preface.get_or_insert_with(|| std::mem::take(&mut head));

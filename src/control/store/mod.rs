@@ -145,7 +145,7 @@ impl LookError {
         match self {
             // Writes fail until a person acts.
             Self::Damaged(_) | Self::Foreign(_) | Self::Layout(_) | Self::Contrary => {
-                error!(error, "captured writes fail")
+                error!(error, "captured writes fail");
             }
             _ => warn!(error, "state not read, the last one stands"),
         }
