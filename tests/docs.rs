@@ -23,7 +23,7 @@ const PAGES: [&str; 5] =
     ["README.md", "docs/configuration.md", "docs/faq.md", "docs/runbook.md", "docs/why-not-cdc.md"];
 
 /// Verbs that the pages describe before the program has them. Remove each once it does.
-const PENDING: [&str; 4] = ["switchover", "rollback", "complete", "abandon"];
+const PENDING: [&str; 2] = ["complete", "abandon"];
 
 const SCHEMA: &str = "CREATE TABLE users (id int PRIMARY KEY, email text UNIQUE, name text); \
      CREATE TABLE sessions (id int PRIMARY KEY, user_id int REFERENCES users); \
@@ -181,6 +181,10 @@ async fn is_settled(world: &World, proxy: &Proxy) -> bool {
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     if !set_up {
         return status["phase"] == "setup";
+    }
+    let turn = "SELECT last_value % 2 FROM crossfade.epoch";
+    if admin.query_one(turn, &[]).await.unwrap().get::<_, i64>(0) == 1 {
+        return status["phase"] == "switched";
     }
     let marks = "SELECT count(*) FILTER (WHERE dirty_reason IS NOT NULL), \
          (SELECT count(*) FROM crossfade.outbox), \

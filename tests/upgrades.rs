@@ -92,7 +92,9 @@ async fn tables_of_a_version_that_is_not_known_are_left_alone_and_named() {
     };
     world.until("the sidecar that runs stops answering, and says why", refused).await;
     assert!(client.batch_execute("INSERT INTO users VALUES (2, 'b')").await.is_err());
-    for arguments in [["check"], ["setup"], ["backfill"], ["verify"], ["repair"]] {
+    for arguments in
+        [["check"], ["setup"], ["backfill"], ["verify"], ["repair"], ["switchover"], ["rollback"]]
+    {
         let (code, output) = process::verb(&world.config, &arguments);
         assert_eq!(code, Some(1), "{arguments:?}: {output}");
         assert!(output.contains(why), "{arguments:?}: {output}");
