@@ -13,7 +13,7 @@ WITHOUT ?=
 comma = ,
 optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
 model = tests/model/Cargo.toml
-parts = tools servers $(optional) drivers browser
+parts = tools servers $(optional) drivers browser deploy
 
 .PHONY: setup demo test simulate torment fuzz lint model bench
 

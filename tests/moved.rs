@@ -250,7 +250,8 @@ async fn mysql_answers_while_postgresql_is_away() {
     // The lease is five seconds.
     while start.elapsed() < Duration::from_secs(8) {
         let email = format!("alone {}", expected.len());
-        client.execute("INSERT INTO users (email) VALUES ($1)", &[&email]).await.unwrap();
+        let written = client.execute("INSERT INTO users (email) VALUES ($1)", &[&email]).await;
+        written.unwrap_or_else(|error| panic!("{error:?}\n{}", site.world.log()));
         expected.push(email);
         assert_eq!(emails(&client).await, expected);
     }

@@ -161,10 +161,10 @@ struct Source {
 }
 
 impl Source {
-    /// The top-level module it belongs to; none for `lib.rs` and `main.rs`.
+    /// The top-level module it belongs to; none for `lib.rs`, `main.rs` and `build.rs`.
     fn module(&self) -> Option<&str> {
         let name = self.path.iter().nth(1)?.to_str()?.trim_end_matches(".rs");
-        (!matches!(name, "lib" | "main")).then_some(name)
+        (!matches!(name, "lib" | "main" | "build")).then_some(name)
     }
 
     /// Its lines up to the tests, with their numbers.

@@ -10,7 +10,9 @@
 
 mod backfill;
 mod check;
+mod completions;
 mod demo;
+mod man;
 mod repair;
 mod run;
 mod setup;
@@ -22,19 +24,29 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigError};
 
 /// Carries an auth service's data from PostgreSQL to MySQL while the service runs.
 #[derive(Debug, Parser)]
-#[command(name = "crossfade", version)]
+#[command(name = "crossfade", version = VERSION)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
     #[command(flatten)]
     shared: Shared,
 }
+
+/// What runs: the number, the commit it was built from, and what was chosen at build time.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("CROSSFADE_BUILT_FROM"),
+    "; features: ",
+    env!("CROSSFADE_FEATURES"),
+    ")"
+);
 
 /// What every verb takes.
 #[derive(Debug, clap::Args)]
@@ -58,6 +70,8 @@ enum Format {
 enum Verb {
     Backfill(backfill::Backfill),
     Check(check::Check),
+    Completions(completions::Completions),
+    Man(man::Man),
     Run(run::Run),
     Setup(setup::Setup),
     Demo(demo::Demo),
@@ -133,6 +147,8 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
     match verb {
         Verb::Backfill(backfill) => backfill.run(&config()?, shared.format, out).await,
         Verb::Check(check) => check.run(&config()?, shared.format, out).await,
+        Verb::Completions(completions) => completions.run(&mut Arguments::command(), out),
+        Verb::Man(man) => man.run(Arguments::command(), out),
         Verb::Run(run) => run.run(config()?, &shared.config).await,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
         Verb::Demo(demo) => demo.run(out).await,
@@ -152,8 +168,6 @@ fn complain(message: &str, code: u8) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

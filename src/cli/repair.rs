@@ -76,6 +76,7 @@ fn refused(error: RepairError) -> Failure {
             let code = source.code().map_or("no connection", |code| code.code());
             Failure::Refused(anyhow!("{error} ({code})"))
         }
+        RepairError::Layout(_) => Failure::Refused(anyhow!(error)),
         _ => Failure::Usage(error.to_string()),
     }
 }

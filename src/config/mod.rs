@@ -14,6 +14,8 @@ mod address;
 mod expand;
 mod limits;
 mod reader;
+#[cfg(test)]
+mod reference;
 mod tables;
 mod unit;
 mod yaml;

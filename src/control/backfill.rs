@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Error};
 
-use super::{Ends, store};
+use super::{Ends, layout, store};
 use crate::backend::mysql::ranks;
 use crate::backfill::{Activity, Backfill, BackfillError, Options, Progress};
 use crate::catalog::naming::Naming;
@@ -38,6 +38,8 @@ pub enum Failure {
     Table(TableName),
     #[error("nothing to copy in phase {0}: dual writes have not begun")]
     Phase(&'static str),
+    #[error(transparent)]
+    Layout(#[from] layout::UnknownLayout),
     #[error(transparent)]
     Backfill(#[from] BackfillError),
 }
@@ -104,6 +106,9 @@ async fn once(
     let client = ends.from.connect().await.map_err(BackfillError::from)?;
     let situation = store::observe(&client, policies, &Naming::default()).await;
     let situation = situation.map_err(BackfillError::from)?;
+    if let Some(unknown) = layout::check(&client).await.map_err(BackfillError::from)? {
+        return Err(unknown.into());
+    }
     if situation.phase != Phase::DualWrite {
         return Err(Failure::Phase(situation.phase.as_str()));
     }

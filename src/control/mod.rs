@@ -10,6 +10,7 @@
 
 pub mod attend;
 pub mod backfill;
+pub mod layout;
 pub mod preflight;
 pub mod repair;
 pub mod setup;
@@ -48,6 +49,8 @@ pub enum ControlError {
     Blocked(Vec<Obstacle>),
     #[error("could not read MySQL's schema")]
     Facts(#[source] WriteError),
+    #[error(transparent)]
+    Layout(#[from] layout::UnknownLayout),
 }
 
 fn list(obstacles: &[Obstacle]) -> String {

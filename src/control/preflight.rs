@@ -4,14 +4,14 @@
 
 use tokio_postgres::Client;
 
-use crate::backend::mysql::{Link, WriteError, facts as mysql};
+use crate::backend::mysql::{Link, WriteError, control, facts as mysql};
 use crate::backend::postgres::facts as primary;
 use crate::backend::postgres::introspect::{self, Reading};
-use crate::catalog::check::{self, Obstacle, Wanted};
+use crate::catalog::check::{self, Obstacle, Severity, Wanted};
 use crate::catalog::ddl::migrates;
 use crate::catalog::naming::Naming;
 use crate::control::setup::postgres;
-use crate::control::{ControlError, Ends};
+use crate::control::{ControlError, Ends, layout};
 use crate::policy::Policies;
 
 /// Connects to both sides and lists what stands in the way.
@@ -45,9 +45,25 @@ pub(super) async fn obstacles(
     let from = primary::facts(client).await;
     let mut from = from.map_err(|source| postgres("read its settings", source))?;
     from.recorded_types.clone_from(&reading.recorded_types);
-    let to = match link {
-        Some(link) => Some(mysql::facts(link, &targets).await.map_err(ControlError::Facts)?),
-        None => None,
+    let (to, number) = match link {
+        Some(link) => {
+            let facts = mysql::facts(link, &targets).await.map_err(ControlError::Facts)?;
+            (Some(facts), control::layout(link.conn()).await.map_err(ControlError::Facts)?)
+        }
+        None => (None, None),
     };
-    Ok(check::check(catalog, &reading.circumstances, &from, to.as_ref(), wanted))
+    let mut found = check::check(catalog, &reading.circumstances, &from, to.as_ref(), wanted);
+    found.extend(unknown(client, number).await?);
+    found.sort();
+    Ok(found)
+}
+
+/// Tables of ours that another version of this program has made.
+async fn unknown(client: &Client, number: Option<u64>) -> Result<Option<Obstacle>, ControlError> {
+    let found = layout::check(client).await;
+    let found = found.map_err(|source| postgres("read its version", source))?;
+    let Some(unknown) = found.or(layout::numbered(number).err()) else { return Ok(None) };
+    let advice = "Two neighbouring versions work with the same tables, no others.".to_owned();
+    let severity = Severity::Blocker;
+    Ok(Some(Obstacle { severity, table: None, what: unknown.to_string(), advice }))
 }

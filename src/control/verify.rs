@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{ControlError, Ends, setup, store};
+use super::{ControlError, Ends, layout, setup, store};
 use crate::backend::mysql::{Link, facts};
 use crate::catalog::ddl::alter::{self, Existing};
 use crate::catalog::ddl::brief::brief;
@@ -72,6 +72,9 @@ impl Pass {
         let client = ends.from.connect().await.map_err(VerifyError::from)?;
         let situation = store::observe(&client, policies, &Naming::default()).await;
         let situation = situation.map_err(VerifyError::from)?;
+        if let Some(unknown) = layout::check(&client).await.map_err(VerifyError::from)? {
+            return Err(ControlError::from(unknown).into());
+        }
         drop(client);
         if situation.phase != Phase::DualWrite {
             return Err(Failure::Phase(situation.phase.as_str()));

@@ -13,6 +13,7 @@ use crate::backend::mysql::outbox::Waiting;
 use crate::backend::postgres::control::Presence;
 use crate::catalog::Catalog;
 use crate::change::Operation;
+use crate::control::layout;
 use crate::names::TableName;
 use crate::outbox::STUCK_ATTEMPTS;
 
@@ -87,6 +88,9 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
                 format!("the role {owner} owns the schema crossfade: see `crossfade check`");
             return Ok(Ledger { problem: Some(problem), ..Ledger::default() });
         }
+    }
+    if let Some(unknown) = layout::check(client).await? {
+        return Ok(Ledger { problem: Some(unknown.to_string()), ..Ledger::default() });
     }
     let rows = client.query(LEDGER, &[&STUCK_ATTEMPTS]).await?;
     let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));

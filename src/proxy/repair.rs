@@ -51,6 +51,7 @@ async fn run(ends: &Ends, catalog: &Catalog, wanted: &Wanted) -> Result<Repaired
             let code = source.code().map_or("no connection", |code| code.code());
             Denial::Later(format!("{error} ({code})"))
         }
+        RepairError::Layout(_) => Denial::Later(error.to_string()),
         _ => Denial::Unknown(error.to_string()),
     })
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Brings what the demo, the tests and the benches need; does nothing, at once, where it is all there.
 #
-#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [browser] [lint] [bench]
+#   tests/setup/install.sh [tools] [servers] [mysql] [postgres18] [drivers] [browser] [deploy] [lint] [bench]
 #                                                                 (default: all but lint and bench)
 #
 #   tools       a C compiler and openssl
@@ -10,6 +10,8 @@
 #   postgres18  PostgreSQL 18 with its psql, likewise; CROSSFADE_POSTGRES18 names one that exists
 #   drivers     Python and Node with the clients that tests/drivers runs, in places of their own
 #   browser     Chromium, from Debian's packages, for the dashboard; CROSSFADE_CHROMIUM names one that exists
+#   deploy      what checks deploy/ and runs the commands of docs/: Prometheus with its promtool, unpacked
+#               beside the system (CROSSFADE_PROMETHEUS names one that exists), systemd's analyser, curl, git
 #   lint        cargo-deny, built, in a place of its own
 #   bench       PgBouncer, to measure against
 #
@@ -19,12 +21,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/places.sh"
 
 main() {
-    [ $# -gt 0 ] || set -- tools servers mysql postgres18 drivers browser
+    [ $# -gt 0 ] || set -- tools servers mysql postgres18 drivers browser deploy
     local wanted=()
     for part in "$@"; do "missing_$part"; done
     packages "${wanted[@]}"
     for part in "$@"; do
-        case $part in mysql | postgres18 | drivers | lint) "bring_$part" ;; esac
+        case $part in mysql | postgres18 | drivers | deploy | lint) "bring_$part" ;; esac
     done
 }
 
@@ -59,6 +61,13 @@ missing_drivers() {
 missing_browser() {
     # With a font, without which every letter is a box.
     have "${CROSSFADE_CHROMIUM:-chromium}" || wanted+=(chromium fonts-liberation)
+}
+
+missing_deploy() {
+    have systemd-analyze || wanted+=(systemd)
+    have curl || wanted+=(curl ca-certificates)
+    have git || wanted+=(git)
+    prometheus_is_there || missing_keyring
 }
 
 missing_lint() {
@@ -114,6 +123,15 @@ bring_postgres18() {
     postgres18_is_there && return
     echo "unpacking PostgreSQL 18 into $(postgres18_home)" >&2
     "$here/beside.sh" sid "$(postgres18_home)" initdb,postgres,psql postgresql-18 postgresql-client-18
+}
+
+prometheus_is_there() { "$(prometheus_home)/bin/promtool" --version >/dev/null 2>&1; }
+
+bring_deploy() {
+    prometheus_is_there && return
+    echo "unpacking Prometheus into $(prometheus_home)" >&2
+    "$here/beside.sh" "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$(prometheus_home)" \
+        promtool,prometheus prometheus
 }
 
 bring_drivers() {

@@ -13,3 +13,4 @@ cache() {
 lint_home() { echo "$(cache)/lint"; }
 mysql_home() { echo "${CROSSFADE_MYSQL:-$(cache)/mysql}"; }
 postgres18_home() { echo "${CROSSFADE_POSTGRES18:-$(cache)/postgres18}"; }
+prometheus_home() { echo "${CROSSFADE_PROMETHEUS:-$(cache)/prometheus}"; }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::PATIENCE;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_crossfade");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_crossfade");
 
 /// A running `crossfade run`; it is killed with the test, however that ends.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl Drop for Proxy {
 }
 
 /// Kills a process when the test's is gone, even if that was killed: then the guard's input closes.
-fn guard(child: &Child) -> Child {
+pub fn guard(child: &Child) -> Child {
     Command::new("sh")
         .args(["-c", "trap '' INT; read -r nothing; kill -KILL \"$1\"", "guard"])
         .arg(child.id().to_string())

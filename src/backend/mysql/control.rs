@@ -3,9 +3,10 @@
 //! ```text
 //! crossfade_state   row 1: the epoch; every apply reads it under a shared lock
 //!                   row 2: the epoch in which MySQL became the primary; it is, while both are equal
+//!                   row 3: the epoch in which PostgreSQL was left for good
+//!                   row 4: the version of these tables, as `control::layout` writes it
 //! crossfade_fence   the newest version applied of each row; key_hash 0 is the table itself
 //! crossfade_floor   per table, the highest version that was pruned from the fence
-//!                   row 3: the epoch in which PostgreSQL was left for good
 //! crossfade_catalog  PostgreSQL's catalogue: [`super::kept`]
 //! crossfade_backfill   per table, how far its old rows are copied: [`super::progress`]
 //! crossfade_verifiers  of the application's users: [`super::verifiers`]
@@ -15,7 +16,7 @@
 //! a row to lock for those who must wait for one another.
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Error, TxOpts};
+use mysql_async::{Conn, Error};
 
 use super::error::WriteError;
 use super::{kept, progress, verifiers};
@@ -124,24 +125,27 @@ pub async fn complete(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
     Ok(conn.exec_drop(put, (epoch,)).await?)
 }
 
-/// Moves on to a later turn, and does nothing where it is that late already; waits for every apply and
-/// every captured write that is under way.
-pub async fn take_turn(conn: &mut Conn, turn: Turn) -> Result<(), WriteError> {
-    let mut transaction = conn.start_transaction(TxOpts::default()).await?;
-    let held: Option<u64> = transaction
-        .query_first("SELECT `epoch` FROM `crossfade_state` WHERE `id` = 1 FOR UPDATE")
-        .await?;
-    if held.ok_or(WriteError::NotSetUp)? < turn.epoch {
-        let state =
-            "UPDATE `crossfade_state` SET `epoch` = ?, `at` = CURRENT_TIMESTAMP(6) WHERE `id` = 1";
-        transaction.exec_drop(state, (turn.epoch,)).await?;
-        if turn.mysql_is_primary {
-            let since = "INSERT INTO `crossfade_state` (`id`, `epoch`) VALUES (2, ?) \
-                         ON DUPLICATE KEY UPDATE `epoch` = VALUES(`epoch`)";
-            transaction.exec_drop(since, (turn.epoch,)).await?;
-        }
+/// The version of these tables, as it is recorded.
+pub async fn layout(conn: &mut Conn) -> Result<Option<u64>, WriteError> {
+    match conn.query_first("SELECT `epoch` FROM `crossfade_state` WHERE `id` = 4").await {
+        Ok(layout) => Ok(layout),
+        Err(Error::Server(server)) if server.code == NO_TABLE => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Ok(transaction.commit().await?)
+}
+
+/// Statements that record a version, where none or an earlier one is.
+#[must_use]
+pub fn record_layout(layout: u64) -> [String; 2] {
+    [
+        format!(
+            "INSERT INTO `crossfade_state` (`id`, `epoch`) SELECT 4, {layout} FROM DUAL \
+             WHERE NOT EXISTS (SELECT 1 FROM `crossfade_state` WHERE `id` = 4)"
+        ),
+        format!(
+            "UPDATE `crossfade_state` SET `epoch` = {layout} WHERE `id` = 4 AND `epoch` < {layout}"
+        ),
+    ]
 }
 
 /// Gives a table its entry 0 in the fence and its floor, both at the lowest version.

@@ -91,6 +91,17 @@ impl Presence {
     }
 }
 
+/// Records the version of the tables, `3:2`, where none or an earlier one is.
+#[must_use]
+pub fn record_layout(layout: &str) -> String {
+    format!(
+        "INSERT INTO crossfade.settings AS s (key, value) VALUES ('layout', '{layout}') \
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value \
+         WHERE pg_catalog.split_part(s.value, ':', 1)::pg_catalog.int8 \
+           < pg_catalog.split_part(excluded.value, ':', 1)::pg_catalog.int8"
+    )
+}
+
 /// Creates the schema; needs CREATE on the database, also where the schema is there already.
 pub const SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS crossfade";
 

@@ -29,7 +29,7 @@ use crate::change::Key;
 use crate::names::TableName;
 use crate::outbox::stuck::{self, Reached, Stuck};
 
-use super::Ends;
+use super::{Ends, layout};
 pub use compared::Compared;
 use compared::Comparer;
 
@@ -94,6 +94,8 @@ pub enum RepairError {
     NoTable,
     #[error("that is no key of table \"{table}\": {why}")]
     Key { table: TableName, why: String },
+    #[error(transparent)]
+    Layout(#[from] layout::UnknownLayout),
     #[error("PostgreSQL refused to repair")]
     Postgres(#[from] Error),
 }
@@ -102,7 +104,7 @@ impl RepairError {
     /// True where whoever asked has to ask otherwise.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        !matches!(self, Self::Postgres(_))
+        !matches!(self, Self::Postgres(_) | Self::Layout(_))
     }
 }
 
@@ -122,6 +124,9 @@ pub async fn repair(
     catalog: &Catalog,
     wanted: &Wanted,
 ) -> Result<Repaired, RepairError> {
+    if let Some(unknown) = layout::check(client).await? {
+        return Err(unknown.into());
+    }
     let table = match &wanted.table {
         Some(name) => Some(captured(catalog, name)?),
         None if wanted.key.is_some() => return Err(RepairError::NoTable),

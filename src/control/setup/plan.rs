@@ -16,6 +16,7 @@ use crate::catalog::choose::{Circumstances, wanted};
 use crate::catalog::ddl::alter::{Existing, Kind, changes};
 use crate::catalog::ddl::{self, quote_text};
 use crate::catalog::{Capture, Table};
+use crate::control::layout::Layout;
 use crate::names::{TableId, TableName};
 use crate::policy::{Mode, TypeChoices};
 use crate::value::Flavor;
@@ -103,6 +104,8 @@ impl Plan {
             "INSERT INTO `crossfade_state` (`id`, `epoch`) SELECT 1, {epoch} FROM DUAL \
              WHERE NOT EXISTS (SELECT 1 FROM `crossfade_state` WHERE `id` = 1)"
         ));
+        let layout = mysql_control::record_layout(Layout::OURS.number());
+        layout.into_iter().for_each(|statement| self.common(statement));
     }
 
     /// Creating tables runs always; changing those that exist waits for `--apply`.
@@ -170,6 +173,7 @@ impl Plan {
                 setting.0, setting.1
             ));
         }
+        self.postgres.push(control::record_layout(&Layout::OURS.record()));
         for writer in &standing.writers {
             self.postgres.extend(control::grants(writer));
         }

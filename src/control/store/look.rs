@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::backend::postgres::control::Presence;
 use crate::backend::postgres::introspect;
+use crate::control::layout::{self, UnknownLayout};
 
 /// Where things stand, without the catalogue itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) enum State {
     Damaged(String),
     /// This role owns our schema, and may not.
     Foreign(String),
+    /// Our tables are of a version that is not known here.
+    Unknown(UnknownLayout),
     SetUp(SetUp),
 }
 
@@ -60,7 +63,7 @@ impl State {
     fn registry(&self) -> Option<&str> {
         match self {
             Self::SetUp(state) => Some(&state.registry),
-            Self::NotSetUp | Self::Damaged(_) | Self::Foreign(_) | Self::Standby => None,
+            _ => None,
         }
     }
 
@@ -68,7 +71,7 @@ impl State {
     pub(super) fn turn(&self) -> Option<(u64, bool, &str)> {
         match self {
             Self::SetUp(state) => Some((state.epoch, state.mysql_is_primary, &state.timeline)),
-            Self::NotSetUp | Self::Damaged(_) | Self::Foreign(_) | Self::Standby => None,
+            _ => None,
         }
     }
 }
@@ -100,7 +103,8 @@ const STATE: &str = "SELECT e.last_value, now.timeline, \
          || coalesce((SELECT s.value FROM crossfade.settings s WHERE s.key = 'types'), '') \
          FROM crossfade.tables t), \
        (SELECT pg_catalog.count(*) FROM crossfade.tables t WHERE t.dirty_reason IS NOT NULL), \
-       (SELECT pg_catalog.count(*) FROM crossfade.sidecars s WHERE pg_catalog.now() < s.lease_until) \
+       (SELECT pg_catalog.count(*) FROM crossfade.sidecars s WHERE pg_catalog.now() < s.lease_until), \
+       (SELECT s.value FROM crossfade.settings s WHERE s.key = 'layout') \
      FROM crossfade.epoch e CROSS JOIN (SELECT \
        pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) AS timeline, \
        (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() c) AS system, \
@@ -130,12 +134,12 @@ impl Looker {
             }
             Presence::Damaged(missing) => State::Damaged(missing),
             Presence::Foreign(owner) => State::Foreign(owner),
-            Presence::Complete => State::SetUp(self.state(client).await?),
+            Presence::Complete => self.state(client).await?,
         };
         Ok(Seen { digest: introspect::digest(client).await?, server, state, asked })
     }
 
-    async fn state(&mut self, client: &Client) -> Result<SetUp, Error> {
+    async fn state(&mut self, client: &Client) -> Result<State, Error> {
         let statement = match &self.state {
             Some(statement) => statement.clone(),
             None => self.state.insert(client.prepare(STATE).await?).clone(),
@@ -143,7 +147,10 @@ impl Looker {
         let row = client.query_one(&statement, &[]).await;
         // Abandoned and set up again, its statements speak of tables that are gone.
         let row = row.inspect_err(|_| self.state = None)?;
-        Ok(SetUp::read(&row))
+        Ok(match layout::recorded(row.get(6)) {
+            Ok(()) => State::SetUp(SetUp::read(&row)),
+            Err(unknown) => State::Unknown(unknown),
+        })
     }
 }
 

@@ -39,6 +39,7 @@ use crate::backend::postgres::{control, introspect};
 use crate::catalog::Catalog;
 use crate::catalog::naming::Naming;
 use crate::control::Ends;
+use crate::control::layout::UnknownLayout;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
@@ -124,6 +125,8 @@ enum LookError {
     Damaged(String),
     #[error("the role {0} owns the schema crossfade, run `crossfade check`")]
     Foreign(String),
+    #[error(transparent)]
+    Layout(#[from] UnknownLayout),
     #[error("the schema keeps changing")]
     Restless,
     #[error("the primary is another server now, and writes still hold the old epoch")]
@@ -140,8 +143,8 @@ impl LookError {
     fn report(&self, error: &str) {
         match self {
             // Writes fail until a person acts.
-            Self::Damaged(_) | Self::Foreign(_) | Self::Contrary => {
-                error!(error, "captured writes fail")
+            Self::Damaged(_) | Self::Foreign(_) | Self::Layout(_) | Self::Contrary => {
+                error!(error, "captured writes fail");
             }
             _ => warn!(error, "state not read, the last one stands"),
         }
@@ -344,6 +347,7 @@ impl Store {
             State::Standby => Err(LookError::Standby),
             State::Damaged(missing) => Err(LookError::Damaged(missing)),
             State::Foreign(owner) => Err(LookError::Foreign(owner)),
+            State::Unknown(layout) => Err(layout.into()),
             State::NotSetUp | State::SetUp(_) => Ok(seen),
         }
     }
@@ -520,6 +524,7 @@ fn told(error: &LookError) -> String {
         | LookError::Standby
         | LookError::Damaged(_)
         | LookError::Foreign(_)
+        | LookError::Layout(_)
         | LookError::Restless
         | LookError::Held
         | LookError::Between

@@ -16,10 +16,11 @@ use tracing::{debug, info, warn};
 
 use super::look::SetUp;
 use super::{LookError, Store};
-use crate::backend::mysql::control::{Turn, is_complete, turn};
+use crate::backend::mysql::control::{Turn, is_complete, layout, turn};
 use crate::backend::mysql::kept::{Kept, keep, load};
 use crate::backend::mysql::{Link, WriteError};
 use crate::catalog::Catalog;
+use crate::control::layout::numbered;
 use crate::control::switchover;
 use crate::phase::{Phase, Situation};
 
@@ -170,6 +171,7 @@ impl Store {
     /// What MySQL says, over a connection that is kept.
     async fn home(&mut self) -> Result<(Turn, bool), LookError> {
         let patience = self.sidecar.lease.length() / 3;
+        let fresh = self.home.is_none();
         let asked = async {
             let mut link = match self.home.take() {
                 Some(link) => link,
@@ -177,10 +179,12 @@ impl Store {
             };
             let found = turn(link.conn()).await?.ok_or(WriteError::NotSetUp)?;
             let complete = is_complete(link.conn()).await?;
-            Ok::<_, WriteError>((link, (found, complete)))
+            let layout = if fresh { layout(link.conn()).await? } else { None };
+            Ok::<_, WriteError>((link, (found, complete), layout))
         };
         match timeout(patience, asked).await.unwrap_or(Err(WriteError::TimedOut)) {
-            Ok((link, found)) => {
+            Ok((link, found, layout)) => {
+                numbered(layout)?;
                 self.home = Some(link);
                 Ok(found)
             }

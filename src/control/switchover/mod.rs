@@ -40,6 +40,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::Ends;
+use super::layout::{self, UnknownLayout};
 use crate::backend::mysql::{Link, WriteError, control as mysql};
 use crate::backend::postgres::attempts::{self, Attempt, Closed};
 use crate::backend::postgres::connect::ConnectError;
@@ -135,6 +136,8 @@ pub enum SwitchError {
     MySql(#[from] WriteError),
     #[error("certificates")]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Layout(#[from] UnknownLayout),
     #[error(
         "whether MySQL has given the lead back cannot be told while it does not answer ({0}); run it again"
     )]
@@ -157,7 +160,7 @@ impl SwitchError {
             Self::Postgres(error) => error.is_closed(),
             Self::MySql(error) => error.breaks_connection(),
             Self::Doubtful(_) => true,
-            Self::Tls(_) | Self::Locked | Self::Unfinished { .. } => false,
+            Self::Tls(_) | Self::Layout(_) | Self::Locked | Self::Unfinished { .. } => false,
         }
     }
 }
@@ -255,6 +258,9 @@ pub async fn run(
     tell: Tell<'_>,
 ) -> Result<Outcome, SwitchError> {
     let client = ends.from.connect().await?;
+    if let Some(unknown) = layout::check(&client).await? {
+        return Err(unknown.into());
+    }
     let (standing, _) = facts::standing(&client, ends).await?;
     let mut run = Run { ends, users, options, tell, client, turn: 0 };
     if !options.dry_run {
