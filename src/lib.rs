@@ -114,7 +114,18 @@
 //!   ([`backend::mysql::copy`]).
 //! - What a chunk may still need of the fence is told by a moment of the primary's log after which every
 //!   transaction has ended, not by the LSN of its snapshot: a delete's version is older than its commit.
-//! - The model in `tests/model` says what backfill, repair and switchover will have to keep beyond the
+//! - Whose turn it is, either database can say alone. While it is MySQL's, the lease is confirmed there, and
+//!   the catalogue that it keeps lets a sidecar start without PostgreSQL ([`control::store`]).
+//! - What a session has on its server is asked of the server when it moves. It is logged in again by what it has
+//!   shown of its password: SCRAM's client key comes out of the proof and the verifier ([`door`], [`route`]).
+//! - Who writes past Crossfade is refused by a statement trigger that shares the lock, so holding the lock alone
+//!   covers every writer; no LOCK TABLE. The epoch moves, and an attempt is undone, only with the attempt's line
+//!   locked; MySQL's state row is asked for with NOWAIT, so nobody queues behind it ([`control::switchover`]).
+//! - A record of the control tables' version on both sides says down to which version programs may use them
+//!   ([`control::layout`]); it never goes down, so the `setup` of the version before does no harm.
+//! - The last hour is kept by each sidecar in a bounded ring; stuck entries are listed without their keys
+//!   ([`admin`]). Rows are counted only while they are few; beyond, statistics have to do.
+//! - The model in `tests/model` says what backfill, repair and switchover have to keep beyond the
 //!   design: a chunk is done only after its sweep; the old primary gets the new epoch first, and the
 //!   lease is waited out between the two; repair begins once both sides have the epoch.
 //!
