@@ -14,7 +14,7 @@ use crate::config::{Config, LimitsConfig};
 use crate::control::Ends;
 use crate::control::attend::Attendant;
 use crate::control::statements::{Recorder, StatementMetrics};
-use crate::control::store::{Sidecar, Store, StoreMetrics};
+use crate::control::store::{Nudge, Sidecar, Store, StoreMetrics};
 use crate::handoff::{Jobs, LOST, Notices};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
@@ -74,7 +74,7 @@ impl Workers {
         );
         let sidecar = sidecar(config, parts);
         let (store, nudge) = Store::new(
-            ends,
+            ends.clone(),
             Naming::default(),
             parts.policies.subscribe(),
             parts.situation.clone(),
@@ -88,37 +88,17 @@ impl Workers {
         others.spawn(heard::run(primary.clone(), Arc::clone(&notices), nudge.clone(), patience));
         others.spawn(heard::run(primary.clone(), notices_back, nudge.clone(), patience));
         others.spawn(turns::learn(primary.clone(), parts.reported.clone()));
-        let attendant = Attendant {
-            id: sidecar.id,
-            primary,
-            hold: parts.flow.hold.clone(),
-            forth: parts.flow.handoff.clone(),
-            back: parts.reverse.clone(),
-            situation: parts.situation.subscribe(),
-            nudge,
-            poll: limits.poll,
-        };
-        others.spawn(attendant.run());
+        others.spawn(attendant(sidecar, primary, nudge, parts).run());
         others.spawn(parts.flow.lease.clone().watch());
         others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
-        let ground = Ground {
-            reads: parts.flow.handoff.reads().clone(),
-            from: Connector::new(config.from.clone())?,
-            to: config.to.clone(),
-            database: config.from.database.clone(),
-            connect_timeout: limits.connect_timeout,
-            lease: parts.flow.lease.clone(),
-            situation: parts.situation.subscribe(),
-            limits: parts.shadow.subscribe(),
-        };
+        let ground = ground(config, parts)?;
         others.spawn(shadow::run(ground, config.shadow.pool));
         look(&mut others, config, parts);
-        let ends = Ends {
-            from: Connector::new(config.from.clone())?,
-            to: config.to.clone(),
-            limits: link(limits),
-        };
-        others.spawn(counting::run(ends, parts.situation.subscribe(), parts.counts.clone()));
+        others.spawn(counting::run(
+            ends,
+            parts.situation.subscribe(),
+            parts.counts.clone(),
+        ));
         let statements = tokio::spawn(recorder.run(store_stopped.clone()));
         let store = tokio::spawn(store.run(store_stopped));
         Ok(Self { applier, reversed, others, store, statements, stop_store, notices })
@@ -144,6 +124,34 @@ impl Workers {
         }
         self.others.shutdown().await;
     }
+}
+
+/// What does this sidecar's part when the primary changes.
+fn attendant(sidecar: Sidecar, primary: Connector, nudge: Nudge, parts: &Parts) -> Attendant {
+    Attendant {
+        id: sidecar.id,
+        primary,
+        hold: parts.flow.hold.clone(),
+        forth: parts.flow.handoff.clone(),
+        back: parts.reverse.clone(),
+        situation: parts.situation.subscribe(),
+        nudge,
+        poll: sidecar.poll,
+    }
+}
+
+/// What shadow reads need.
+fn ground(config: &Config, parts: &Parts) -> Result<Ground, StartError> {
+    Ok(Ground {
+        reads: parts.flow.handoff.reads().clone(),
+        from: Connector::new(config.from.clone())?,
+        to: config.to.clone(),
+        database: config.from.database.clone(),
+        connect_timeout: config.limits.connect_timeout,
+        lease: parts.flow.lease.clone(),
+        situation: parts.situation.subscribe(),
+        limits: parts.shadow.subscribe(),
+    })
 }
 
 /// Waits until what was to be marked dirty so far is; false where the primary does not take it.

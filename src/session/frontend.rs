@@ -142,7 +142,7 @@ impl State {
     }
 
     /// The plan for the text at the start of `body`, and the text itself where it can be rewritten.
-    fn plan_body(&mut self, body: &[u8], whole: bool) -> (Arc<Plan>, Option<Box<str>>) {
+    pub(super) fn plan_body(&mut self, body: &[u8], whole: bool) -> (Arc<Plan>, Option<Box<str>>) {
         let end = body.iter().position(|byte| *byte == 0).unwrap_or(body.len());
         let text = std::str::from_utf8(&body[..end]);
         match text {
@@ -211,23 +211,7 @@ impl State {
     }
 
     /// `rest` is what follows the name in Parse.
-    /// A statement as it is prepared, and the text that the server gets; `rest` is as in Parse.
-    pub(super) fn prepared_text(&mut self, rest: &[u8]) -> (Arc<Prepared>, String) {
-        let (plan, _) = self.plan_body(rest, true);
-        let refused = self.refusal(&plan);
-        let prepared = Arc::new(self.prepared(plan, rest, true));
-        let text = match (refused, &prepared.applied) {
-            (Some(denied), _) => denied.raise(),
-            (None, Some(applied)) => applied.text.to_string(),
-            (None, None) => {
-                let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
-                String::from_utf8_lossy(&rest[..end]).into_owned()
-            }
-        };
-        (prepared, text)
-    }
-
-    fn prepared(&self, plan: Arc<Plan>, rest: &[u8], whole: bool) -> Prepared {
+    pub(super) fn prepared(&self, plan: Arc<Plan>, rest: &[u8], whole: bool) -> Prepared {
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
         let fixed = matches!(plan.single(), Some(Step::Read | Step::Other) | None);
         let text = std::str::from_utf8(&rest[..end]).ok().filter(|_| whole && self.text.is_known());

@@ -24,6 +24,7 @@ mod metrics;
 mod path;
 mod pending;
 mod pipe;
+mod planners;
 mod refuse;
 mod rest;
 mod resume;
@@ -51,8 +52,9 @@ pub use self::fatal::Fatal;
 pub use self::login::{Established, LoginConfig};
 pub use self::metrics::{Seat, SessionMetrics};
 pub use self::packet::CancelKey;
+pub use self::planners::Planners;
 pub use self::resume::go_on;
-pub use self::serve::{Flow, FlowLimits, Planners};
+pub use self::serve::{Flow, FlowLimits};
 pub use self::tally::{Count, Tally};
 
 /// What every session shares.

@@ -26,6 +26,7 @@ use crate::hold::Obstacle;
 use crate::names::Oid;
 use crate::session::serve::Session;
 use crate::session::state::{Broken, State};
+use crate::session::statements::Prepared;
 use crate::wire::write;
 
 /// Longest time for the server to say what a session has.
@@ -185,6 +186,22 @@ impl State {
                 _ => {}
             }
         }
+    }
+
+    /// A statement as it is prepared, and the text that the server gets; `rest` is as in Parse.
+    fn prepared_text(&mut self, rest: &[u8]) -> (Arc<Prepared>, String) {
+        let (plan, _) = self.plan_body(rest, true);
+        let refused = self.refusal(&plan);
+        let prepared = Arc::new(self.prepared(plan, rest, true));
+        let text = match (refused, &prepared.applied) {
+            (Some(denied), _) => denied.raise(),
+            (None, Some(applied)) => applied.text.clone(),
+            (None, None) => {
+                let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+                String::from_utf8_lossy(&rest[..end]).into_owned()
+            }
+        };
+        (prepared, text)
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod drift;
 mod epoch;
+mod failure;
 mod follow;
 mod look;
 mod metrics;
@@ -34,17 +35,17 @@ use tokio_postgres::Client;
 use tracing::{debug, error, info, warn};
 
 use crate::backend::mysql::{self, WriteError};
-use crate::backend::postgres::connect::{ConnectError, Link};
+use crate::backend::postgres::connect::Link;
 use crate::backend::postgres::{control, introspect};
 use crate::catalog::Catalog;
 use crate::catalog::naming::Naming;
 use crate::control::Ends;
-use crate::control::layout::UnknownLayout;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
 use crate::session::Flow;
 
+use failure::{LookError, chain, told};
 use follow::{Followed, Follower};
 use look::{Looker, Seen, State};
 pub use metrics::StoreMetrics;
@@ -107,47 +108,6 @@ pub struct Store {
 impl std::fmt::Debug for Looker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Looker")
-    }
-}
-
-/// Why a look came to nothing.
-#[derive(Debug, thiserror::Error)]
-enum LookError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("could not read the primary's catalogue")]
-    Ask(#[from] tokio_postgres::Error),
-    #[error("could not bring the secondary to the epoch")]
-    Secondary(#[from] WriteError),
-    #[error("the server that from.url names is a standby")]
-    Standby,
-    #[error("{0} is gone from the primary, run `crossfade setup`")]
-    Damaged(String),
-    #[error("the role {0} owns the schema crossfade, run `crossfade check`")]
-    Foreign(String),
-    #[error(transparent)]
-    Layout(#[from] UnknownLayout),
-    #[error("the schema keeps changing")]
-    Restless,
-    #[error("the primary is another server now, and writes still hold the old epoch")]
-    Held,
-    #[error("the primary did not answer in time")]
-    TimedOut,
-    #[error("the primary changes")]
-    Between,
-    #[error("MySQL is the primary of an epoch that PostgreSQL does not know")]
-    Contrary,
-}
-
-impl LookError {
-    fn report(&self, error: &str) {
-        match self {
-            // Writes fail until a person acts.
-            Self::Damaged(_) | Self::Foreign(_) | Self::Layout(_) | Self::Contrary => {
-                error!(error, "captured writes fail");
-            }
-            _ => warn!(error, "state not read, the last one stands"),
-        }
     }
 }
 
@@ -511,40 +471,4 @@ fn situation(seen: &Seen, catalog: Arc<Catalog>) -> Situation {
         _ => (Phase::Setup, 0, String::new()),
     };
     Situation { phase, epoch, timeline, catalog, server: seen.server }
-}
-
-/// What may be shown to clients too: of a server's own words only the code.
-fn told(error: &LookError) -> String {
-    let code = match error {
-        LookError::Ask(error) | LookError::Connect(ConnectError::Refused { source: error, .. }) => {
-            error.code()
-        }
-        LookError::Connect(_)
-        | LookError::Secondary(_)
-        | LookError::Standby
-        | LookError::Damaged(_)
-        | LookError::Foreign(_)
-        | LookError::Layout(_)
-        | LookError::Restless
-        | LookError::Held
-        | LookError::Between
-        | LookError::Contrary
-        | LookError::TimedOut => None,
-    };
-    match (code, error) {
-        (Some(code), error) => format!("{error} ({})", code.code()),
-        (None, error) => chain(error),
-    }
-}
-
-/// An error with its causes, once each.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += ": ";
-        text += &cause.to_string();
-        source = cause.source();
-    }
-    text
 }

@@ -355,7 +355,7 @@ mod tests {
         facts.statements.push(line(1, Readiness::Refused("LATERAL".into())));
         let found = gates(&facts, &[]);
         assert!(found.iter().all(|gate| !gate.ok), "{found:#?}");
-        assert_eq!(shut(&found).len(), 14, "{found:#?}");
+        assert_eq!(shut(&found).len(), 16, "{found:#?}");
     }
 
     #[test]
