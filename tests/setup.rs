@@ -72,6 +72,7 @@ async fn setup_creates_what_the_schema_says_and_can_run_twice() {
                 "audit",
                 "auth_sessions",
                 "crossfade_backfill",
+                "crossfade_catalog",
                 "crossfade_fence",
                 "crossfade_floor",
                 "crossfade_state",

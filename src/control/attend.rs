@@ -23,10 +23,12 @@ use crate::answer::serves;
 use crate::backend::postgres::connect::{Connector, Link};
 use crate::handoff::Handoff;
 use crate::hold::Hold;
-use crate::phase::Situation;
+use crate::phase::{Phase, Situation};
 
 /// Between two looks while an attempt is under way.
 const QUICK: Duration = Duration::from_millis(20);
+/// Until the next look where the record is not there yet.
+const LATER: Duration = Duration::from_secs(30);
 /// Longest time for one statement of ours.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for the queue in memory; what is left stands in the outbox.
@@ -102,11 +104,18 @@ impl Attendant {
 
     /// The last attempt; none where it is past its deadline, or nothing is set up.
     async fn look(&self, link: &mut Link) -> Result<Option<Attempt>, ()> {
+        if matches!(self.situation.borrow().phase, Phase::Setup | Phase::Complete) {
+            return Ok(None);
+        }
         let client = timeout(ANSWER_TIME_MAX, link.get()).await.map_err(drop)?.map_err(drop)?;
         let found = timeout(ANSWER_TIME_MAX, client.query_opt(LOOK, &[])).await.map_err(drop)?;
         let row = match found {
             Ok(row) => row,
-            Err(error) if error.code().is_some() => return Ok(None),
+            Err(error) if error.code().is_some() => {
+                // Set up by a version that had no such table: `setup` brings it.
+                sleep(LATER).await;
+                return Ok(None);
+            }
             Err(_) => return Err(()),
         };
         Ok(row.and_then(|row| {

@@ -94,11 +94,7 @@ impl Workers {
         let ground = ground(config, parts)?;
         others.spawn(shadow::run(ground, config.shadow.pool));
         look(&mut others, config, parts);
-        others.spawn(counting::run(
-            ends,
-            parts.situation.subscribe(),
-            parts.counts.clone(),
-        ));
+        others.spawn(counting::run(ends, parts.situation.subscribe(), parts.counts.clone()));
         let statements = tokio::spawn(recorder.run(store_stopped.clone()));
         let store = tokio::spawn(store.run(store_stopped));
         Ok(Self { applier, reversed, others, store, statements, stop_store, notices })
