@@ -1,5 +1,5 @@
 # make setup   bring what demo, tests and benches need (root or sudo; instant when nothing is missing)
-# make demo    the whole story on throwaway servers, switchover and rollback included
+# make demo    the whole story on throwaway servers
 # make test    every test;  WITHOUT="mysql postgres18" leaves out what cannot be had, and says so at the end
 # make simulate  the applier over servers in memory, with random faults  (SECONDS=600)
 # make fuzz    each fuzz target for so long  (SECONDS=60)

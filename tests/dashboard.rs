@@ -278,7 +278,7 @@ async fn the_step_over_waits_for_its_gates_and_for_a_word_that_is_typed() {
     assert_eq!((sent.as_array().unwrap().len(), &sent[0]["body"]), (1, &body), "{sent:#}");
     assert_eq!(sent[0]["headers"]["authorization"], format!("Bearer {TOKEN}"));
 
-    let attempts = json!([{ "id": 4, "direction": "switchover", "outcome": "undone",
+    let attempts = json!([{ "id": 4, "direction": "switchover", "state": "undone",
         "started": "2026-11-20T10:00:00Z", "ended": "2026-11-20T10:00:30Z",
         "reasons": ["1 transaction was still open after 30 s"],
         "sidecars": [{ "sidecar": "0123", "announced": "2026-11-20T10:00:00.1Z",

@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! servers ─▶ schema, 100,000 users ─▶ setup ─▶ proxy ◀── load (an auth service's clients)
-//!                  └──▶ a live table per second ─▶ backfill, verify, repair ─▶ switchover, rollback
-//!                                                                        ─▶ drain ─▶ compare row by row
+//!                  └──▶ a live table per second ─▶ backfill, verify, repair ─▶ drain ─▶ compare row by row
 //! ```
 //!
 //! Invariant: nothing outlives the demo: servers and files end with it, however it ends.
@@ -14,7 +13,6 @@ mod old;
 mod screen;
 pub mod servers;
 mod stage;
-mod turn;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -79,8 +77,6 @@ pub async fn run(options: &Options, out: &mut impl Write) -> Result<bool, DemoEr
     old::copy(&stage, out).await?;
     writeln!(out)?;
     let repaired = old::verify_and_repair(&stage, out).await?;
-    writeln!(out)?;
-    turn::there_and_back(&stage, load, out).await?;
     if let Some(error) = load.failed() {
         return Err(DemoError::Client(error));
     }

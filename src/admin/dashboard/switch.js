@@ -132,12 +132,13 @@ export function attempts() {
 }
 
 function attempt(one) {
-  const kind = one.outcome === "done" ? "good" : one.outcome ? "bad" : "warn";
+  const how = ["announced", "held"].includes(one.state) ? null : one.state;
+  const kind = how === "done" ? "good" : how ? "bad" : "warn";
   const took = one.ended ? (new Date(one.ended) - new Date(one.started)) / 1000 : null;
   const sidecars = one.sidecars ?? [];
   return h("li", { key: one.id },
     h("p", null,
-      h("span", { class: `pill ${kind}` }, h("i", { class: `dot ${kind}`, "aria-hidden": "true" }), one.outcome ?? "under way"),
+      h("span", { class: `pill ${kind}` }, h("i", { class: `dot ${kind}`, "aria-hidden": "true" }), how ?? "under way"),
       h("b", null, one.direction === "rollback" ? "Rollback" : "Switchover"), ` ${moment(one.started)}`,
       took === null ? "" : `, took ${duration(took)}`),
     one.reasons?.length ? h("ul", { class: "reasons" }, one.reasons.map((reason) => h("li", { key: reason }, reason))) : null,
