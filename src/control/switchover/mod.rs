@@ -46,6 +46,7 @@ use crate::backend::postgres::attempts::{self, Attempt, Closed};
 use crate::backend::postgres::connect::ConnectError;
 use crate::backend::tls::TlsError;
 use crate::catalog::{Catalog, Table};
+use crate::plan::seen::{Line, Readiness};
 use crate::policy::Policies;
 
 pub use crate::backend::postgres::attempts::Direction;
@@ -60,6 +61,10 @@ pub use standing::Standing;
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 pub const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// Longest wait for sidecars to judge what they have just seen.
+const JUDGED_TIME_MAX: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Reads `30s`, `1500ms` or `2m`.
 pub fn timeout(text: &str) -> Result<Duration, String> {
@@ -272,8 +277,7 @@ pub async fn run(
         }
         run.close_old(standing.epoch()).await?;
     }
-    let (facts, catalog) =
-        facts::gather(&run.client, ends, policies, users, options.direction).await?;
+    let (facts, catalog) = run.gather(policies).await?;
     let epoch = facts.standing.epoch();
     let reasons = shut(&gates(&facts, &options.accept));
     if !reasons.is_empty() {
@@ -313,6 +317,21 @@ pub async fn finish_half_done(ends: &Ends, policies: &Policies) -> Result<(), Sw
 }
 
 impl Run<'_> {
+    /// The facts, once the statements that were seen a moment ago are judged; in vain they are a reason.
+    async fn gather(&self, policies: &Policies) -> Result<(Facts, Arc<Catalog>), SwitchError> {
+        let until = Instant::now() + JUDGED_TIME_MAX;
+        loop {
+            let asked = self.options.direction;
+            let (facts, catalog) =
+                facts::gather(&self.client, self.ends, policies, self.users, asked).await?;
+            let unjudged = |line: &Line| line.readiness == Readiness::Unknown;
+            if until <= Instant::now() || !facts.statements.iter().any(unjudged) {
+                return Ok((facts, catalog));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     async fn refuse(
         &self,
         epoch: u64,
