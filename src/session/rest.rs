@@ -100,13 +100,24 @@ impl Session {
         &mut self,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<Rested, Broken> {
-        let survey = timeout(SURVEY_TIME_MAX, survey(&mut self.server)).await;
-        let mut found = survey
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-            .unwrap_or_else(|error| {
-                debug!(%error, "a session's state could not be asked for");
-                Belongings { obstacles: vec![UNKNOWN], ..Belongings::default() }
-            });
+        let mut aside = BytesMut::new();
+        let survey = async {
+            // A cancel request is for what the client runs.
+            let _calm = match &self.cancel {
+                Some(guard) => Some(guard.hold().await),
+                None => None,
+            };
+            survey(&mut self.server, &mut aside).await
+        };
+        let survey = timeout(SURVEY_TIME_MAX, survey).await;
+        let survey = survey.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        // Notices and notifications are the client's, also those that came between.
+        self.to_client.output.extend_from_slice(&aside);
+        let broken = survey.is_err();
+        let mut found = survey.unwrap_or_else(|error| {
+            debug!(%error, "a session's state could not be asked for");
+            Belongings { obstacles: vec![UNKNOWN], ..Belongings::default() }
+        });
         for (name, text, _) in &mut found.statements {
             if let Some(own) = self.state.statements.text(name.as_bytes()) {
                 *text = own.into();
@@ -128,6 +139,8 @@ impl Session {
                 self.state.follow();
                 return Ok(match moved {
                     true => Rested::Moves(Box::new(found)),
+                    // The answer to our question may still be on its way, and is not the client's.
+                    false if broken => Rested::Ends,
                     false => Rested::GoesOn,
                 });
             }
@@ -205,8 +218,8 @@ impl State {
     }
 }
 
-/// Asks the server. Its connection is between two transactions.
-async fn survey(server: &mut Stream) -> std::io::Result<Belongings> {
+/// Asks the server. Its connection is between two transactions. `aside`: what it says unasked.
+async fn survey(server: &mut Stream, aside: &mut BytesMut) -> std::io::Result<Belongings> {
     let mut out = BytesMut::new();
     write::query(&mut out, SURVEY);
     server.write_all(&out).await?;
@@ -217,6 +230,7 @@ async fn survey(server: &mut Stream) -> std::io::Result<Belongings> {
         match frame.tag {
             b'D' => found.take(frame.body()).ok_or(std::io::ErrorKind::InvalidData)?,
             b'E' => found.obstacles.push(UNKNOWN),
+            b'A' | b'N' | b'S' => aside.extend_from_slice(&frame.bytes),
             b'Z' => return Ok(found),
             _ => {}
         }

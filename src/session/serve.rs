@@ -147,7 +147,7 @@ pub(super) struct Session {
     pub(super) client: Stream,
     pub(super) server: Stream,
     pub(super) to_server: Pipe,
-    to_client: Pipe,
+    pub(super) to_client: Pipe,
     pub(super) state: State,
     pub(super) user: String,
     pub(super) database: String,
@@ -275,7 +275,9 @@ impl Session {
                     Poll::Pending => {}
                 }
             }
-            let said = self.to_server.backlog() == 0 && !self.state.owes_an_end();
+            // What is held back is still to be said, to whoever answers then.
+            let held_back = self.state.is_to_rest() && self.to_server.has_more();
+            let said = self.to_server.backlog() == 0 && !held_back && !self.state.owes_an_end();
             if self.hearing == Hearing::Last && said {
                 match self.server.poll_shutdown(cx) {
                     Poll::Ready(Ok(())) => self.hearing = Hearing::Ended,
@@ -291,7 +293,7 @@ impl Session {
 
     /// Between two transactions, with nothing half read from the server.
     fn is_quiet(&self) -> bool {
-        self.state.is_at_rest() && !self.to_client.has_more() && self.hearing == Hearing::Client
+        self.state.is_at_rest() && !self.to_client.has_more() && self.hearing != Hearing::Ended
     }
 
     /// The primary has closed the connection: the client still gets what it sent.
