@@ -250,17 +250,19 @@ impl Notes<'_> {
         entries: &[(KeyHash, Option<Vec<u8>>)],
     ) -> Result<(), PgError> {
         let Some(id) = table.id else { return Ok(()) };
-        let letter = operation.letter();
+        let (letter, epoch) = (operation.letter(), self.situation.epoch);
         for part in entries.chunks(KEYS_AT_ONCE) {
-            // A union of one SELECT each: the counter is the one that was just raised.
+            // The counter is the one that was just raised; without one the column refuses. Each key goes
+            // straight into its column: a union of several would take them for text of the connection's
+            // character set, and put question marks for what is none.
             let one = format!(
-                "SELECT {}, '{letter}', ?, `epoch`, `counter`, 0 FROM `crossfade_fence` \
-                 WHERE `table_id` = {} AND `key_hash` = ?",
+                "({}, '{letter}', ?, {epoch}, (SELECT `counter` FROM `crossfade_fence` \
+                 WHERE `table_id` = {} AND `key_hash` = ?), 0)",
                 id.0, id.0
             );
             let sql = format!(
-                "INSERT INTO `crossfade_outbox` (`table_id`, `op`, `key`, `epoch`, `counter`, `n`) {}",
-                vec![one; part.len()].join(" UNION ALL ")
+                "INSERT INTO `crossfade_outbox` (`table_id`, `op`, `key`, `epoch`, `counter`, `n`) VALUES {}",
+                vec![one; part.len()].join(", ")
             );
             let mut params = Vec::with_capacity(2 * part.len());
             for (hash, raw) in part {

@@ -162,6 +162,13 @@ async fn what_is_noted_arrives_also_after_a_truncate() {
             noted.run("UPDATE users SET email = email || 'x' WHERE id < 3").await;
         }
         arrived(&mut noted, "5 rows").await;
+        // Keys of any bytes, several in one statement.
+        for _ in 0..20 {
+            noted.run("INSERT INTO sessions (user_id) VALUES (1)").await;
+        }
+        arrived(&mut noted, "20 sessions").await;
+        noted.run("DELETE FROM users WHERE id = 1").await;
+        arrived(&mut noted, "a user gone with all sessions").await;
         noted.run("TRUNCATE marks").await;
         noted.run("INSERT INTO users VALUES (11, 'new'), (17, 'new')").await;
         noted.run("INSERT INTO marks DEFAULT VALUES").await;
