@@ -246,7 +246,7 @@ impl Translator<'_> {
         match hidden {
             None if table.target == given => Ok(Text::sql(target)),
             None => Ok(Text::sql(format!("{target} AS {quoted}"))),
-            Some(Hidden::Changed) => {
+            Some(Hidden::Changed | Hidden::Updated) => {
                 Err(unsupported("reading a table that the statement's WITH writes"))
             }
             // The rows inserted by WITH are not there yet, as the rest of the statement sees it.

@@ -41,7 +41,7 @@ impl Translator<'_> {
         let TableObject::TableName(name) = &insert.table else {
             return Err(unsupported("INSERT into what is no table"));
         };
-        let table = self.writable(name)?;
+        let table = self.insertable(name, insert.on.is_some())?;
         let alias = match &insert.table_alias {
             Some(alias) => fold(&alias.alias),
             None => table.name.name().to_owned(),
@@ -73,16 +73,25 @@ impl Translator<'_> {
         }
     }
 
+    /// A table that may be inserted into: also one whose rows WITH updates, as a token is used up and
+    /// the next one made.
+    fn insertable(&mut self, name: &ObjectName, conflict: bool) -> Result<Arc<Table>, Refused> {
+        let table = self.table(&parts(name)?)?;
+        let mut earlier = self.hidden.iter().filter(|(oid, _)| *oid == table.oid).peekable();
+        if !conflict && earlier.peek().is_some() && earlier.all(|(_, how)| *how == Hidden::Updated)
+        {
+            return without_generated(table);
+        }
+        self.writable(name)
+    }
+
     /// A table that may be written.
     pub(super) fn writable(&mut self, name: &ObjectName) -> Result<Arc<Table>, Refused> {
         let table = self.table(&parts(name)?)?;
         if self.hidden.iter().any(|(oid, _)| *oid == table.oid) {
             return Err(unsupported("writing a table twice in one statement"));
         }
-        if table.columns.iter().any(|column| column.generated.is_some()) {
-            return Err(unsupported("writing a table with generated columns"));
-        }
-        Ok(table)
+        without_generated(table)
     }
 
     /// One row of VALUES with its defaults.
@@ -316,6 +325,13 @@ impl Translator<'_> {
         text.push(")");
         written.answer(fields, Answer { query: text, order: Some(keys), hidden: table.key.len() });
         Ok(())
+    }
+}
+
+fn without_generated(table: Arc<Table>) -> Result<Arc<Table>, Refused> {
+    match table.columns.iter().any(|column| column.generated.is_some()) {
+        true => Err(unsupported("writing a table with generated columns")),
+        false => Ok(table),
     }
 }
 

@@ -31,6 +31,24 @@ pub struct Program {
     pub sets: usize,
 }
 
+impl Program {
+    /// True where a table's rows can change.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.steps.iter().any(Step::writes)
+    }
+}
+
+impl Step {
+    fn writes(&self) -> bool {
+        match self {
+            Self::Write(_) | Self::Upsert(_) => true,
+            Self::Each { steps, .. } => steps.iter().any(Self::writes),
+            Self::Answer(_) | Self::Keep { .. } | Self::FirstOfEach { .. } => false,
+        }
+    }
+}
+
 /// Rows that a step kept, by number.
 pub type Set = usize;
 

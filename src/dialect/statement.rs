@@ -153,7 +153,7 @@ impl Translator<'_> {
                     .iter()
                     .any(|key| key.references == written.table.oid && key.on_delete.writes())
             });
-            if written.hidden == Hidden::Changed {
+            if matches!(written.hidden, Hidden::Changed | Hidden::Updated) {
                 let oids: Vec<_> = cascades.map(|table| (table.oid, Hidden::Changed)).collect();
                 self.hidden.extend(oids);
             }

@@ -367,6 +367,9 @@ fn parts_of_a_statement_see_the_tables_as_they_were() {
             r##"WITH gone AS (DELETE FROM sessions WHERE revoked RETURNING user_id) SELECT count(*) FROM gone"##,
             r##"WITH ins AS (INSERT INTO users (id, email) VALUES ($1, 'x') ON CONFLICT (id) DO NOTHING RETURNING id) SELECT id FROM ins UNION ALL SELECT id FROM users WHERE id = $1"##,
             r##"WITH gone AS (DELETE FROM sessions RETURNING id) SELECT id FROM sessions"##,
+            r##"WITH used AS (UPDATE sessions SET revoked = true WHERE id = $1 RETURNING user_id) INSERT INTO sessions (id, user_id) SELECT $2::bigint, user_id FROM used"##,
+            r##"WITH used AS (UPDATE sessions SET id = $2 WHERE id = $1 RETURNING user_id) INSERT INTO sessions (id, user_id) SELECT $1, user_id FROM used"##,
+            r##"WITH used AS (UPDATE sessions SET revoked = true WHERE id = $1 RETURNING user_id) INSERT INTO sessions (id, user_id) SELECT id, user_id FROM sessions"##,
         ],
         &expect![[r#"
             -- WITH gone AS (DELETE FROM sessions WHERE revoked RETURNING user_id) SELECT count(*) FROM gone
@@ -383,6 +386,17 @@ fn parts_of_a_statement_see_the_tables_as_they_were() {
             keep#2 SELECT `users`.`id`, `users`.`id` FROM `users` AS `users` WHERE `users`.`id` IN (keys#1)
             answer (SELECT `ins`.`c0` AS `id` FROM (table#2) AS `ins`) UNION ALL (SELECT `users`.`id` AS `id` FROM (SELECT * FROM `users` WHERE (`id`) NOT IN (keys#1)) AS `users` WHERE (`users`.`id` = ?1))
             -- WITH gone AS (DELETE FROM sessions RETURNING id) SELECT id FROM sessions
+            0A000 reading a table that the statement's WITH writes cannot be translated for MySQL
+            -- WITH used AS (UPDATE sessions SET revoked = true WHERE id = $1 RETURNING user_id) INSERT INTO sessions (id, user_id) SELECT $2::bigint, user_id FROM used
+            [] (bigint, bigint)
+            keep#0 SELECT `sessions`.`id` FROM `sessions` AS `sessions` WHERE (`sessions`.`id` = ?1) FOR UPDATE
+            write (kept#0) UPDATE `sessions` AS `sessions` SET `sessions`.`revoked` = ? WHERE `sessions`.`id` IN (keys#0)
+            keep#1 SELECT `sessions`.`user_id`, `sessions`.`id` FROM `sessions` AS `sessions` WHERE `sessions`.`id` IN (keys#0)
+            keep#2 SELECT ?2 AS `int8`, `used`.`c0` AS `user_id` FROM (table#1) AS `used`
+            write (copied#3) INSERT INTO `sessions` (`id`, `user_id`) VALUES rows#2
+            -- WITH used AS (UPDATE sessions SET id = $2 WHERE id = $1 RETURNING user_id) INSERT INTO sessions (id, user_id) SELECT $1, user_id FROM used
+            0A000 writing a table twice in one statement cannot be translated for MySQL
+            -- WITH used AS (UPDATE sessions SET revoked = true WHERE id = $1 RETURNING user_id) INSERT INTO sessions (id, user_id) SELECT id, user_id FROM sessions
             0A000 reading a table that the statement's WITH writes cannot be translated for MySQL
         "#]],
     );

@@ -51,6 +51,9 @@ pub(super) struct Translator<'a> {
 pub(super) enum Hidden {
     /// Rows of this set were inserted.
     Inserted(Set),
+    /// Rows were updated in columns that no unique index looks at: what is inserted afterwards meets
+    /// the same keys as it would if both happened at once.
+    Updated,
     Changed,
 }
 

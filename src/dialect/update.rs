@@ -15,7 +15,7 @@ use sqlparser::ast::{
     UpdateTableFromKind,
 };
 
-use crate::catalog::{Column, Table};
+use crate::catalog::{Column, Table, Unique};
 use crate::change::Operation;
 use crate::dialect::assign::Cell;
 use crate::dialect::insert::{from_alias, has_select, key_tuple};
@@ -109,7 +109,10 @@ impl Translator<'_> {
         let rows = self.rows(table, alias, others, update.selection.as_ref())?;
         let set = self.assignments(table, &update.assignments)?;
         let mut written = Written::new(table);
-        written.hidden = Hidden::Changed;
+        written.hidden = match frees_keys(table, &set) {
+            true => Hidden::Changed,
+            false => Hidden::Updated,
+        };
         if table.key.is_empty() {
             return self.without_key(rows, set, update.returning.is_some(), written, counts);
         }
@@ -367,6 +370,14 @@ impl Translator<'_> {
         }
         Some(join(list, ", "))
     }
+}
+
+/// True where an update of these columns can let go of a unique key that an insert could then take.
+fn frees_keys(table: &Table, set: &[(usize, Cell)]) -> bool {
+    let conditional = |unique: &Unique| unique.predicate.is_some() || unique.expressions.is_some();
+    let covers = |at: &usize| table.uniques.iter().any(|unique| unique.columns.contains(at));
+    table.uniques.iter().any(conditional)
+        || set.iter().any(|(at, _)| table.is_key(*at) || covers(at))
 }
 
 fn by_key(text: &mut Text, table: &Table, alias: &str, set: Set) {
