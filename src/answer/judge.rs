@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::answer::error::PgError;
 use crate::answer::plan::{Ground, Planned, Plans, statements};
+use crate::answer::verbs::Verb;
 use crate::catalog::Catalog;
 use crate::value::Flavor;
 use crate::value::style::Zone;
@@ -22,7 +23,11 @@ pub fn judge(
     let ground = Ground { catalog: Arc::clone(catalog), path: path.to_vec(), zone, flavor };
     let plans = Plans::new(1);
     for statement in statements(sql) {
-        let _planned: Arc<Planned> = plans.plan(statement, &[], &ground)?;
+        let planned: Arc<Planned> = plans.plan(statement, &[], &ground)?;
+        // Such a statement has a plan, which is to refuse it once it is run.
+        if let Planned::Verb(Verb::Refused(name), _) = &*planned {
+            return Err(PgError::unsupported(name));
+        }
     }
     Ok(())
 }

@@ -38,6 +38,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_statement_that_is_refused_when_it_is_run_is_refused_beforehand() {
+        let catalog = Arc::new(Catalog::default());
+        let ready = |text: &str| {
+            let sample = Sample { text: text.to_owned(), path: vec!["public".to_owned()] };
+            readiness(&sample, &catalog, Flavor::MySql).to_string()
+        };
+        assert_eq!(ready("PREPARE p AS SELECT 1"), "refused: PREPARE as a statement");
+        assert_eq!(ready("SELECT 1; LISTEN news"), "refused: LISTEN");
+        assert_eq!(ready("BEGIN; SELECT 1; COMMIT"), "translated");
+    }
+
+    #[test]
     fn a_refusal_is_the_construct_and_no_other_error_is_quoted() {
         let shown = |code, message: &str| refused(code, message).to_string();
         assert_eq!(shown("0A000", "LATERAL cannot be translated for MySQL"), "refused: LATERAL");
