@@ -144,7 +144,7 @@
 //! | [`capture`] | our columns cut off again, images kept until the commit |
 //! | [`backend`] [`outbox`] [`handoff`] | both databases: reached, asked, written; where clients' flow meets the secondary's |
 //! | [`lease`] [`hold`] | whether this sidecar may answer; clients held while the primary changes |
-//! | [`door`] | who wants in: packets, TLS, SCRAM |
+//! | [`door`] [`served`] | who wants in: packets, TLS, SCRAM; what is counted of clients, whoever answers |
 //! | [`session`] [`answer`] [`apply`] | one client, PostgreSQL or MySQL answering; the workers that face the secondary |
 //! | [`backfill`] [`verify`] | old rows copied; both sides compared |
 //! | [`shadow`] | reads tried on the secondary before it has to answer them |
@@ -179,6 +179,7 @@ pub mod lease;
 pub mod outbox;
 
 pub mod door;
+pub mod served;
 
 pub mod answer;
 

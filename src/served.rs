@@ -1,4 +1,10 @@
-//! What the sessions count.
+//! What is counted of clients and their statements, whichever database answers.
+//!
+//! ```text
+//! session, answer ──statement, its time──▶ [`SessionMetrics`] ─▶ /metrics
+//! ```
+//!
+//! Invariant: a statement counts once, when its primary has completed it.
 
 use std::time::Duration;
 
@@ -108,7 +114,7 @@ impl SessionMetrics {
         Seat(self.connections.clone())
     }
 
-    pub(super) fn statement(&self, kind: &str, duration: Duration) {
+    pub(crate) fn statement(&self, kind: &str, duration: Duration) {
         let kind = match kind {
             "read" => &self.read,
             "write" => &self.write,
@@ -119,13 +125,13 @@ impl SessionMetrics {
     }
 
     /// A write of this mode has waited for the secondary.
-    pub(super) fn waited(&self, mode: Mode, duration: Duration) {
+    pub(crate) fn waited(&self, mode: Mode, duration: Duration) {
         let wait = if mode == Mode::Strict { &self.strict } else { &self.blocking };
         wait.observe(duration.as_secs_f64());
     }
 
     /// What was added to this many statements together.
-    pub(super) fn added(&self, statements: u32, duration: Duration) {
+    pub(crate) fn added(&self, statements: u32, duration: Duration) {
         let each = duration.as_secs_f64() / f64::from(statements);
         (0..statements).for_each(|_| self.overhead.observe(each));
     }
@@ -140,11 +146,11 @@ impl SessionMetrics {
         }
     }
 
-    pub(super) fn unconfirmed(&self, what: &str) {
+    pub(crate) fn unconfirmed(&self, what: &str) {
         self.unconfirmed.with_label_values(&[what]).inc();
     }
 
-    pub(super) fn timed_out(&self) {
+    pub(crate) fn timed_out(&self) {
         self.timeouts.inc();
     }
 }

@@ -82,6 +82,7 @@ impl Site {
             plans: Arc::new(Plans::new(1_000)),
             cancels: Cancels::default(),
             handoff: None,
+            metrics: None,
             shutdown: ends,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

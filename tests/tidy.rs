@@ -12,7 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["plan", "dialect"],
     &["capture"],
     &["backend", "outbox", "handoff", "lease", "hold"],
-    &["door"],
+    &["door", "served"],
     &["answer"],
     &["session", "apply", "backfill", "verify", "repair"],
     &["shadow"],

@@ -6,7 +6,7 @@
 //!
 //! Invariant: rows and effects are there before the tag is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::answer::backend::cancellably;
 use crate::answer::bind::Format;
@@ -48,7 +48,17 @@ impl Ran {
 }
 
 impl Session {
+    /// Runs it, and counts it once it is completed.
     pub(super) async fn execute(&mut self, ask: Ask<'_>, kept: &mut Kept) -> Result<Ran, Stop> {
+        let began = Instant::now();
+        let ran = self.run_one(ask, kept).await?;
+        if let (Some(metrics), Some(kind)) = (&self.services.metrics, ask.planned.kind()) {
+            metrics.statement(kind, began.elapsed());
+        }
+        Ok(ran)
+    }
+
+    async fn run_one(&mut self, ask: Ask<'_>, kept: &mut Kept) -> Result<Ran, Stop> {
         if !ask.planned.ends_transaction() {
             self.confirmed().await?;
         }

@@ -56,6 +56,7 @@ use crate::hold::Hold;
 use crate::lease::Lease;
 use crate::names::Oid;
 use crate::phase::{Phase, Situation};
+use crate::served::SessionMetrics;
 
 pub use self::cancel::Cancels;
 pub use self::error::{About, Named, PgError};
@@ -85,9 +86,9 @@ pub struct AnswerConfig {
 /// Bounds of one session.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerLimits {
-    /// Largest message, in bytes.
+    /// `limits.message_bytes`: largest message, in bytes.
     pub message_bytes_max: usize,
-    /// Rows of a portal that is read in parts, as they wait for the next Execute, in bytes.
+    /// `limits.portal_bytes`: rows of a portal that is read in parts, as they wait for the next Execute, in bytes.
     pub portal_bytes_max: usize,
     /// `limits.hold`: longest pause of a statement while the lease does not hold.
     pub hold: Duration,
@@ -117,6 +118,8 @@ pub struct Services {
     pub cancels: Cancels,
     /// Where what was written goes to PostgreSQL; absent where nobody carries it.
     pub handoff: Option<Handoff>,
+    /// Where statements are counted; absent where no client sent them.
+    pub metrics: Option<SessionMetrics>,
     /// Turns true when sessions are to end.
     pub shutdown: watch::Receiver<bool>,
 }

@@ -70,6 +70,17 @@ impl Planned {
         }
     }
 
+    /// As `statements_total` tells them apart; nothing for an empty query.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        match self {
+            Self::Empty => None,
+            Self::Verb(..) => Some("other"),
+            Self::Known(_) => Some("read"),
+            Self::Program(translated) if translated.program.writes() => Some("write"),
+            Self::Program(_) => Some("read"),
+        }
+    }
+
     /// What ends a transaction is let through where it has failed.
     pub(super) fn ends_transaction(&self) -> bool {
         matches!(

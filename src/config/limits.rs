@@ -22,6 +22,10 @@ pub struct LimitsConfig {
     /// Longest statement, or Bind of a captured one, that is held whole to be understood; longer
     /// ones are streamed through (and count as uncaptured where they may write).
     pub statement_bytes: usize,
+    /// Largest message of a client that MySQL answers: there it is read whole.
+    pub message_bytes: usize,
+    /// Rows of one portal that wait for the client to ask for them, while MySQL answers.
+    pub portal_bytes: usize,
     /// Distinct statements whose plan is kept, in all sessions together.
     pub plans: usize,
     /// Distinct statements that are listed, in all sessions together.
@@ -64,6 +68,8 @@ impl Default for LimitsConfig {
             login_bytes: 64 << 10,
             connect_timeout: Duration::from_secs(5),
             statement_bytes: 16 << 20,
+            message_bytes: 64 << 20,
+            portal_bytes: 64 << 20,
             plans: 4096,
             statements: 4096,
             transaction_bytes: 16 << 20,
@@ -106,7 +112,7 @@ impl LimitsConfig {
     }
 
     /// Each by its key: counts, bytes, seconds.
-    fn numbers(&self) -> [(&'static str, f64); 21] {
+    fn numbers(&self) -> [(&'static str, f64); 23] {
         let Self { max_connections, login_bytes, statement_bytes, plans, statements, .. } = self;
         let Self { transaction_bytes, queue_bytes, workers, batch_rows, strict, .. } = self;
         let count = |count: &usize| *count as f64;
@@ -117,6 +123,8 @@ impl LimitsConfig {
             ("login_bytes", count(login_bytes)),
             ("connect_timeout", seconds(&self.connect_timeout)),
             ("statement_bytes", count(statement_bytes)),
+            ("message_bytes", count(&self.message_bytes)),
+            ("portal_bytes", count(&self.portal_bytes)),
             ("plans", count(plans)),
             ("statements", count(statements)),
             ("transaction_bytes", count(transaction_bytes)),
@@ -169,6 +177,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> LimitsConfig {
         login_bytes: s.read("login_bytes", default.login_bytes, unit::size),
         connect_timeout: s.read("connect_timeout", default.connect_timeout, unit::duration),
         statement_bytes: s.read("statement_bytes", default.statement_bytes, unit::size),
+        message_bytes: s.read("message_bytes", default.message_bytes, unit::size),
+        portal_bytes: s.read("portal_bytes", default.portal_bytes, unit::size),
         plans: s.read("plans", default.plans, unit::between(1, 1_000_000)),
         statements: s.read("statements", default.statements, unit::between(1, 10_000)),
         transaction_bytes: s.read("transaction_bytes", default.transaction_bytes, unit::size),

@@ -50,9 +50,8 @@ use crate::phase::Situation;
 use crate::plan::seen::{Seen, SeenMetrics};
 use crate::policy::Policies;
 use crate::route::Services;
-use crate::session::{
-    self, CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, SessionMetrics, Tally,
-};
+use crate::served::SessionMetrics;
+use crate::session::{self, CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Tally};
 use crate::shadow::ShadowLimits;
 use crate::telemetry::Telemetry;
 
@@ -283,6 +282,7 @@ impl Parts {
             plans: Arc::new(Plans::new(plans)),
             cancels: self.answer_cancels.clone(),
             handoff: Some(self.reverse.clone()),
+            metrics: Some(self.flow.metrics.clone()),
             shutdown: self.stop.subscribe(),
         };
         Services { session, answer: Some(answer) }

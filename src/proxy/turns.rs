@@ -28,7 +28,11 @@ pub(super) fn config(config: &Config) -> Result<AnswerConfig, TlsError> {
         login_timeout: config.limits.login_timeout,
         connect_timeout: config.limits.connect_timeout,
         login_bytes_max: config.limits.login_bytes,
-        limits: AnswerLimits { hold: config.limits.hold, ..AnswerLimits::default() },
+        limits: AnswerLimits {
+            message_bytes_max: config.limits.message_bytes,
+            portal_bytes_max: config.limits.portal_bytes,
+            hold: config.limits.hold,
+        },
     })
 }
 

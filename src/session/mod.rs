@@ -20,7 +20,6 @@ mod function;
 #[cfg(test)]
 pub(crate) mod fuzz;
 mod login;
-mod metrics;
 mod path;
 mod pending;
 mod pipe;
@@ -50,7 +49,6 @@ use crate::door::{fatal, packet, peer, scram, startup};
 pub use self::cancel::CancelRegistry;
 pub use self::fatal::Fatal;
 pub use self::login::{Established, LoginConfig};
-pub use self::metrics::{Seat, SessionMetrics};
 pub use self::packet::CancelKey;
 pub use self::planners::Planners;
 pub use self::resume::go_on;

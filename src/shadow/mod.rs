@@ -103,6 +103,7 @@ impl Ground {
             plans: Arc::new(Plans::new(PLANS_MAX)),
             cancels: Cancels::default(),
             handoff: None,
+            metrics: None,
             shutdown,
         }
     }

@@ -16,8 +16,9 @@ use crossfade::demo::servers::{Options, PASSWORD, Product, Server, login};
 use crossfade::handoff;
 use crossfade::listener::{Address, Listener, ListenerMetrics};
 use crossfade::phase::Situation;
+use crossfade::served::SessionMetrics;
 use crossfade::session::{
-    CancelKey, CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
+    CancelKey, CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services,
 };
 use prometheus::Registry;
 use rustls::pki_types::pem::PemObject;

@@ -24,9 +24,8 @@ use crossfade::names::TableName;
 use crossfade::phase::{Phase, Situation};
 use crossfade::plan::seen;
 use crossfade::policy::{CaptureChoice, Mode, Pattern, Policies, Policy};
-use crossfade::session::{
-    CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services, SessionMetrics,
-};
+use crossfade::served::SessionMetrics;
+use crossfade::session::{CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Services};
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_postgres::{Client, NoTls};
