@@ -3,11 +3,13 @@
 //! ```text
 //! servers ─▶ schema, 100,000 users ─▶ setup ─▶ proxy ◀── load (an auth service's clients)
 //!                  └──▶ a live table per second ─▶ backfill, verify, repair ─▶ drain ─▶ compare row by row
+//!                       ─▶ switchover under load ─▶ compare ─▶ rollback under load ─▶ compare
 //! ```
 //!
 //! Invariant: nothing outlives the demo: servers and files end with it, however it ends.
 
 pub mod compare;
+mod flip;
 mod load;
 mod old;
 mod screen;
@@ -18,6 +20,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use crate::control::switchover::Direction;
 use load::Load;
 use screen::Screen;
 use servers::{Product, ServerError};
@@ -80,10 +83,17 @@ pub async fn run(options: &Options, out: &mut impl Write) -> Result<bool, DemoEr
     if let Some(error) = load.failed() {
         return Err(DemoError::Client(error));
     }
-    load.stop().await.map_err(DemoError::Client)?;
+    load.rest().await.map_err(DemoError::Client)?;
     let waited = drain(&stage).await?;
-    writeln!(out, "\nThe load has ended; MySQL's side had caught up after {waited:.1?}.")?;
-    let equal = compare_all(&stage, out).await? && repaired;
+    writeln!(out, "\nThe clients rest; MySQL's side had caught up after {waited:.1?}.")?;
+    let mut equal = compare_all(&stage, out).await? && repaired;
+    writeln!(
+        out,
+        "\nThe clients go on, over the connections they have. MySQL is to answer them:\n"
+    )?;
+    equal &= flip::flip(&stage, load, Direction::Switchover, options.duration, out).await?;
+    writeln!(out, "\nThe clients go on. PostgreSQL is to answer them again:\n")?;
+    equal &= flip::flip(&stage, load, Direction::Rollback, options.duration, out).await?;
     stage.strike().await;
     let verdict = match equal {
         true => "Every row is the same on both sides",

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use mysql_async::prelude::Queryable as _;
 use tokio_postgres::{Client, NoTls};
 
 use crate::admin::Published;
@@ -78,11 +79,22 @@ impl Stage {
         client(self.port, ROLE, DATABASE)
     }
 
+    /// True once neither side has anything that the other one lacks.
     pub(super) async fn is_drained(&self) -> Result<bool, DemoError> {
-        let question = "SELECT NOT EXISTS (SELECT FROM crossfade.outbox)";
-        let row = self.watcher.query_one(question, &[]).await;
-        row.map(|row| row.get(0))
-            .map_err(|source| DemoError::Stage { action: "read the outbox", source: source.into() })
+        let both = async {
+            let question = "SELECT NOT EXISTS (SELECT FROM crossfade.outbox)";
+            let there: bool = self.watcher.query_one(question, &[]).await?.get(0);
+            let mut conn = mysql_async::Conn::from_url(self.secondary.url(DATABASE)).await?;
+            // The table is there from the first switchover on.
+            let known = "SELECT 1 FROM information_schema.tables \
+                 WHERE table_schema = DATABASE() AND table_name = 'crossfade_outbox'";
+            if conn.query_first::<u8, _>(known).await?.is_none() {
+                return anyhow::Ok(there);
+            }
+            let left = conn.query_first::<u8, _>("SELECT 1 FROM crossfade_outbox LIMIT 1").await?;
+            Ok(there && left.is_none())
+        };
+        both.await.map_err(|source| DemoError::Stage { action: "read the outbox", source })
     }
 
     /// Why tables are dirty, as of now.

@@ -4,12 +4,14 @@
 //! and pipelined statements; upserts, INSERT … SELECT, UPDATE … FROM, DELETE … USING, writes in WITH,
 //! key changes and cascades.
 
+use std::net::IpAddr;
+
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
-use super::Worker;
+use super::{Flow, Worker};
 
 /// A user this client has signed up.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +36,13 @@ const REMEMBERED_MAX: usize = 200;
 
 impl Worker {
     /// One flow, chosen as an auth service would see them: mostly logins and refreshes.
-    pub(super) async fn flow(&mut self) -> Result<(), Error> {
+    pub(super) async fn flow(&mut self) -> Result<Flow, Error> {
         if self.users.len() < 3 {
-            return self.sign_up().await;
+            return self.sign_up().await.map(|()| Flow::Other);
         }
         match self.random.random_range(0..100) {
             0..8 => self.sign_up().await,
-            8..38 => self.log_in().await,
+            8..38 => return self.log_in().await.map(|()| Flow::Login),
             38..58 => self.refresh().await,
             58..68 => self.seen().await,
             68..76 => self.log_in_by_code().await,
@@ -53,6 +55,7 @@ impl Worker {
             98 => self.clean_up().await,
             _ => self.leave().await,
         }
+        .map(|()| Flow::Other)
     }
 
     fn user(&mut self) -> User {
@@ -61,23 +64,24 @@ impl Worker {
 
     /// One transaction over four tables; the tenant is made by whoever comes first.
     async fn sign_up(&mut self) -> Result<(), Error> {
-        let tenant = format!("tenant-{}", self.random.random_range(0..6));
+        let number = self.random.random_range(0..6);
+        let (tenant, name) = (format!("tenant-{number}"), format!("Tenant {number}"));
         self.signed_up += 1;
         let email = format!("User{}.{}@Example.org", self.number, self.signed_up);
         let picture: [u8; 24] = self.random.random();
         let transaction = self.client.transaction().await?;
         transaction
             .execute(
-                "INSERT INTO tenants (slug, name, settings) VALUES ($1::text, initcap($1::text), '{\"mfa\": false}') \
+                "INSERT INTO tenants (slug, name, settings) VALUES ($1, $2, '{\"mfa\": false}') \
                  ON CONFLICT (slug) DO NOTHING",
-                &[&tenant],
+                &[&tenant, &name],
             )
             .await?;
         let row = transaction
             .query_one(
                 "INSERT INTO users (tenant_id, email, name, picture, birthday, quiet_from, profile) \
-                 SELECT id, $2::text::citext, $3, $4, date '1970-01-01' + ($5::int * 17), time '22:30', \
-                 jsonb_build_object('theme', 'dark', 'visits', $5::int, 'ratio', 1.50) \
+                 SELECT id, $2::text, $3, $4, date '1970-01-01' + ($5::int * 17), time '22:30', \
+                 jsonb_build_object('theme', 'dark', 'visits', $5::int, 'beta', false) \
                  FROM tenants WHERE slug = $1 RETURNING id, created_at",
                 &[&tenant, &email, &"Zoë 😀 O'Neill", &&picture[..], &(self.signed_up as i32)],
             )
@@ -116,13 +120,14 @@ impl Worker {
             return Ok(());
         }
         let token: [u8; 16] = self.random.random();
+        let address = IpAddr::from([10, 0, (user.id % 250) as u8, 7]);
         let row = self
             .client
             .query_one(
                 "INSERT INTO sessions (id, user_id, address, user_agent, expires_at) \
-                 VALUES (gen_random_uuid(), $1::bigint, ('10.0.' || ($1::bigint % 250) || '.7')::inet, $2, \
-                 now() + interval '30 days') RETURNING *, id::text AS shown",
-                &[&user.id, &"Mozilla/5.0 (X11; Linux x86_64)"],
+                 VALUES (gen_random_uuid(), $1, $2, $3, now() + interval '30 days') \
+                 RETURNING *, id::text AS shown",
+                &[&user.id, &address, &"Mozilla/5.0 (X11; Linux x86_64)"],
             )
             .await?;
         let id: String = row.get("shown");
@@ -135,8 +140,8 @@ impl Worker {
         self.client
             .execute(
                 "UPDATE users SET login_count = login_count + 1, risk = risk * 0.9 + 0.01, \
-                 trust = least(1, trust + 0.003), updated_at = now() WHERE id = $1",
-                &[&user.id],
+                 trust = $2, updated_at = now() WHERE id = $1",
+                &[&user.id, &self.random.random::<f32>()],
             )
             .await?;
         self.sessions.push(Session { id, token });
@@ -222,7 +227,8 @@ impl Worker {
         self.client
             .query(
                 "UPDATE users u SET locale = $2::text::char(5), \
-                 profile = u.profile || jsonb_build_object('tenant', t.slug, 'locale', $2::text) \
+                 profile = jsonb_set(jsonb_set(u.profile, '{tenant}', to_jsonb(t.slug)), '{locale}', \
+                 to_jsonb($2::text)) \
                  FROM tenants t WHERE t.id = u.tenant_id AND u.id = $1 RETURNING u.profile ->> 'tenant'",
                 &[&user.id, &locale],
             )
@@ -269,15 +275,14 @@ impl Worker {
         transaction.commit().await
     }
 
-    /// A prepared statement of SQL's own kind, and exact decimals.
+    /// Exact decimals, and a document changed in place, with the literals in the text.
     async fn change_tenant(&mut self) -> Result<(), Error> {
         let (slug, cents) = (self.random.random_range(0..6), self.random.random_range(0..100_000));
+        let plan = if 10_000 < cents { "team" } else { "free" };
         self.client
             .batch_execute(&format!(
-                "PREPARE price(numeric, text) AS UPDATE tenants SET monthly_price = $1, \
-                 plan = CASE WHEN $1 > 100 THEN 'team'::plan ELSE 'free' END, \
-                 settings = jsonb_set(settings, '{{seen}}', to_jsonb(now())) WHERE slug = $2; \
-                 EXECUTE price({}.{:02}, 'tenant-{slug}'); DEALLOCATE price",
+                "UPDATE tenants SET monthly_price = {}.{:02}, plan = '{plan}', \
+                 settings = jsonb_set(settings, '{{seen}}', to_jsonb(now())) WHERE slug = 'tenant-{slug}'",
                 cents / 100,
                 cents % 100,
             ))
