@@ -15,10 +15,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossfade::answer::{self, AnswerConfig, AnswerLimits, Cancels, Ended, Plans, Services, Users};
+use crossfade::answer::{
+    self, AnswerConfig, AnswerLimits, Cancels, Ended, Plans, Services, Shelf, Users,
+};
 use crossfade::backend::postgres::introspect;
 use crossfade::backend::stream::Stream;
 use crossfade::catalog::naming::Naming;
+use crossfade::hold::Hold;
 use crossfade::phase::{Phase, Situation};
 use crossfade::policy::{Mode, Policies};
 use tokio::net::TcpListener;
@@ -33,6 +36,7 @@ pub struct Site {
     pub world: World,
     pub port: u16,
     pub situation: watch::Sender<Arc<Situation>>,
+    pub hold: Hold,
     _config: watch::Sender<Arc<AnswerConfig>>,
     _shutdown: watch::Sender<bool>,
 }
@@ -73,13 +77,16 @@ impl Site {
         };
         let (config, current) = watch::channel(Arc::new(config));
         let (shutdown, ends) = watch::channel(false);
+        let hold = Hold::default();
         let services = Services {
             config: current,
             situation: published,
             lease: inside::confirmed(),
-            hold: crossfade::hold::Hold::default(),
+            hold: hold.clone(),
             reported: watch::channel(Arc::new(reported(&world).await)).1,
             plans: Arc::new(Plans::new(1_000)),
+            // So few that every test closes some.
+            shelf: Shelf::new(4, None),
             cancels: Cancels::default(),
             handoff: None,
             metrics: None,
@@ -102,7 +109,7 @@ impl Site {
                 });
             }
         });
-        Self { world, port, situation, _config: config, _shutdown: shutdown }
+        Self { world, port, situation, hold, _config: config, _shutdown: shutdown }
     }
 
     /// The application's connection, answered from MySQL.

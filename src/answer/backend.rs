@@ -17,6 +17,7 @@ use mysql_async::{Params, QueryResult, Row, Value as Param};
 use crate::answer::block::Tell;
 use crate::answer::cancel::Cancellable;
 use crate::answer::error::{About, PgError};
+use crate::answer::prepared::{Prepared, Shelf};
 use crate::answer::rows::{Sink, Stop};
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::mysql::{Link, ToUrl, WriteError};
@@ -43,6 +44,7 @@ pub(super) struct Backend {
     link: Link,
     url: ToUrl,
     cancellable: Arc<Cancellable>,
+    prepared: Prepared,
     /// Seconds; as MySQL has it now.
     lock_wait: u64,
     /// `@@auto_increment_increment`, once it was asked for.
@@ -60,11 +62,14 @@ impl Backend {
     pub(super) async fn connect(
         url: &ToUrl,
         connect_timeout: Duration,
+        shelf: Shelf,
     ) -> Result<Self, WriteError> {
         let limits = LinkLimits {
             connect_timeout,
             lock_wait: Duration::from_secs(LOCK_WAIT_MAX),
             idle: IDLE,
+            // They are kept here, within the bounds of the whole process.
+            statements: 0,
         };
         let mut link = Link::connect(url, &limits).await?;
         let recursion = match link.flavor() {
@@ -78,7 +83,8 @@ impl Backend {
         link.conn().query_drop(settings).await?;
         let cancellable = Cancellable::new(link.conn().id());
         let url = url.clone();
-        Ok(Self { link, url, cancellable, lock_wait: LOCK_WAIT_MAX, increment: None })
+        let prepared = Prepared::new(shelf);
+        Ok(Self { link, url, cancellable, prepared, lock_wait: LOCK_WAIT_MAX, increment: None })
     }
 
     pub(super) fn flavor(&self) -> Flavor {
@@ -167,9 +173,14 @@ impl Backend {
             let result = conn.query_iter(sql).await.map_err(failed)?;
             drain(result, about, take).await?
         } else {
+            let usage = self.prepared.get(conn, sql).await.map_err(failed)?;
             let params = Params::Positional(params);
-            let result = conn.exec_iter(sql, params).await.map_err(failed)?;
-            drain(result, about, take).await?
+            let result = conn.exec_iter(&usage.statement, params).await.map_err(failed)?;
+            let drained = drain(result, about, take).await;
+            if usage.once {
+                conn.close(usage.statement).await.map_err(failed)?;
+            }
+            drained?
         };
         if 0 < warnings {
             self.judge(about).await?;

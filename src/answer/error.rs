@@ -199,6 +199,7 @@ impl PgError {
             1305 => Self::new("42883", "function does not exist"),
             1290 | 1836 => Self::new("25006", "the database server is read-only"),
             1792 => Self::new("25006", "cannot execute a write in a read-only transaction"),
+            1461 => Self::new("53400", "MySQL's max_prepared_stmt_count is reached"),
             1040 | 1203 | 1226 => Self::new("53300", "sorry, too many clients already"),
             1021 | 1114 => Self::new("53100", "could not extend file: no space left on device"),
             1037 | 1038 | 1041 => Self::new("53200", "out of memory"),

@@ -143,7 +143,8 @@ pub(super) async fn take_over(handover: Handover, services: &Services) -> Option
     let config = Arc::clone(&services.config.borrow());
     let Handover { client, key, user, database, settings: given, statements, credential } =
         handover;
-    let connected = Backend::connect(&config.url, config.connect_timeout).await;
+    let connected =
+        Backend::connect(&config.url, config.connect_timeout, services.shelf.clone()).await;
     let settings = settings(services, &user, &given.into_iter().collect());
     let (backend, settings) = match (connected, settings) {
         (Ok(backend), Ok(settings)) => (backend, settings),
@@ -185,7 +186,8 @@ async fn admit(
     let credential = prove(client, startup, end_point, config).await?;
     let settings = settings(services, &startup.user, &startup.parameters);
     let settings = settings.map_err(|error| Some(encoded(error)))?;
-    let connected = Backend::connect(&config.url, config.connect_timeout).await;
+    let connected =
+        Backend::connect(&config.url, config.connect_timeout, services.shelf.clone()).await;
     let backend = connected.map_err(|error| {
         warn!(%error, "MySQL could not be reached for a client");
         Some(unreachable(&error))
@@ -328,6 +330,7 @@ fn session(
         statements: Statements::default(),
         backend,
         skipping: false,
+        unsynced: false,
         started: clock(),
         captured: Captured::default(),
         locks: Vec::new(),

@@ -29,6 +29,7 @@ mod known_types;
 mod login;
 mod place;
 mod plan;
+mod prepared;
 mod rows;
 mod session;
 mod setting_values;
@@ -63,6 +64,7 @@ pub use self::error::{About, Named, PgError};
 pub use self::judge::judge;
 pub use self::login::Users;
 pub use self::plan::Plans;
+pub use self::prepared::{Shelf, ShelfMetrics};
 pub use self::session::Ended;
 
 /// What a login needs to know; replaced by a reload.
@@ -115,6 +117,8 @@ pub struct Services {
     /// is made of its major number where that is all that is known.
     pub reported: watch::Receiver<Arc<BTreeMap<String, String>>>,
     pub plans: Arc<Plans>,
+    /// Room for what sessions keep prepared on MySQL.
+    pub shelf: Shelf,
     pub cancels: Cancels,
     /// Where what was written goes to PostgreSQL; absent where nobody carries it.
     pub handoff: Option<Handoff>,

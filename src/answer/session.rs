@@ -62,6 +62,8 @@ pub(super) struct Session {
     pub(super) backend: Backend,
     /// An error has come; everything up to Sync is skipped.
     pub(super) skipping: bool,
+    /// Messages of the extended protocol have come since the last Sync: what they bound is nowhere else.
+    pub(super) unsynced: bool,
     /// The transaction's time: microseconds since 2000-01-01 UTC.
     pub(super) started: i64,
     /// What the transaction has written, for PostgreSQL to follow.
@@ -146,7 +148,8 @@ impl Session {
     async fn next(&mut self) -> Result<Next, Stop> {
         let bytes_max = self.services.limits().message_bytes_max;
         let idle = self.block.is_none() && !self.skipping;
-        if idle {
+        let whole = idle && !self.unsynced;
+        if whole {
             if self.guest.is_held() && !self.rest().await? {
                 return Ok(Next::Shutdown);
             }
@@ -164,7 +167,7 @@ impl Session {
         situation.mark_unchanged();
         let mut shutdown = self.services.shutdown.clone();
         let mut hold = self.services.hold.watch();
-        if idle && self.guest.is_held() {
+        if whole && self.guest.is_held() {
             return Ok(Next::Again);
         }
         let (patience, impatient) = self.patience();
@@ -177,9 +180,9 @@ impl Session {
                     Err(PeerError::Closed) => Ok(Next::Gone),
                     Err(error) => Err(lost(&error)),
                 },
-                () = hold.changed(), if idle => return Ok(Next::Again),
+                () = hold.changed(), if whole => return Ok(Next::Again),
                 _ = shutdown.wait_for(|ends| *ends), if idle => return Ok(Next::Shutdown),
-                changed = situation.changed(), if idle && changes(&situation) => {
+                changed = situation.changed(), if whole && changes(&situation) => {
                     if changed.is_ok() && !serves(&situation.borrow()) {
                         self.look_around();
                         return Ok(Next::Moved);
@@ -257,11 +260,13 @@ impl Session {
 
     async fn frame(&mut self, frame: Frame) -> Result<(), Stop> {
         let body = frame.body();
+        self.unsynced |= matches!(frame.tag, b'P' | b'B' | b'D' | b'E' | b'C');
         let done = match frame.tag {
             tag if self.skipping && tag != b'S' => return Ok(()),
             b'Q' => return self.simple(&body).await,
             b'S' => {
                 self.skipping = false;
+                self.unsynced = false;
                 return self.ready().await;
             }
             b'H' => return self.flush().await,

@@ -28,6 +28,8 @@ pub struct LimitsConfig {
     pub portal_bytes: usize,
     /// Distinct statements whose plan is kept, in all sessions together.
     pub plans: usize,
+    /// Statements kept prepared on MySQL for clients that it answers, in all sessions together.
+    pub prepared: usize,
     /// Distinct statements that are listed, in all sessions together.
     pub statements: usize,
     /// Images of one transaction held in memory; beyond, the outbox alone carries it.
@@ -71,6 +73,7 @@ impl Default for LimitsConfig {
             message_bytes: 64 << 20,
             portal_bytes: 64 << 20,
             plans: 4096,
+            prepared: 8192,
             statements: 4096,
             transaction_bytes: 16 << 20,
             queue_bytes: 64 << 20,
@@ -103,7 +106,7 @@ impl LimitsConfig {
             };
         }
         keep!(workers batch_rows strict write_timeout primary_timeout backoff_max grace);
-        keep!(fence_keep poll shutdown);
+        keep!(fence_keep poll shutdown prepared);
         if self.lease <= self.poll {
             // Right for the new `poll`, and not for the one that stays.
             keep!(lease);
@@ -112,7 +115,7 @@ impl LimitsConfig {
     }
 
     /// Each by its key: counts, bytes, seconds.
-    fn numbers(&self) -> [(&'static str, f64); 23] {
+    fn numbers(&self) -> [(&'static str, f64); 24] {
         let Self { max_connections, login_bytes, statement_bytes, plans, statements, .. } = self;
         let Self { transaction_bytes, queue_bytes, workers, batch_rows, strict, .. } = self;
         let count = |count: &usize| *count as f64;
@@ -126,6 +129,7 @@ impl LimitsConfig {
             ("message_bytes", count(&self.message_bytes)),
             ("portal_bytes", count(&self.portal_bytes)),
             ("plans", count(plans)),
+            ("prepared", count(&self.prepared)),
             ("statements", count(statements)),
             ("transaction_bytes", count(transaction_bytes)),
             ("queue_bytes", count(queue_bytes)),
@@ -180,6 +184,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> LimitsConfig {
         message_bytes: s.read("message_bytes", default.message_bytes, unit::size),
         portal_bytes: s.read("portal_bytes", default.portal_bytes, unit::size),
         plans: s.read("plans", default.plans, unit::between(1, 1_000_000)),
+        prepared: s.read("prepared", default.prepared, unit::between(0, 1_000_000)),
         statements: s.read("statements", default.statements, unit::between(1, 10_000)),
         transaction_bytes: s.read("transaction_bytes", default.transaction_bytes, unit::size),
         queue_bytes: s.read("queue_bytes", default.queue_bytes, unit::size),

@@ -38,7 +38,7 @@ use crate::admin::{
     self, AdminMetrics, Counts, Health, Ledger, Published, REQUESTS_MAX, Request, Teller, Token,
     Work,
 };
-use crate::answer::{self, AnswerConfig, Cancels, Plans};
+use crate::answer::{self, AnswerConfig, Cancels, Plans, Shelf, ShelfMetrics};
 use crate::backend::tls::TlsError;
 use crate::config::{Config, ConfigError, LimitMetrics, LimitsConfig, ShadowConfig};
 use crate::handoff::{self, Handoff, Jobs};
@@ -183,6 +183,7 @@ struct Parts {
     answer: channel::Sender<Arc<AnswerConfig>>,
     reported: channel::Sender<Reported>,
     answer_cancels: Cancels,
+    shelf: Shelf,
     policies: channel::Sender<Arc<Policies>>,
     shadow: channel::Sender<ShadowLimits>,
     limits: LimitMetrics,
@@ -231,6 +232,7 @@ impl Parts {
             answer: channel::Sender::new(Arc::new(turns::config(config)?)),
             reported: channel::Sender::new(Arc::default()),
             answer_cancels: Cancels::default(),
+            shelf: Shelf::new(limits.prepared, Some(ShelfMetrics::register(metrics.own())?)),
             policies: channel::Sender::new(Arc::new(config.tables.clone())),
             shadow: channel::Sender::new(config.shadow.limits),
             limits: LimitMetrics::register(metrics.own())?,
@@ -280,6 +282,7 @@ impl Parts {
             hold: self.flow.hold.clone(),
             reported: self.reported.subscribe(),
             plans: Arc::new(Plans::new(plans)),
+            shelf: self.shelf.clone(),
             cancels: self.answer_cancels.clone(),
             handoff: Some(self.reverse.clone()),
             metrics: Some(self.flow.metrics.clone()),

@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::answer::{AnswerConfig, AnswerLimits, Cancels, Plans, Services, Users};
+use crate::answer::{AnswerConfig, AnswerLimits, Cancels, Plans, Services, Shelf, Users};
 use crate::backend::mysql::ToUrl;
 use crate::backend::postgres::connect::Connector;
 use crate::handoff::{Reads, ShadowRead};
@@ -57,6 +57,8 @@ use sides::{Failure, Parameters, Question, Rows};
 
 /// Translations kept, of all places together.
 const PLANS_MAX: usize = 1024;
+/// Statements kept prepared on the secondary.
+const PREPARED_MAX: usize = 256;
 /// A place that was not needed for so long closes its connections.
 const IDLE: Duration = Duration::from_secs(30);
 /// Between two looks at a difference, at first; it doubles.
@@ -101,6 +103,7 @@ impl Ground {
             hold: Hold::default(),
             reported: watch::channel(Arc::default()).1,
             plans: Arc::new(Plans::new(PLANS_MAX)),
+            shelf: Shelf::new(PREPARED_MAX, None),
             cancels: Cancels::default(),
             handoff: None,
             metrics: None,

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crossfade::phase::{Phase, Situation};
 
+use mysql_async::prelude::Queryable as _;
+
 use super::Site;
-use crate::support::{PATIENCE, Target};
+use crate::support::{PATIENCE, Target, World};
 use crate::wire::script::ready;
 
 /// A session: batches that are sent in one write each.
@@ -296,4 +298,63 @@ async fn an_idle_transaction_is_ended_when_the_client_asked_for_it() {
         told.push(kept.join("|"));
     }
     assert_eq!(told[1], told[0]);
+}
+
+#[tokio::test]
+async fn what_sessions_keep_prepared_stays_within_what_mysql_allows() {
+    for target in Target::all() {
+        let world = World::with_settings(target, &[], &[]).await;
+        let table = "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL)";
+        let rows = "INSERT INTO t SELECT g, g FROM generate_series(1, 20) g";
+        let site = Site::in_world(world, table, rows).await;
+        let mut conn = site.world.secondary().await;
+        // One more than all keep together, for what is prepared for one execution; then fewer.
+        for allowed in [5, 3] {
+            let sql = format!("SET GLOBAL max_prepared_stmt_count = {allowed}");
+            conn.query_drop(sql).await.unwrap();
+            let clients = match allowed {
+                3 => vec![site.client().await],
+                _ => vec![site.client().await, site.client().await, site.client().await],
+            };
+            for round in 0..2 {
+                for client in &clients {
+                    for more in 0..6 {
+                        let sql = format!("SELECT n + {more} FROM t WHERE id = $1");
+                        let row = client.query_one(&sql, &[&7]).await.unwrap();
+                        assert_eq!(row.get::<_, i32>(0), 7 + more, "{target:?} {round}");
+                    }
+                }
+            }
+            drop(clients);
+            let gone = async || {
+                let sql = "SHOW GLOBAL STATUS LIKE 'Prepared_stmt_count'";
+                let count: Option<(String, u32)> = conn.query_first(sql).await.unwrap();
+                count.unwrap().1 == 0
+            };
+            site.world.until("nothing is kept for nobody", gone).await;
+        }
+    }
+}
+
+/// A hold that comes between Bind and Execute waits for the Sync: the portal is nowhere else.
+#[tokio::test]
+async fn a_hold_waits_for_the_end_of_what_was_begun_in_parts() {
+    let site = Site::start(Target::MariaDb, "", "").await;
+    let mut wire = site.wire(true).await;
+    wire.say(&["P s SHOW TimeZone", "B p s", "H"]).await;
+    for expected in [b'1', b'2'] {
+        let (tag, _) = wire.message().await.unwrap();
+        assert_eq!(tag, expected);
+    }
+    site.hold.begin(false);
+    let too_early = tokio::time::timeout(Duration::from_millis(300), site.hold.drained()).await;
+    assert!(too_early.is_err(), "it rests with a portal that is bound");
+    wire.say(&["E p", "S"]).await;
+    let heard = wire.hear(1).await;
+    assert!(heard.contains("SHOW"), "{heard}");
+    let drained = tokio::time::timeout(PATIENCE, site.hold.drained()).await;
+    assert!(drained.unwrap().is_empty());
+    wire.say(&["B p s", "E p", "S"]).await;
+    site.hold.end();
+    assert!(wire.hear(1).await.contains("SHOW"));
 }

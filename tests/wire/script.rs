@@ -109,7 +109,7 @@ impl Wire {
         tokio::time::timeout(Duration::from_millis(200), self.message()).await.is_err()
     }
 
-    async fn message(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn message(&mut self) -> Option<(u8, Vec<u8>)> {
         let tag = self.socket.read_u8().await.ok()?;
         let length = self.socket.read_u32().await.ok()?;
         let mut body = vec![0; length as usize - 4];

@@ -17,9 +17,6 @@ use crate::value::Flavor;
 
 pub use crate::backend::url::{Host, RootSource};
 
-/// Prepared statements kept per connection; the oldest is closed first.
-const STATEMENTS_MAX: usize = 256;
-
 /// `to.url`. Without `ssl-ca=` the web's authorities are believed.
 pub type ToUrl = DatabaseUrl<SslMode>;
 
@@ -43,6 +40,9 @@ pub struct LinkLimits {
     /// `wait_timeout`: the server gives up on a session of ours that says nothing for this long, and
     /// frees its locks.
     pub idle: Duration,
+    /// Prepared statements that the connection keeps by itself; the oldest is closed first. With none,
+    /// whoever prepares one closes it.
+    pub statements: usize,
 }
 
 impl Default for LinkLimits {
@@ -51,6 +51,7 @@ impl Default for LinkLimits {
             connect_timeout: Duration::from_secs(5),
             lock_wait: Duration::from_secs(3),
             idle: Duration::from_secs(60),
+            statements: 256,
         }
     }
 }
@@ -73,11 +74,15 @@ impl Link {
     }
 
     async fn open(url: &ToUrl, limits: &LinkLimits) -> Result<Self, WriteError> {
-        let conn = match Conn::new(url.options(url.ssl_mode != SslMode::Disabled)).await {
+        let conn = match Conn::new(
+            url.options(url.ssl_mode != SslMode::Disabled, limits.statements),
+        )
+        .await
+        {
             Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
                 if url.ssl_mode == SslMode::Preferred =>
             {
-                Conn::new(url.options(false)).await
+                Conn::new(url.options(false, limits.statements)).await
             }
             other => other,
         };
@@ -112,7 +117,7 @@ impl fmt::Debug for Link {
 }
 
 impl ToUrl {
-    fn options(&self, tls: bool) -> OptsBuilder {
+    fn options(&self, tls: bool, statements: usize) -> OptsBuilder {
         let builder = OptsBuilder::default()
             .user(Some(&self.user))
             .pass(self.password.reveal())
@@ -120,7 +125,7 @@ impl ToUrl {
             .tcp_port(self.port)
             .tcp_nodelay(true)
             .prefer_socket(false)
-            .stmt_cache_size(STATEMENTS_MAX)
+            .stmt_cache_size(statements)
             // An UPDATE that finds its row but changes nothing must count as found.
             .client_found_rows(true);
         match &self.host {
