@@ -7,12 +7,13 @@
 # make model   the protocol's model, deeper than `make test` goes  (MORE=1 faults of each kind, SECONDS=120 a scene)
 # make torment kill, freeze, cut and starve everything under load, ten minutes on each secondary
 #              (SECONDS=600 SEED=… TARGET=mariadb FAULTS="kill_primary trickle_secondary")
-# make bench   criterion benches, then pgbench against the proxy  (ROUNDS=3 SECONDS=10)
+# make bench   every bench, on an idle machine for an hour; writes README.md's figures  (ROUNDS=3 SECONDS=10 ROWS=1000000)
 
 WITHOUT ?=
 comma = ,
 optional = $(filter-out $(subst $(comma), ,$(WITHOUT)),mysql postgres18)
 model = tests/model/Cargo.toml
+figures = FIGURES=$(CURDIR)/target/figures.jsonl
 parts = tools servers $(optional) drivers browser deploy
 
 .PHONY: setup demo test simulate torment fuzz lint model bench
@@ -55,5 +56,8 @@ model:
 	CARGO_TARGET_DIR=target/model cargo run --quiet --locked --manifest-path $(model)
 
 bench:
-	tests/setup/install.sh tools servers bench
-	cargo bench
+	tests/setup/install.sh tools servers $(filter mysql,$(optional)) bench
+	rm -f target/figures.jsonl
+	$(figures) cargo bench --bench parts --bench apply --bench proxy --bench copy --bench switch --bench translate
+	$(if $(filter mysql,$(optional)),$(figures) TARGET=mysql cargo bench --bench translate)
+	$(figures) cargo bench --bench readme

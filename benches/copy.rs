@@ -10,6 +10,7 @@
 //! | case | beside it |
 //! | --- | --- |
 //! | `backfill` | `COPY … TO STDOUT | LOAD DATA` of the same rows; 500 rows a second are written beside either |
+//! | `alone` | `backfill` with nothing beside it, for tables that one transaction is too small for |
 //! | `scan` | both tables whole, to a client that throws them away |
 //! | `verify` | equal tables, and again with ten rows planted different |
 //! | `reladiff` | the same table compared by it, where Python can install it |
@@ -22,6 +23,7 @@
 
 #[path = "copy/backfill.rs"]
 mod backfill;
+mod figures;
 #[path = "copy/place.rs"]
 mod place;
 #[path = "copy/verify.rs"]
@@ -35,12 +37,14 @@ fn main() {
     let place = Place::start();
     place.fill_primary();
     place.set_up();
-    if !cases.split(',').any(|case| case == "backfill") {
+    figures::note("copy/rows", place.rows as f64);
+    if !cases.split(',').any(|case| ["backfill", "alone"].contains(&case)) {
         place.fill_secondary();
     }
     for case in cases.split(',') {
         match case {
             "backfill" => backfill::backfill(&place),
+            "alone" => backfill::alone(&place),
             "scan" => verify::scans(&place),
             "verify" => verify::verify(&place),
             "reladiff" => verify::reladiff(&place),

@@ -15,6 +15,7 @@
 #![allow(unreachable_pub, reason = "nothing outside this bench reaches any of it")]
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
+mod figures;
 #[path = "proxy/relay.rs"]
 mod relay;
 #[path = "proxy/ways.rs"]
@@ -42,8 +43,8 @@ fn main() {
         relay::serve(listen, target).expect("the relay listens");
     }
     let bench = Bench::start();
-    let cases =
-        env::var("CASES").unwrap_or_else(|_| "reads,rows,off,async,blocking,memory".to_owned());
+    let cases = env::var("CASES")
+        .unwrap_or_else(|_| "reads,rows,off,async,blocking,strict,memory".to_owned());
     for case in cases.split(',') {
         match case {
             "reads" => bench.reads(),
@@ -51,6 +52,7 @@ fn main() {
             "off" => bench.writes("off", "off"),
             "async" => bench.writes("async", "async"),
             "blocking" => bench.writes("blocking", "blocking, timeout: 10s"),
+            "strict" => bench.writes("strict", "strict, timeout: 10s"),
             "memory" => bench.memory(),
             "hold" => bench.hold(),
             other => println!("no case {other:?}"),
@@ -175,6 +177,7 @@ impl Bench {
             });
             let held = way.memory().unwrap_or(0.0) - before;
             println!("idle connection, {}: {:.1} KiB", way.name, held / IDLE as f64);
+            figures::note(&format!("proxy/memory/{}", way.name), held / IDLE as f64);
             drop(clients);
         }
     }
@@ -216,6 +219,11 @@ impl Bench {
         println!("\n{case}: {direct:.0}/s direct");
         for (at, way) in ways.iter().enumerate().skip(1) {
             let (speed, cpu) = (median(at, |f| f.per_second), median(at, |f| f.cpu_micros));
+            // Its name is the mode's where there are several.
+            let who = if way.applies { "crossfade" } else { way.name };
+            let name = |what: &str| format!("proxy/{case}/{who}/{what}");
+            figures::note(&name("throughput"), speed / direct);
+            figures::note(&name("cpu"), cpu);
             println!(
                 "  {:<10} throughput {:>5.2} of direct   cpu {cpu:>7.1} µs   {:>5.2} of relay   \
                  servers {:>6.1} + {:>5.1} µs   latency +{:.0} µs",

@@ -17,6 +17,7 @@
 
 #[path = "switch/answer.rs"]
 mod answer;
+mod figures;
 #[path = "switch/hold.rs"]
 mod hold;
 #[path = "switch/place.rs"]
@@ -26,7 +27,7 @@ use place::Place;
 
 fn main() {
     let cases = std::env::var("CASES").unwrap_or_else(|_| "hold,answer".to_owned());
-    let place = Place::start();
+    let place = Place::start(place::SCHEMA, "test");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for case in cases.split(',') {
         match case {

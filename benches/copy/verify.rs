@@ -1,8 +1,8 @@
 //! `crossfade verify` beside the bare scans of both tables, and beside reladiff.
 
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
+use crate::figures;
 use crate::place::{Cost, Place};
 
 /// Of the three kinds, where an index finds them.
@@ -49,7 +49,14 @@ fn round(place: &Place, what: &str, code: Option<i32>) -> f64 {
     let (cost, own) = timed(place, &["verify"], code);
     print(what, place, cost);
     println!("  own: {own}");
+    note_memory(what, &own);
     cost.seconds
+}
+
+/// The last number of what [`TIMED`] says.
+pub fn note_memory(what: &str, own: &str) {
+    let number = own.split_whitespace().rev().nth(1).and_then(|word| word.parse().ok());
+    figures::note(&format!("copy/{what}/memory"), number.unwrap_or(f64::NAN));
 }
 
 /// One run of a verb: its cost, and what it took itself.
@@ -85,22 +92,37 @@ pub fn reladiff(place: &Place) {
     // It cannot take the primary key, which is of text: a number that is unique, then, with what it needs.
     place.psql("CREATE UNIQUE INDEX IF NOT EXISTS users_by_seq ON users (seq)");
     place.mariadb("CREATE UNIQUE INDEX IF NOT EXISTS users_by_seq ON users (seq)");
-    let columns = COLUMNS.map(|column| format!("-c {column}")).join(" ");
+    let found = compare(place, &directory, "reladiff", &COLUMNS);
+    figures::note("copy/reladiff/false", found);
+    let equal: Vec<&str> = COLUMNS.into_iter().filter(|column| !MISREAD.contains(column)).collect();
+    compare(place, &directory, "reladiff, equal", &equal);
+}
+
+/// Rows that it takes for different.
+fn compare(place: &Place, directory: &str, what: &str, columns: &[&str]) -> f64 {
+    let columns: Vec<String> = columns.iter().map(|column| format!("-c {column}")).collect();
+    let columns = columns.join(" ");
     let line = format!(
         "$0/reladiff/bin/reladiff {} users {} users -k seq {columns} --stats",
         place.postgres.url("postgres").replace("postgres://", "postgresql://"),
         place.secondary.url("test"),
     );
-    let start = Instant::now();
-    let output = Command::new("sh").args(["-c", &line, &directory]).output().expect("a shell");
-    let seconds = start.elapsed().as_secs_f64();
-    let rate = place.rows as f64 / seconds;
-    println!("reladiff: {seconds:.1} s, {rate:.0} rows/s, {}", output.status);
-    let said = String::from_utf8_lossy(&output.stdout);
-    said.lines().chain(String::from_utf8_lossy(&output.stderr).lines()).for_each(|line| {
-        println!("  {line}");
+    let (mut said, mut status) = (String::new(), None);
+    let cost = place.cost(|| {
+        let output = Command::new("sh").args(["-c", &line, directory]).output().expect("a shell");
+        said = String::from_utf8_lossy(&output.stdout).into_owned();
+        status = output.status.code();
     });
+    print(what, place, cost);
+    println!("  exit code {status:?}");
+    said.lines().for_each(|line| println!("  {line}"));
+    let differing = said.lines().find(|line| line.ends_with("rows updated"));
+    let number = differing.and_then(|line| line.split_whitespace().next());
+    number.and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
 }
+
+/// Whose equal values it takes for different.
+const MISREAD: [&str; 3] = ["name", "given_name", "score"];
 
 /// Those that it can compare beside the key.
 const COLUMNS: [&str; 22] = [
@@ -131,6 +153,9 @@ const COLUMNS: [&str; 22] = [
 pub fn print(what: &str, place: &Place, cost: Cost) {
     let millions = place.rows as f64 / 1e6;
     let Cost { seconds, primary, secondary } = cost;
+    figures::note(&format!("copy/{what}/rate"), place.rows as f64 / seconds);
+    figures::note(&format!("copy/{what}/primary"), primary / millions);
+    figures::note(&format!("copy/{what}/secondary"), secondary / millions);
     println!(
         "{what}: {seconds:.2} s, {:.0} rows/s; CPU s per million rows: PostgreSQL {:.2}, MariaDB {:.2}",
         place.rows as f64 / seconds,

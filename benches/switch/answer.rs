@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use mysql_async::prelude::Queryable as _;
 
+use crate::figures;
 use crate::place::{Place, USERS};
 use crate::quantile;
 
@@ -64,6 +65,9 @@ pub async fn answer(place: &Place) {
             figures.sort_by(f64::total_cmp);
             quantile(&figures, 0.5)
         });
+        for (what, value) in [("through", through), ("direct", direct), ("cpu", cpu)] {
+            figures::note(&format!("switch/{}/{what}", case.name), value);
+        }
         println!(
             "  {:<18} direct {direct:>6.0}   through Crossfade {through:>6.0}   {:.2} of direct   cpu {cpu:.0} µs",
             case.name,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::figures;
 use crate::place::{Place, USERS};
 use crate::quantile;
 
@@ -20,12 +21,37 @@ pub async fn hold(place: &Place) {
         "\n{} one-statement writes a second from {CLIENTS} clients; ms that a statement took",
         place.rate
     );
+    let (mut during, mut quiet, mut held) = (Vec::new(), Vec::new(), Vec::new());
     for verb in ["switchover", "rollback"].into_iter().cycle().take(place.rounds as usize * 2) {
-        round(place, verb).await;
+        let round = round(place, verb).await;
+        during.extend(round.during);
+        quiet.extend(round.quiet);
+        held.push(round.held);
+    }
+    for figures in [&mut during, &mut quiet, &mut held] {
+        figures.sort_by(f64::total_cmp);
+    }
+    println!("all rounds: meanwhile {}", shown(&during));
+    for (name, value) in [
+        ("rate", place.rate as f64),
+        ("rounds", held.len() as f64),
+        ("held", quantile(&held, 0.5)),
+        ("p99", quantile(&during, 0.99)),
+        ("longest", quantile(&during, 1.0)),
+        ("quiet", quantile(&quiet, 0.99)),
+    ] {
+        figures::note(&format!("switch/hold/{name}"), value);
     }
 }
 
-async fn round(place: &Place, verb: &str) {
+/// Milliseconds.
+struct Round {
+    during: Vec<f64>,
+    quiet: Vec<f64>,
+    held: f64,
+}
+
+async fn round(place: &Place, verb: &str) -> Round {
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
@@ -49,12 +75,18 @@ async fn round(place: &Place, verb: &str) {
         felt.iter().partition(|statement| !meanwhile(statement));
     let held = said.split("\"hold_seconds\":").nth(1).and_then(|rest| rest.split('}').next());
     let held: f64 = held.and_then(|text| text.parse().ok()).unwrap_or(f64::NAN);
-    println!(
-        "{verb:>10}: hold {:>4.0}   meanwhile {}   before and after {}",
-        held * 1000.0,
-        shown(&during),
-        shown(&quiet)
-    );
+    let (during, quiet, held) = (millis(&during), millis(&quiet), held * 1000.0);
+    let (meanwhile, around) = (shown(&during), shown(&quiet));
+    println!("{verb:>10}: hold {held:>4.0}   meanwhile {meanwhile}   before and after {around}");
+    Round { during, quiet, held }
+}
+
+/// In order.
+fn millis(felt: &[Felt]) -> Vec<f64> {
+    let mut millis: Vec<f64> =
+        felt.iter().map(|(from, to)| (*to - *from).as_secs_f64() * 1000.0).collect();
+    millis.sort_by(f64::total_cmp);
+    millis
 }
 
 async fn work(
@@ -76,11 +108,8 @@ async fn work(
     felt
 }
 
-fn shown(felt: &[Felt]) -> String {
-    let mut millis: Vec<f64> =
-        felt.iter().map(|(from, to)| (*to - *from).as_secs_f64() * 1000.0).collect();
-    millis.sort_by(f64::total_cmp);
-    let at = |share| quantile(&millis, share);
+fn shown(millis: &[f64]) -> String {
+    let at = |share| quantile(millis, share);
     format!(
         "{:>5} statements: p50 {:.1}, p99 {:.1}, longest {:.1}",
         millis.len(),

@@ -1,4 +1,6 @@
-//! Both servers, an auth service's tables on them, and a sidecar between them.
+//! Both servers, an application's tables on them, and a sidecar between them.
+
+#![allow(dead_code, reason = "two benches have this file, and each uses a part")]
 
 use std::env;
 use std::fs;
@@ -13,7 +15,8 @@ use mysql_async::prelude::Queryable as _;
 /// `sysconf(_SC_CLK_TCK)`, which is 100 on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 pub const USERS: i64 = 10_000;
-const SCHEMA: &str = "
+/// Users and their sessions, for whoever needs nothing else.
+pub const SCHEMA: &str = "
     CREATE TABLE users (id bigint PRIMARY KEY, email varchar(255) NOT NULL UNIQUE, name text,
         active boolean NOT NULL DEFAULT true, logins int NOT NULL DEFAULT 0, profile jsonb,
         created_at timestamptz NOT NULL DEFAULT now());
@@ -30,16 +33,19 @@ pub struct Place {
     pub postgres: Server,
     pub secondary: Server,
     pub port: u16,
+    pub target: Product,
     pub rounds: u64,
     pub rate: u64,
+    database: &'static str,
     config: PathBuf,
     directory: PathBuf,
     sidecar: Child,
 }
 
 impl Place {
-    /// Everything up, copied and compared, with dual writes on.
-    pub fn start() -> Self {
+    /// Everything up, copied and compared, with dual writes on. `schema` is for PostgreSQL, `database`
+    /// is MySQL's.
+    pub fn start(schema: &str, database: &'static str) -> Self {
         let target = match env::var("TARGET").as_deref() {
             Ok("mysql") => Product::MySql,
             _ => Product::MariaDb,
@@ -58,12 +64,15 @@ impl Place {
              from: {{ url: \"{}\" }}\nto: {{ url: \"{}\" }}\nlog: {{ level: warn }}\n\
              tables:\n  \"*\": {{ mode: async }}\n",
             postgres.url("postgres"),
-            secondary.url("test"),
+            secondary.url(database),
         );
         fs::write(&config, text).expect("the bench's directory is writable");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(async {
-            connect(postgres.port()).await.batch_execute(SCHEMA).await.expect("the schema");
+            connect(postgres.port()).await.batch_execute(schema).await.expect("the schema");
+            let mut conn = mysql_async::Conn::from_url(secondary.url("")).await.expect("MySQL");
+            let text = format!("CREATE DATABASE IF NOT EXISTS {database}");
+            conn.query_drop(text).await.expect("a database");
         });
         run(crossfade(&config, &["setup"]));
         let sidecar =
@@ -72,11 +81,22 @@ impl Place {
             env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
         };
         let (rounds, rate) = (number("ROUNDS", 5), number("RATE", 500));
-        let place = Self { postgres, secondary, port, rounds, rate, config, directory, sidecar };
+        let place = Self {
+            postgres,
+            secondary,
+            port,
+            target,
+            rounds,
+            rate,
+            database,
+            config,
+            directory,
+            sidecar,
+        };
         place.wait();
         place.verb(&["backfill"]);
         place.verb(&["verify"]);
-        println!("{target}, {USERS} users, 30,000 sessions, {rounds} rounds");
+        println!("{target}, {rounds} rounds");
         place
     }
 
@@ -98,8 +118,9 @@ impl Place {
     }
 
     pub async fn mysql(&self) -> mysql_async::Conn {
-        let mut conn =
-            mysql_async::Conn::from_url(self.secondary.url("test")).await.expect("MySQL answers");
+        let mut conn = mysql_async::Conn::from_url(self.secondary.url(self.database))
+            .await
+            .expect("MySQL answers");
         conn.query_drop("SET time_zone = '+00:00'").await.expect("MySQL answers");
         conn
     }
