@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{Histogram, HistogramOpts, IntGauge, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -55,6 +55,8 @@ struct Floor {
 pub struct HoldMetrics {
     seconds: Histogram,
     resting: IntGauge,
+    done: IntCounter,
+    undone: IntCounter,
 }
 
 impl HoldMetrics {
@@ -62,7 +64,12 @@ impl HoldMetrics {
         let metrics = Self::new()?;
         registry.register(Box::new(metrics.seconds.clone()))?;
         registry.register(Box::new(metrics.resting.clone()))?;
-        Ok(metrics)
+        let help = "Changes of the primary that this sidecar took part in, by how they ended here.";
+        let attempts =
+            IntCounterVec::new(Opts::new("switchover_attempts_total", help), &["outcome"])?;
+        registry.register(Box::new(attempts.clone()))?;
+        let [done, undone] = ["done", "undone"].map(|how| attempts.with_label_values(&[how]));
+        Ok(Self { done, undone, ..metrics })
     }
 
     fn new() -> prometheus::Result<Self> {
@@ -71,7 +78,8 @@ impl HoldMetrics {
         let seconds = Histogram::with_opts(options)?;
         let resting =
             IntGauge::new("held_sessions", "Clients that wait for the end of a switchover.")?;
-        Ok(Self { seconds, resting })
+        let count = |name: &str| IntCounter::new(name, "Attempts that ended so.");
+        Ok(Self { seconds, resting, done: count("done")?, undone: count("undone")? })
     }
 }
 
@@ -105,6 +113,12 @@ impl Hold {
             self.0.metrics.seconds.observe(begun.elapsed().as_secs_f64());
         }
         self.0.order.send_replace(Order::default());
+    }
+
+    /// An attempt has ended here: the other database is the primary now, or everything is as before.
+    pub fn count(&self, done: bool) {
+        let metrics = &self.0.metrics;
+        if done { metrics.done.inc() } else { metrics.undone.inc() }
     }
 
     #[must_use]

@@ -37,7 +37,7 @@ pub use product::Product;
 pub const PASSWORD: &str = "throwaway";
 
 /// How long a server may take to start or to end before that is an error.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at a server that starts or ends.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Another process may take the free port between our look and the server's.
