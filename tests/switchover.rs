@@ -37,6 +37,8 @@ const TABLES: &str = "scratch: { mode: off }\n\"*\": { mode: blocking, timeout: 
 /// Longer than any test waits, and short enough not to be waited for by mistake.
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(1500);
+/// How often a sidecar that is played looks.
+const PACE: Duration = Duration::from_millis(5);
 
 struct Site {
     world: World,
@@ -147,13 +149,25 @@ impl Site {
              drained = clock_timestamp() FROM crossfade.attempts a WHERE a.id = s.attempt \
              AND a.state = 'held' AND s.sidecar = '{id}' AND s.drained IS NULL AND {which}"
         );
+        let mut pace = tokio::time::interval(PACE);
         Played(tokio::spawn(async move {
             loop {
+                pace.tick().await;
                 admin.batch_execute(&answer).await.unwrap();
                 admin.batch_execute(&drain).await.unwrap();
-                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }))
+    }
+
+    /// Waits until the coordinator has asked this, from now on; the question's text is unlike any other's.
+    async fn asked(&self, question: &str) {
+        let admin = self.world.admin().await;
+        let sql = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+            AND pid <> pg_backend_pid() AND $2::text::timestamptz < query_start AND strpos(query, $1) > 0)";
+        let now: String =
+            admin.query_one("SELECT clock_timestamp()::text", &[]).await.unwrap().get(0);
+        let asked = async || admin.query_one(sql, &[&question, &now]).await.unwrap().get(0);
+        self.world.until(question, asked).await;
     }
 
     /// Writes a row to PostgreSQL as its applier would.
@@ -497,7 +511,7 @@ async fn an_open_transaction_is_waited_for_whoever_s_it_is() {
         let end = async {
             drained.notified().await;
             // It has to be asked for at least once while the writer is there, and may not queue.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            site.asked("SELECT pg_catalog.pg_try_advisory_lock").await;
             let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
             assert_eq!(site.one::<i64>(waiting).await, 0);
@@ -546,8 +560,13 @@ async fn what_is_on_its_way_is_waited_for() {
             let end = async {
                 drained.notified().await;
                 if taken {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    // What is left was found, and there is time.
+                    site.asked("crossfade.attempts a CROSS JOIN crossfade.epoch").await;
                     assert_eq!(site.turns().await, before);
+                    let late = "SELECT count(*) FROM crossfade.outbox WHERE now() < next_try";
+                    assert_eq!(site.one::<i64>(late).await, 0, "it is tried at once");
+                    let late = "SELECT COUNT(*) FROM crossfade_outbox WHERE NOW(6) < next_try";
+                    assert_eq!(conn.query_first::<i64, _>(late).await.unwrap(), Some(0));
                     admin.batch_execute("DELETE FROM crossfade.outbox").await.unwrap();
                     conn.query_drop("DELETE FROM crossfade_outbox").await.unwrap();
                 }
@@ -608,16 +627,13 @@ async fn the_coordinator_may_die_anywhere() {
                 if reached {
                     let late = "UPDATE crossfade.attempts SET deadline = now() WHERE ended IS NULL";
                     site.world.admin().await.batch_execute(late).await.unwrap();
-                    let deadline = Instant::now() + PATIENCE;
-                    let finished = loop {
-                        let outcome = site.run(&options).await;
-                        match outcome.outcome {
-                            Ended::Done => break outcome,
-                            _ => assert!(Instant::now() < deadline, "{told:?} {outcome:?}"),
-                        }
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    let mut finished = None;
+                    let done = async || {
+                        let outcome = finished.insert(site.run(&options).await);
+                        outcome.outcome == Ended::Done
                     };
-                    site.done(&finished, epoch + 1);
+                    site.world.until(&format!("finished after {told:?}"), done).await;
+                    site.done(&finished.unwrap(), epoch + 1);
                 }
                 let leads =
                     if direction == Direction::Switchover { mysql_leads } else { postgres_leads };
