@@ -535,8 +535,9 @@ async fn what_is_on_its_way_is_waited_for() {
         let _one = site.play("one", How::Good).await;
         let admin = site.world.admin().await;
         let mut conn = site.world.secondary().await;
-        let entry = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter) \
-            VALUES (1, 'U', '', 1, 1)";
+        // As one leaves it that has claimed it, and is gone.
+        let entry = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
+            VALUES (1, 'U', '', 1, 1, now() + interval '1 hour')";
         for (short, taken, is_forward) in
             [(true, false, true), (false, true, true), (true, false, false), (false, true, false)]
         {
@@ -545,8 +546,8 @@ async fn what_is_on_its_way_is_waited_for() {
             match is_forward {
                 true => admin.batch_execute(entry).await.unwrap(),
                 false => {
-                    let entry = "INSERT INTO crossfade_outbox (table_id, op, `key`, epoch, counter) \
-                        VALUES (1, 'U', '', 2, 1)";
+                    let entry = "INSERT INTO crossfade_outbox (table_id, op, `key`, epoch, counter, next_try) \
+                        VALUES (1, 'U', '', 2, 1, NOW(6) + INTERVAL 1 HOUR)";
                     conn.query_drop(entry).await.unwrap();
                 }
             }

@@ -22,6 +22,10 @@ const LIST: &str = "SELECT o.id, o.table_id, t.schema, t.name, o.op::text, o.key
      WHERE o.attempts > 0 AND o.id > $1 AND ($2::int4 IS NULL OR o.table_id = $2) ORDER BY o.id LIMIT $3";
 const RETRY: &str = "UPDATE crossfade.outbox SET next_try = pg_catalog.clock_timestamp() \
      WHERE id = ANY ($1)";
+/// Whoever has one of them locked is at it just now.
+const RECALL: &str = "UPDATE crossfade.outbox SET next_try = pg_catalog.clock_timestamp() \
+     WHERE id IN (SELECT o.id FROM crossfade.outbox o WHERE pg_catalog.clock_timestamp() < o.next_try \
+       ORDER BY o.id LIMIT 100000 FOR UPDATE SKIP LOCKED)";
 const ENTER: &str = "INSERT INTO crossfade.outbox (table_id, op, key, epoch, counter, next_try) \
      SELECT $1, 'U', $2, e.last_value / 2, \
        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, \
@@ -73,6 +77,12 @@ pub async fn list(
 /// Has the drain try these as soon as it looks.
 pub async fn retry(client: &Client, ids: &[i64]) -> Result<u64, Error> {
     client.execute(RETRY, &[&ids]).await
+}
+
+/// Has the drain try what waits for its next try, as soon as it looks: also what somebody has claimed who
+/// may be gone. Twice is as good as once.
+pub async fn recall(client: &Client) -> Result<u64, Error> {
+    client.execute(RECALL, &[]).await
 }
 
 /// Has a key read again that has no entry.

@@ -57,6 +57,8 @@ const LEASE: Duration = Duration::from_secs(30);
 const PAUSE_MAX_SECONDS: u32 = 60;
 /// Ranges of numbers that a claim leaves out; where there are more, neighbours are left out together.
 const RANGES_MAX: usize = 200;
+/// Entries given back at once.
+const RECALLED_MAX: usize = 100_000;
 /// Numbers of one statement.
 const IDS_AT_ONCE: usize = 1000;
 /// Lock not had in time, deadlock, NOWAIT, MariaDB's "record has changed".
@@ -175,6 +177,19 @@ impl Outbox {
     /// Gives entries back that were not tried, or that only have to wait.
     pub async fn release(&mut self, ids: &[i64], pause: Duration) -> Result<(), WriteError> {
         self.postpone(ids, pause).await
+    }
+
+    /// Gives all entries back that wait for their next try, also those of somebody who may be gone.
+    pub async fn recall(&mut self) -> Result<(), WriteError> {
+        let conn = self.link.conn();
+        conn.query_drop("BEGIN").await?;
+        let sql = format!(
+            "SELECT `id` FROM `crossfade_outbox` WHERE NOW(6) < `next_try` \
+             ORDER BY `id` LIMIT {RECALLED_MAX} FOR UPDATE SKIP LOCKED"
+        );
+        let ids: Vec<i64> = conn.query(sql).await?;
+        self.postpone(&ids, Duration::ZERO).await?;
+        Ok(self.link.conn().query_drop("COMMIT").await?)
     }
 
     async fn postpone(&mut self, ids: &[i64], pause: Duration) -> Result<(), WriteError> {

@@ -32,7 +32,11 @@ pub(super) async fn give(
 ) -> Result<Given, SwitchError> {
     let ids: Vec<i32> = tables.iter().filter_map(|table| Some(table.id?.0)).collect();
     let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
+    // Its lock keeps whoever writes waiting, but not past the attempt.
+    stall::mysql(link.conn(), run.left()).await?;
     let mut left = outbox::Outbox::new(Link::connect(&run.ends.to, &run.ends.limits).await?);
+    // What has failed, or was claimed by a sidecar that is gone, would be waited for longer than need be.
+    left.recall().await?;
     loop {
         let found = left.left(STUCK_ATTEMPTS).await?;
         if 0 < found.stuck {

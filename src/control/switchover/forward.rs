@@ -23,7 +23,7 @@ use crate::backend::postgres::attempts::STILL_HELD;
 use crate::backend::postgres::control::{LOCK_CLASS, LOCK_KEY};
 use crate::backend::postgres::refuse;
 use crate::catalog::{Catalog, Table};
-use crate::outbox::STUCK_ATTEMPTS;
+use crate::outbox::{STUCK_ATTEMPTS, stuck};
 
 const LEFT: &str = "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE attempts >= $1) \
      FROM (SELECT attempts FROM crossfade.outbox LIMIT 100000) o";
@@ -115,6 +115,8 @@ async fn writers(client: &Client) -> Result<Vec<String>, SwitchError> {
 
 /// Waits until MySQL has everything; the sidecars carry it over.
 async fn empty(run: &Run<'_>, id: i64) -> Result<Option<Vec<String>>, SwitchError> {
+    // What has failed, or was claimed by a sidecar that is gone, would be waited for longer than need be.
+    stuck::recall(&run.client).await?;
     loop {
         let row = run.client.query_one(LEFT, &[&STUCK_ATTEMPTS]).await?;
         let (left, stuck): (i64, i64) = (row.get(0), row.get(1));
