@@ -336,6 +336,7 @@ async fn every_reason_against_it_is_told_at_once_and_nothing_is_changed() {
         INSERT INTO crossfade.sidecars (id, address, epoch, version, lease_ms, lease_until)
             VALUES ('old', 'there', 1, '0.0.0', 700, now() + interval '1 hour');
         ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
+        ALTER FUNCTION crossfade.trigger_guard() OWNER TO app;
         INSERT INTO crossfade.statements VALUES ('00000000000000ab', 'SELECT ?', 'read', NULL, 1, now(),
             now(), 'refused: LATERAL', 0, 0, 0, 0, 0, 0, now());
         CREATE TABLE keyless (n int);
@@ -354,6 +355,7 @@ async fn every_reason_against_it_is_told_at_once_and_nothing_is_changed() {
     for part in [
         "attempt 1 is under way",
         "sidecar old at there is of version 0.0.0",
+        "PostgreSQL would refuse what MySQL has written: setup was run as role app, this is postgres",
         "table sessions is dirty (copy)",
         "table events was not verified",
         "table users was not verified",
@@ -385,6 +387,7 @@ async fn every_reason_against_it_is_told_at_once_and_nothing_is_changed() {
         "statements",
         "row_security",
         "outbox",
+        "rehearsal",
     ];
     assert_eq!(shut, expected, "{looked:#?}");
 }

@@ -59,6 +59,11 @@ WHERE l.locktype = 'advisory' AND l.granted AND a.usename <> session_user
 UNION ALL
 SELECT 'temporary table ' || c.relname || ' of role ' || pg_catalog.pg_get_userbyid(c.relowner)
 FROM pg_catalog.pg_class c WHERE c.relpersistence = 't' AND c.relkind = 'r'";
+/// Our triggers let their owner write, and nobody else, while MySQL is the primary.
+const FOREIGN: &str = "SELECT DISTINCT 'setup was run as role ' || o.rolname || ', this is ' || session_user \
+     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles o ON o.oid = p.proowner \
+     WHERE o.rolname <> session_user AND p.oid IN (pg_catalog.to_regprocedure('crossfade.trigger_guard()'), \
+       pg_catalog.to_regprocedure('crossfade.refuse()')) ORDER BY 1";
 const MAY: &str = "SELECT pg_catalog.has_table_privilege($1::oid, 'SELECT') \
      AND pg_catalog.has_table_privilege($1::oid, 'INSERT') \
      AND pg_catalog.has_table_privilege($1::oid, 'UPDATE') \
@@ -259,7 +264,13 @@ async fn rehearse_postgres(from: &Connector, tables: &[&Arc<Table>]) -> Vec<Stri
         Ok(follower) => follower,
         Err(error) => return vec![format!("PostgreSQL could not follow: {}", error.code())],
     };
-    let mut failed = Vec::new();
+    let mut failed = match texts(follower.client(), FOREIGN).await {
+        Ok(owners) => owners,
+        Err(error) => vec![error.code().map_or("no connection", |code| code.code()).to_owned()],
+    };
+    for reason in &mut failed {
+        *reason = format!("PostgreSQL would refuse what MySQL has written: {reason}");
+    }
     for table in tables {
         if let Err(why) = rehearse_one(follower.client(), table).await {
             failed.push(format!("PostgreSQL refuses to change table {} ({why})", table.name));
