@@ -231,15 +231,18 @@ fn tables(facts: &Facts, accept: &[String]) -> Vec<String> {
     impossible.chain(loose).collect()
 }
 
+/// Whether a statement does not matter, whatever is judged of it.
+pub(super) fn is_accepted(line: &Line, accept: &[String]) -> bool {
+    let fingerprint = line.fingerprint.to_string();
+    accept.iter().any(|item| item == ACCEPT_ALL || *item == fingerprint)
+}
+
 fn statements(facts: &Facts, accept: &[String]) -> Vec<String> {
-    if accept.iter().any(|item| item == ACCEPT_ALL) {
-        return Vec::new();
-    }
     let reason = |line: &Line| {
-        let fingerprint = line.fingerprint.to_string();
-        if accept.contains(&fingerprint) {
+        if is_accepted(line, accept) {
             return None;
         }
+        let fingerprint = line.fingerprint;
         match &line.readiness {
             Readiness::Translated | Readiness::NeverSeen => None,
             Readiness::Unknown => Some(format!("statement {fingerprint} was not judged yet")),

@@ -321,11 +321,16 @@ impl Run<'_> {
     async fn gather(&self, policies: &Policies) -> Result<(Facts, Arc<Catalog>), SwitchError> {
         let until = Instant::now() + JUDGED_TIME_MAX;
         loop {
-            let asked = self.options.direction;
+            let Options { direction, accept, .. } = self.options;
             let (facts, catalog) =
-                facts::gather(&self.client, self.ends, policies, self.users, asked).await?;
-            let unjudged = |line: &Line| line.readiness == Readiness::Unknown;
-            if until <= Instant::now() || !facts.statements.iter().any(unjudged) {
+                facts::gather(&self.client, self.ends, policies, self.users, *direction).await?;
+            let unjudged = |line: &Line| {
+                line.readiness == Readiness::Unknown && !gates::is_accepted(line, accept)
+            };
+            // No statement is in the way back.
+            let waits =
+                *direction == Direction::Switchover && facts.statements.iter().any(unjudged);
+            if until <= Instant::now() || !waits {
                 return Ok((facts, catalog));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
