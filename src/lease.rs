@@ -33,6 +33,8 @@ struct Shared {
     length: AtomicU64,
     /// Nanoseconds after `base` up to which it holds; 0 before the first confirmation.
     until: AtomicU64,
+    /// Nanoseconds after `base` at which the last question that confirmed it was asked.
+    asked: AtomicU64,
     confirmed: watch::Sender<()>,
     /// Why the last attempt to confirm came to nothing; names no secret.
     doubt: Mutex<Option<String>>,
@@ -67,6 +69,7 @@ impl Lease {
             base: Instant::now(),
             length: AtomicU64::new(nanos(length)),
             until: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             confirmed: watch::Sender::new(()),
             doubt: Mutex::new(None),
             metrics,
@@ -82,8 +85,9 @@ impl Lease {
     /// The primary has the published phase and epoch, in answer to a question sent after `asked`.
     pub fn confirm(&self, asked: Instant) {
         let length = self.0.length.load(Ordering::Acquire);
-        let until = self.since_base(asked).saturating_add(length);
-        self.0.until.fetch_max(until, Ordering::AcqRel);
+        let asked = self.since_base(asked);
+        self.0.until.fetch_max(asked.saturating_add(length), Ordering::AcqRel);
+        self.0.asked.fetch_max(asked, Ordering::AcqRel);
         *self.doubt() = None;
         if self.holds(Instant::now()) {
             self.0.metrics.held.set(1);
@@ -115,6 +119,23 @@ impl Lease {
         }
     }
 
+    /// Waits until a question that was asked after this moment has confirmed it.
+    pub async fn confirmed_since(&self, moment: Instant) {
+        let moment = self.since_base(moment);
+        let mut confirmed = self.0.confirmed.subscribe();
+        while self.0.asked.load(Ordering::Acquire) <= moment {
+            // The sender lives as long as we do.
+            drop(confirmed.changed().await);
+        }
+    }
+
+    /// Waits until it does not hold.
+    pub async fn lost(&self) {
+        while let Some(end) = self.end() {
+            sleep_until(end.into()).await;
+        }
+    }
+
     /// How long it holds from one confirmation.
     #[must_use]
     pub fn length(&self) -> Duration {
@@ -130,9 +151,7 @@ impl Lease {
     pub async fn watch(self) {
         loop {
             self.held().await;
-            while let Some(end) = self.end() {
-                sleep_until(end.into()).await;
-            }
+            self.lost().await;
             self.0.metrics.held.set(0);
             self.0.metrics.lost.inc();
             let why = self.why_not().unwrap_or_default();
@@ -205,6 +224,21 @@ mod tests {
         assert_eq!(lease.why_not().as_deref(), Some("the login was refused"));
         lease.confirm(Instant::now());
         assert_eq!(lease.why_not(), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_an_older_question_is_no_word_of_now() {
+        let lease = lease(5);
+        let asked = Instant::now();
+        lease.confirm(asked);
+        let since = |moment| {
+            let lease = lease.clone();
+            let waits = async move { lease.confirmed_since(moment).await };
+            async { tokio::time::timeout(Duration::from_millis(1), waits).await.is_ok() }
+        };
+        assert!(!since(asked).await);
+        lease.confirm(asked + Duration::from_nanos(1));
+        assert!(since(asked).await);
     }
 
     #[tokio::test]

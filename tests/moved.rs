@@ -159,6 +159,64 @@ async fn open_transactions_end_and_new_ones_wait() {
     assert_eq!(emails(&other).await.len(), 4);
 }
 
+/// Another coordinator is refused, and that ends no hold but its own.
+#[tokio::test]
+async fn a_refused_attempt_ends_no_hold() {
+    let site = Site::start(Target::all().remove(0)).await;
+    let client = site.world.client().await;
+    let attempt = site.hold("switchover").await;
+    let refused = "INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline, ended) \
+        VALUES ('switchover', $1, 'refused', false, now(), now())";
+    site.admin.execute(refused, &[&site.epoch]).await.unwrap();
+    let waits = tokio::spawn(async move {
+        client.execute("INSERT INTO users (email) VALUES ('waits')", &[]).await.unwrap();
+    });
+    // It has looked again, twice: the second look began after the first was judged.
+    for _ in 0..2 {
+        let now: String =
+            site.admin.query_one("SELECT clock_timestamp()::text", &[]).await.unwrap().get(0);
+        let looked = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+            AND pid <> pg_backend_pid() AND $1::text::timestamptz < query_start \
+            AND query LIKE '%FROM crossfade.attempts a WHERE%')";
+        let looked = async || site.admin.query_one(looked, &[&now]).await.unwrap().get(0);
+        site.world.until("the sidecar looks again", looked).await;
+    }
+    let resumed = "SELECT resumed IS NULL FROM crossfade.attempt_sidecars WHERE attempt = $1";
+    let held: bool = site.admin.query_one(resumed, &[&attempt]).await.unwrap().get(0);
+    assert!(held && !waits.is_finished(), "{}", site.world.log());
+    site.state(attempt, "undone").await;
+    waits.await.unwrap();
+}
+
+/// The coordinator dies between MySQL's word and PostgreSQL's, and its time runs out: nobody is answered by
+/// MySQL any more, and nobody sees an error.
+#[tokio::test]
+async fn past_the_deadline_clients_wait_for_whoever_leads() {
+    let mut site = Site::start(Target::all().remove(0)).await;
+    site.switch().await;
+    let client = site.world.client().await;
+    site.drained_back().await;
+    let announce = "INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline) \
+        SELECT 'rollback', e.last_value / 2, 'held', false, now() + interval '3 s' \
+        FROM crossfade.epoch e RETURNING id";
+    let attempt: i64 = site.admin.query_one(announce, &[]).await.unwrap().get(0);
+    site.until("its clients rest", attempt, "drained").await;
+    let waits = tokio::spawn(async move {
+        let insert = "INSERT INTO users (email) VALUES ('waits')";
+        client.execute(insert, &[]).await.unwrap_or_else(|error| panic!("{error:?}"));
+        emails(&client).await
+    });
+    let mut conn = site.world.secondary().await;
+    conn.query_drop("UPDATE crossfade_state SET epoch = epoch + 1 WHERE id = 1").await.unwrap();
+    assert_eq!(waits.await.unwrap(), ["old", "waits"]);
+    assert_eq!(emails(&site.world.direct().await).await, ["old", "waits"]);
+    let state = "SELECT state FROM crossfade.attempts WHERE id = $1";
+    let state: String = site.admin.query_one(state, &[&attempt]).await.unwrap().get(0);
+    assert_eq!(state, "done");
+    site.world.drained().await;
+    site.world.assert_all_equal().await;
+}
+
 /// What cannot move is named, before anything has happened.
 #[tokio::test]
 async fn what_cannot_move_is_named() {

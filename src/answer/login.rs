@@ -331,6 +331,7 @@ fn session(
         backend,
         skipping: false,
         unsynced: false,
+        denied: false,
         started: clock(),
         captured: Captured::default(),
         locks: Vec::new(),

@@ -64,6 +64,8 @@ pub(super) struct Session {
     pub(super) skipping: bool,
     /// Messages of the extended protocol have come since the last Sync: what they bound is nowhere else.
     pub(super) unsynced: bool,
+    /// The lease was waited for in vain, for what is to be answered up to the next ReadyForQuery.
+    pub(super) denied: bool,
     /// The transaction's time: microseconds since 2000-01-01 UTC.
     pub(super) started: i64,
     /// What the transaction has written, for PostgreSQL to follow.
@@ -160,7 +162,7 @@ impl Session {
         }
         let buffered = self.client.buffered(bytes_max).map_err(|error| lost(&error))?;
         if let Some(frame) = buffered {
-            return Ok(Next::Frame(frame));
+            return Ok(self.begins(frame, whole).await);
         }
         self.flush().await?;
         let mut situation = self.services.situation.clone();
@@ -172,13 +174,13 @@ impl Session {
         }
         let (patience, impatient) = self.patience();
         let mut late = std::pin::pin!(tokio::time::sleep(patience));
-        loop {
+        let frame = loop {
             tokio::select! {
                 () = late.as_mut(), if patience < Duration::MAX => return Err(impatient.into()),
-                frame = self.client.frame(bytes_max) => return match frame {
-                    Ok(frame) => Ok(Next::Frame(frame)),
-                    Err(PeerError::Closed) => Ok(Next::Gone),
-                    Err(error) => Err(lost(&error)),
+                frame = self.client.frame(bytes_max) => match frame {
+                    Ok(frame) => break frame,
+                    Err(PeerError::Closed) => return Ok(Next::Gone),
+                    Err(error) => return Err(lost(&error)),
                 },
                 () = hold.changed(), if whole => return Ok(Next::Again),
                 _ = shutdown.wait_for(|ends| *ends), if idle => return Ok(Next::Shutdown),
@@ -189,7 +191,24 @@ impl Session {
                     }
                 }
             }
+        };
+        Ok(self.begins(frame, whole).await)
+    }
+
+    /// Before a transaction begins, waits for the lease. With it another may have become the primary, whom
+    /// the message is left to then.
+    async fn begins(&mut self, frame: Frame, whole: bool) -> Next {
+        let lease = &self.services.lease;
+        if !whole || self.denied || frame.tag == b'X' || lease.holds(Instant::now()) {
+            return Next::Frame(frame);
         }
+        self.denied = timeout(self.services.limits().hold, lease.held()).await.is_err();
+        self.look_around();
+        if self.denied || serves(&self.situation) && !self.guest.is_held() {
+            return Next::Frame(frame);
+        }
+        self.client.unread(&frame);
+        Next::Again
     }
 
     /// Waits between two transactions for the end of a hold; false where the session is to end.
@@ -351,6 +370,7 @@ impl Session {
         for (name, value) in self.settings.news() {
             self.status(name, &value);
         }
+        self.denied = false;
         write::ready(&mut self.out, self.block.status());
         Ok(())
     }
@@ -401,16 +421,19 @@ impl Session {
             return Ok(());
         }
         let in_block = self.block.is_explicit();
-        if !in_block && timeout(self.services.limits().hold, lease.held()).await.is_ok() {
+        let waits = !in_block && !self.denied;
+        if waits && timeout(self.services.limits().hold, lease.held()).await.is_ok() {
             return Ok(());
         }
-        let code = if in_block { "57P01" } else { "57P03" };
-        let error =
-            PgError::new(code, "Crossfade cannot confirm on MySQL that it may still answer");
-        Err(match lease.why_not() {
-            Some(why) => error.detail(why),
-            None => error,
-        })
+        Err(self.unconfirmed(if in_block { "57P01" } else { "57P03" }))
+    }
+
+    fn unconfirmed(&self, code: &'static str) -> PgError {
+        let text = "Crossfade cannot confirm on MySQL that it may still answer";
+        match self.services.lease.why_not() {
+            Some(why) => PgError::new(code, text).detail(why),
+            None => PgError::new(code, text),
+        }
     }
 }
 

@@ -7,11 +7,13 @@
 //! ```
 //!
 //! Invariant: a hold ends, whatever happens: when the attempt has ended and the new situation is published
-//! here, or at the attempt's deadline. That no write slips through is not its business: see
-//! [`crate::control::store`] and the guards.
+//! here, or after the attempt's deadline. By then the epoch may have moved, on either side, a moment before:
+//! so clients go on only once the primary has said, asked after the deadline, that it has not, or once the
+//! lease has run out, without which nobody is answered. That no write slips through is not its business:
+//! see [`crate::control::store`] and the guards.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as Moment};
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -23,6 +25,7 @@ use crate::answer::serves;
 use crate::backend::postgres::connect::{Connector, Link};
 use crate::handoff::Handoff;
 use crate::hold::Hold;
+use crate::lease::Lease;
 use crate::phase::{Phase, Situation};
 
 /// Between two looks while an attempt is under way.
@@ -33,12 +36,15 @@ const LATER: Duration = Duration::from_secs(30);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for the queue in memory; what is left stands in the outbox.
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(2);
-/// Longest wait for the new situation once an attempt is done; the lease ends what goes wrong.
+/// How long the new situation of an attempt that is done is waited for without a lease: clients would wait
+/// for it all the same, and be refused in the end.
 const FLIP_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// The one that is under way, among others that were refused since; or the one that was.
 const LOOK: &str = "SELECT a.id, a.state, a.terminate, a.epoch, \
        pg_catalog.date_part('epoch', a.deadline - pg_catalog.clock_timestamp()) \
-     FROM crossfade.attempts a ORDER BY a.id DESC LIMIT 1";
+     FROM crossfade.attempts a WHERE CASE WHEN $1::pg_catalog.int8 IS NULL \
+       THEN a.state IN ('announced', 'held') ELSE a.id = $1 END ORDER BY a.id DESC LIMIT 1";
 const ANNOUNCE: &str = "INSERT INTO crossfade.attempt_sidecars (attempt, sidecar) VALUES ($1, $2) \
      ON CONFLICT DO NOTHING";
 
@@ -62,6 +68,15 @@ struct Attempt {
     deadline: Instant,
 }
 
+/// How an attempt ended, as far as its record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Done,
+    Undone,
+    /// Its time was up.
+    Late,
+}
+
 /// The task.
 #[derive(Debug)]
 pub struct Attendant {
@@ -73,6 +88,7 @@ pub struct Attendant {
     pub forth: Handoff,
     pub back: Handoff,
     pub situation: watch::Receiver<Arc<Situation>>,
+    pub lease: Lease,
     pub nudge: Nudge,
     /// How often it looks while nothing is going on.
     pub poll: Duration,
@@ -83,7 +99,7 @@ impl Attendant {
     pub async fn run(self) {
         let mut link = Link::new(self.primary.clone());
         loop {
-            match self.look(&mut link).await {
+            match self.look(&mut link, None).await {
                 Ok(Some(attempt)) if matches!(attempt.stage, Stage::Announced | Stage::Held) => {
                     link.settled();
                     self.attend(&mut link, attempt).await;
@@ -102,13 +118,14 @@ impl Attendant {
         }
     }
 
-    /// The last attempt; none where it is past its deadline, or nothing is set up.
-    async fn look(&self, link: &mut Link) -> Result<Option<Attempt>, ()> {
+    /// The attempt that is under way, or the one with this number; none where it is past its deadline, or
+    /// nothing is set up.
+    async fn look(&self, link: &mut Link, id: Option<i64>) -> Result<Option<Attempt>, ()> {
         if matches!(self.situation.borrow().phase, Phase::Setup | Phase::Complete) {
             return Ok(None);
         }
         let client = timeout(ANSWER_TIME_MAX, link.get()).await.map_err(drop)?.map_err(drop)?;
-        let found = timeout(ANSWER_TIME_MAX, client.query_opt(LOOK, &[])).await.map_err(drop)?;
+        let found = timeout(ANSWER_TIME_MAX, client.query_opt(LOOK, &[&id])).await.map_err(drop)?;
         let row = match found {
             Ok(row) => row,
             Err(error) if error.code().is_some() => {
@@ -136,23 +153,22 @@ impl Attendant {
         }))
     }
 
-    /// From the announcement to the end of the attempt, or its deadline.
+    /// From the announcement to the end of the attempt, or past its deadline.
     async fn attend(&self, link: &mut Link, attempt: Attempt) {
         info!(attempt = attempt.id, "a change of the primary is announced");
-        let done = tokio::select! {
-            done = self.follow(link, &attempt) => done,
-            () = sleep_until(attempt.deadline) => {
-                warn!(attempt = attempt.id, "clients go on: the attempt is past its deadline");
-                false
-            }
+        let ending = tokio::select! {
+            ending = self.follow(link, &attempt) => ending,
+            () = sleep_until(attempt.deadline) => Ending::Late,
+        };
+        if ending == Ending::Late {
+            warn!(attempt = attempt.id, "the attempt is past its deadline");
+        }
+        let done = match ending {
+            Ending::Undone => false,
+            Ending::Late => self.moved(&attempt, Duration::ZERO).await,
+            Ending::Done => self.moved(&attempt, FLIP_TIME_MAX).await,
         };
         if done {
-            self.nudge.look_now();
-            let mut situation = self.situation.clone();
-            let moved = situation.wait_for(|now| attempt.epoch < now.epoch);
-            if timeout(FLIP_TIME_MAX, moved).await.is_err() {
-                warn!(attempt = attempt.id, "the new situation is not known here in time");
-            }
             self.say(link, &attempt, "flipped = pg_catalog.clock_timestamp()").await;
         }
         self.hold.end();
@@ -160,14 +176,41 @@ impl Attendant {
         info!(attempt = attempt.id, done, "clients go on");
     }
 
-    /// Does what the attempt asks for; true once it is done, false once it is undone.
-    async fn follow(&self, link: &mut Link, attempt: &Attempt) -> bool {
+    /// Waits for the new situation; false where the primary is confirmed to be the old one from now on, or
+    /// nothing has been confirmed for a lease, and for `patience` longer.
+    async fn moved(&self, attempt: &Attempt, patience: Duration) -> bool {
+        let now = Moment::now();
+        let mut situation = self.situation.clone();
+        let mut moved =
+            std::pin::pin!(situation.wait_for(|situation| attempt.epoch < situation.epoch));
+        let mut confirmed = std::pin::pin!(self.lease.confirmed_since(now));
+        let mut lost = std::pin::pin!(async {
+            self.lease.lost().await;
+            sleep(patience).await;
+        });
+        loop {
+            self.nudge.look_now();
+            tokio::select! {
+                biased;
+                moved = &mut moved => return moved.is_ok(),
+                () = &mut confirmed => return self.is_over(attempt),
+                () = &mut lost => {
+                    warn!(attempt = attempt.id, "who is the primary is not known here");
+                    return false;
+                }
+                () = sleep(QUICK) => {}
+            }
+        }
+    }
+
+    /// Does what the attempt asks for, to its end.
+    async fn follow(&self, link: &mut Link, attempt: &Attempt) -> Ending {
         let (mut announced, mut drained) = (false, false);
         loop {
-            let now = match self.look(link).await {
-                Ok(now) => now.filter(|now| now.id == attempt.id),
+            let now = match self.look(link, Some(attempt.id)).await {
+                Ok(now) => now,
                 // Until the deadline it may come back.
-                Err(()) if self.is_over(attempt) => return true,
+                Err(()) if self.is_over(attempt) => return Ending::Done,
                 Err(()) => {
                     link.discard();
                     self.nudge.look_now();
@@ -175,8 +218,8 @@ impl Attendant {
                     continue;
                 }
             };
-            // Past its deadline it is not shown any more; whether it was done in time tells the epoch.
-            let Some(now) = now else { return self.is_over(attempt) };
+            // Past its deadline it is not shown any more.
+            let Some(now) = now else { return Ending::Late };
             match now.stage {
                 Stage::Announced if !announced => {
                     announced = self.announce(link, attempt).await;
@@ -190,8 +233,8 @@ impl Attendant {
                     }
                     drained = drained || self.drain(link, attempt).await;
                 }
-                Stage::Done => return true,
-                Stage::Over => return false,
+                Stage::Done => return Ending::Done,
+                Stage::Over => return Ending::Undone,
             }
             self.nudge.look_now();
             sleep(QUICK).await;

@@ -73,6 +73,14 @@ impl Peer {
         split(&mut self.buffer, bytes_max)
     }
 
+    /// Gives a message back: it is for whoever reads next.
+    pub(crate) fn unread(&mut self, frame: &Frame) {
+        let mut buffer = BytesMut::with_capacity(frame.bytes.len() + self.buffer.len());
+        buffer.extend_from_slice(&frame.bytes);
+        buffer.extend_from_slice(&self.buffer);
+        self.buffer = buffer;
+    }
+
     /// What was read beyond the last message, without the memory around it.
     pub(crate) fn into_parts(mut self) -> (Stream, BytesMut) {
         let mut rest = BytesMut::new();

@@ -131,6 +131,7 @@ fn attendant(sidecar: Sidecar, primary: Connector, nudge: Nudge, parts: &Parts) 
         forth: parts.flow.handoff.clone(),
         back: parts.reverse.clone(),
         situation: parts.situation.subscribe(),
+        lease: sidecar.lease,
         nudge,
         poll: sidecar.poll,
     }

@@ -36,13 +36,14 @@ const LEASE: &str = "SELECT coalesce(pg_catalog.max(s.lease_ms), 0) FROM crossfa
 const UNHEARD: &str = "SELECT EXISTS (SELECT FROM crossfade.sidecars s \
      WHERE pg_catalog.clock_timestamp() < s.lease_until AND NOT EXISTS ( \
        SELECT FROM crossfade.attempt_sidecars l WHERE l.sidecar = s.id AND l.drained IS NOT NULL \
-         AND l.attempt = (SELECT pg_catalog.max(a.id) FROM crossfade.attempts a)))";
+         AND l.attempt = $1))";
 
-/// Since when the lead is given, and whether somebody may still answer by it.
+/// Since when the lead is given, and the attempt for which everybody has stopped answering by it; none
+/// where somebody may not have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Since {
     pub(super) given: Instant,
-    pub(super) waits: bool,
+    pub(super) drained: Option<i64>,
 }
 
 /// The longest lease of all sidecars that are on record.
@@ -91,7 +92,11 @@ async fn attempt(
     // The coordinator's own connection may be what broke.
     let client = run.ends.from.connect().await?;
     // One that has started since the announcement has its line, and never said that it drained.
-    if since.waits || client.query_one(UNHEARD, &[]).await?.get(0) {
+    let waits = match since.drained {
+        Some(id) => client.query_one(UNHEARD, &[&id]).await?.get(0),
+        None => true,
+    };
+    if waits {
         let lease = lease(&client).await?;
         let until = since.given + lease;
         if Instant::now() < until {

@@ -16,7 +16,7 @@ use tokio::time::{Duration, sleep};
 use tokio_postgres::Client;
 
 use super::{SwitchError, Tell, Told};
-use crate::backend::postgres::attempts::{self, Present};
+use crate::backend::postgres::attempts::{self, Direction, Present};
 
 /// Between two looks at what the sidecars have said.
 pub(super) const POLL: Duration = Duration::from_millis(20);
@@ -46,14 +46,18 @@ enum Verdict {
 pub(super) async fn wait(
     client: &Client,
     id: i64,
+    direction: Direction,
     terminate: bool,
     tell: Tell<'_>,
 ) -> Result<Held, SwitchError> {
     let mut seen = BTreeSet::new();
     let mut held = false;
+    // One that has lost PostgreSQL cannot answer by it; by MySQL it does.
+    let may_answer =
+        |one: &&Present| one.is_live || one.is_known && direction == Direction::Rollback;
     loop {
         let present = attempts::muster(client, id).await?;
-        seen.extend(present.iter().filter(|one| one.is_live).map(|one| one.id.clone()));
+        seen.extend(present.iter().filter(may_answer).map(|one| one.id.clone()));
         let verdict = judge(&present, terminate);
         if let Verdict::Obstructed(reasons) = verdict {
             return Ok(Held::Undo(reasons));
@@ -61,7 +65,8 @@ pub(super) async fn wait(
         if !held && !matches!(verdict, Verdict::Unheard(_)) {
             held = attempts::hold(client, id).await?;
             if held {
-                tell(&Told::Held { sidecars: seen.len() });
+                let sidecars = present.iter().filter(|one| one.is_live).count();
+                tell(&Told::Held { sidecars });
             }
         }
         if held && verdict == Verdict::Drained {
@@ -107,7 +112,7 @@ fn each(ids: &[String], what: &str) -> Vec<String> {
     ids.iter().map(|id| format!("sidecar {id} {what}")).collect()
 }
 
-/// No sidecar that was ever live in this attempt can still answer by the old epoch.
+/// No sidecar of these can still answer by the old epoch.
 fn everyone(present: &[Present], seen: &BTreeSet<String>) -> bool {
     seen.iter().all(|id| {
         let one = present.iter().find(|one| one.id == *id);

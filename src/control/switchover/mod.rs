@@ -361,7 +361,7 @@ impl Run<'_> {
         let began = Instant::now();
         let naming = crate::catalog::naming::Naming::default();
         let catalog = super::store::observe(&self.client, policies, &naming).await?.catalog;
-        let since = Since { given: began, waits: true };
+        let since = Since { given: began, drained: None };
         finish::finish(self, &captured(&catalog), direction, epoch, since).await?;
         let hold_seconds = began.elapsed().as_secs_f64();
         Ok(Outcome { outcome: Ended::Done, epoch, reasons: Vec::new(), hold_seconds })
@@ -403,7 +403,11 @@ impl Run<'_> {
         let next = epoch + 1;
         let given = self.give(catalog, &tables, id, next).await;
         let (holder, since) = match given {
-            Ok((Given::Yes(holder, given), waits)) => (holder, Since { given, waits }),
+            Ok((Given::Yes(holder, given), everyone)) => {
+                // Past the deadline sidecars let their clients go on, for as long as they have a lease.
+                let late = began + timeout <= given;
+                (holder, Since { given, drained: Some(id).filter(|_| everyone && !late) })
+            }
             Ok((Given::No(reasons), _)) => {
                 let undone = Undone { id, epoch, reasons, certain: true };
                 return self.undo(undone, &tables, began).await;
@@ -423,7 +427,7 @@ impl Run<'_> {
         Ok(Outcome { outcome: Ended::Done, epoch: next, reasons: Vec::new(), hold_seconds })
     }
 
-    /// Up to the moment from which it goes forward only; with it, whether a lease is to be waited out.
+    /// Up to the moment from which it goes forward only; with it, whether everyone has drained.
     async fn give(
         &self,
         catalog: &Catalog,
@@ -431,17 +435,18 @@ impl Run<'_> {
         id: i64,
         next: u64,
     ) -> Result<(Given, bool), SwitchError> {
-        let held = hold::wait(&self.client, id, self.options.terminate, self.tell).await?;
+        let Options { direction, terminate, .. } = *self.options;
+        let held = hold::wait(&self.client, id, direction, terminate, self.tell).await?;
         let everyone = match held {
             Held::Undo(reasons) => return Ok((Given::No(reasons), false)),
             Held::Drained { everyone } => everyone,
         };
         (self.tell)(&Told::Drained);
-        let given = match self.options.direction {
+        let given = match direction {
             Direction::Switchover => forward::give(self, catalog, tables, id, next).await?,
             Direction::Rollback => back::give(self, tables, id, next).await?,
         };
-        Ok((given, !everyone))
+        Ok((given, everyone))
     }
 
     /// Ends the attempt, unless the epoch has moved after all: then it is finished.
@@ -466,7 +471,7 @@ impl Run<'_> {
             Closed::Undone | Closed::Before => Ok(ended(Ended::Undone, epoch, reasons)),
             Closed::Unknown => Err(SwitchError::Doubtful(reasons.join(", "))),
             Closed::Moved => {
-                let since = Since { given: Instant::now(), waits: true };
+                let since = Since { given: Instant::now(), drained: None };
                 finish::finish(&self, tables, direction, epoch + 1, since).await?;
                 Ok(ended(Ended::Done, epoch + 1, Vec::new()))
             }
