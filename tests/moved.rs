@@ -217,6 +217,33 @@ async fn past_the_deadline_clients_wait_for_whoever_leads() {
     site.world.assert_all_equal().await;
 }
 
+/// A sidecar that was frozen while the primary changed has a client in the middle of a transaction: what
+/// that reads now is not what the new primary has.
+#[tokio::test]
+async fn a_transaction_of_before_reads_nothing_of_the_old_primary() {
+    for target in Target::all() {
+        let mut site = Site::start(target).await;
+        for (verb, phase) in [("switchover", "switched"), ("rollback", "dual_write")] {
+            let (client, proxy) = (site.world.client().await, site.world.proxy.as_ref().unwrap());
+            client.batch_execute("BEGIN").await.unwrap();
+            emails(&client).await;
+            proxy.freeze().await;
+            let config = site.world.config.clone();
+            let changed = move || process::verb(&config, &[verb, "--timeout", "60s"]);
+            let (code, said) = tokio::task::spawn_blocking(changed).await.unwrap();
+            assert_eq!(code, Some(0), "{verb}\n{said}");
+            proxy.thaw();
+            let knows = format!("phase{{phase=\"{phase}\"}}");
+            site.world.until(phase, async || proxy.metric(&knows).await == 1.0).await;
+            let read = client.query("SELECT email FROM users", &[]).await;
+            assert!(read.is_err(), "{verb}: {read:?}");
+            // It holds nobody back.
+            drop(client);
+        }
+        site.change("switchover").await;
+    }
+}
+
 /// What cannot move is named, before anything has happened.
 #[tokio::test]
 async fn what_cannot_move_is_named() {

@@ -95,6 +95,11 @@ impl Captured {
         }
     }
 
+    /// MySQL has confirmed the epoch in the transaction under way, and keeps it to its end.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.epoch.is_some()
+    }
+
     /// After a rollback.
     pub(super) fn forget(&mut self) {
         *self = Self::default();

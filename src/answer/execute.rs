@@ -125,6 +125,9 @@ impl Session {
             self.backend.tell(tell).await?;
             self.ended(committed).await?;
         }
+        if translated.tag == Tag::Select {
+            self.still_confirmed().await?;
+        }
         let (word, count) = match translated.tag {
             Tag::Select => ("SELECT ", sent),
             Tag::Insert => ("INSERT 0 ", count),

@@ -428,6 +428,22 @@ impl Session {
         Err(self.unconfirmed(if in_block { "57P01" } else { "57P03" }))
     }
 
+    /// What was read is answered only if MySQL was still the primary when it was: the lease holds after it
+    /// too, and in the epoch in which it was asked. Who has written holds the epoch.
+    pub(super) async fn still_confirmed(&self) -> Result<(), PgError> {
+        if self.captured.is_confirmed() {
+            return Ok(());
+        }
+        let lease = &self.services.lease;
+        let held = lease.holds(Instant::now())
+            || timeout(self.services.limits().hold, lease.held()).await.is_ok();
+        // In this order: a lease that holds for a later epoch is confirmed after that was published.
+        if held && self.services.situation.borrow().epoch == self.situation.epoch {
+            return Ok(());
+        }
+        Err(self.unconfirmed("57P01").fatal())
+    }
+
     fn unconfirmed(&self, code: &'static str) -> PgError {
         let text = "Crossfade cannot confirm on MySQL that it may still answer";
         match self.services.lease.why_not() {

@@ -31,6 +31,9 @@ impl State {
     /// Looks at what the client has sent, as far as it has come and nothing has to be waited for.
     pub(super) fn client_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
         self.follow();
+        if self.is_idle() {
+            self.asked_in = self.planner.situation.epoch;
+        }
         self.speak(pipe);
         self.speak_again(pipe);
         while self.work.is_none() && self.pending.len() < PENDING_MAX && !self.is_wrapping() {

@@ -56,6 +56,11 @@ impl Planners {
         self.situation.clone()
     }
 
+    /// The published epoch.
+    pub(super) fn epoch(&self) -> u64 {
+        self.situation.borrow().epoch
+    }
+
     pub(super) fn current(&self) -> Arc<Planner> {
         let now = Arc::clone(&self.situation.borrow());
         {

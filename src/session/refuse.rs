@@ -4,14 +4,15 @@
 //! statement ──lease holds?──▶ passes
 //!                 └──no──▶ in a transaction: 57P01
 //!                          else waits, for limits.hold at most, then 57P03
-//! answer of a read ──lease holds?──▶ passes
+//! answer of a read ──lease holds, in the epoch that it was asked in?──▶ passes
 //!                        └──no──▶ waits likewise, then the connection ends with 57P01
 //! ```
 //!
 //! A refused statement is replaced by one that makes the server itself raise the error, so that the
 //! transaction's state is the one that the client expects after an error.
 //!
-//! Invariant: no read is answered without the lease. What ends a transaction passes, and so does the
+//! Invariant: no read is answered without the lease, or once the epoch has moved since it was asked: the
+//! server may have run it after others had begun to write elsewhere. What ends a transaction passes, and so does the
 //! answer of one that has written: its guard holds the lock that every change of epoch waits for, and
 //! a client must not get an error for something that was committed.
 
@@ -89,7 +90,11 @@ impl State {
 
     /// True where what the server has sent has to wait for the lease.
     pub(super) fn withholds(&mut self, pipe: &Pipe) -> bool {
-        if self.flow.lease.holds(self.now) || !pipe.has_more() || self.wrote {
+        if !pipe.has_more() || self.wrote {
+            return false;
+        }
+        // In this order: a lease that holds for a later epoch is confirmed after that was published.
+        if self.flow.lease.holds(self.now) && !self.is_overtaken() {
             return false;
         }
         let steps = self.pending.plans().flat_map(|plan| &plan.statements);
@@ -105,6 +110,12 @@ impl State {
             self.work = Some(Work::Confirm(Awaits::Answer));
         }
         reads
+    }
+
+    /// Whether the epoch has moved since the transaction under way was begun.
+    pub(super) fn is_overtaken(&self) -> bool {
+        let now = self.flow.planners.epoch();
+        0 < self.asked_in && 0 < now && self.asked_in != now
     }
 
     /// Why the plan is refused: `strict` needs to see the commit coming.

@@ -356,10 +356,13 @@ impl Session {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), Broken> {
         let flow = Arc::clone(&self.state.flow);
-        let held = tokio::select! {
-            held = timeout(self.state.limits.hold, flow.lease.held()) => held.is_ok(),
-            _ = shutdown.wait_for(|ends| *ends) => false,
-        };
+        let overtaken = |state: &State| awaits == Awaits::Answer && state.is_overtaken();
+        let held = !overtaken(&self.state)
+            && tokio::select! {
+                held = timeout(self.state.limits.hold, flow.lease.held()) => held.is_ok(),
+                _ = shutdown.wait_for(|ends| *ends) => false,
+            };
+        let held = held && !overtaken(&self.state);
         match (held, awaits) {
             (true, _) => Ok(()),
             (false, Awaits::Statement) => {

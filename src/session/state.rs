@@ -146,6 +146,8 @@ pub(super) struct State {
     pub(super) ended: u32,
     /// The lease was waited for in vain: the message at hand is refused.
     pub(super) denied: bool,
+    /// The epoch in which the transaction under way has begun: nothing read in it is of a later one.
+    pub(super) asked_in: u64,
     /// The transaction under way has written.
     pub(super) wrote: bool,
     /// The tables of the message at hand are marked.
@@ -220,6 +222,7 @@ impl State {
             spent: Duration::ZERO,
             ended: 0,
             denied: false,
+            asked_in: 0,
             wrote: false,
             cleared: false,
             passed: false,
