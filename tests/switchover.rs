@@ -658,6 +658,64 @@ async fn the_coordinator_may_die_anywhere() {
     }
 }
 
+/// Its connections stay, and say nothing: the servers end them, and whoever waits for its locks goes on.
+#[tokio::test]
+async fn a_coordinator_that_is_frozen_keeps_nobody_waiting() {
+    for target in Target::all() {
+        let site = Site::start(target).await;
+        let _one = site.play("one", How::Good).await;
+        for direction in [Direction::Switchover, Direction::Rollback] {
+            let (options, alone) = (options(direction, SHORT), Notify::new());
+            let tell = |told: &Told| {
+                if *told == Told::Alone {
+                    alone.notify_one();
+                }
+            };
+            let mut frozen = std::pin::pin!(site.told(&options, &tell));
+            tokio::select! {
+                biased;
+                () = alone.notified() => {}
+                ended = &mut frozen => panic!("{ended:?}"),
+            }
+            let before = site.turns().await;
+            let written = async {
+                match direction {
+                    Direction::Switchover => {
+                        let insert = format!("INSERT INTO users (email) VALUES ('{target:?}')");
+                        site.world.direct().await.batch_execute(&insert).await.unwrap();
+                    }
+                    Direction::Rollback => {
+                        let mut conn = site.world.secondary().await;
+                        conn.query_drop("SET innodb_lock_wait_timeout = 3600").await.unwrap();
+                        let lock =
+                            "SELECT epoch FROM crossfade_state WHERE id = 1 LOCK IN SHARE MODE";
+                        conn.query_drop(lock).await.unwrap();
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, written).await.expect("the lock is given up");
+            assert_eq!(site.turns().await, before);
+            // What it was about to do comes to nothing.
+            let outcome = frozen.await;
+            assert!(
+                !matches!(&outcome, Ok(outcome) if outcome.outcome == Ended::Done),
+                "{outcome:?}"
+            );
+            assert_eq!(site.turns().await, before);
+            // What the writer has written is on its way to nobody here.
+            let gone = "DELETE FROM crossfade.outbox";
+            site.world.admin().await.batch_execute(gone).await.unwrap();
+            let epoch = before.1.epoch + 1;
+            let done = async || {
+                let whole = Options { timeout: LONG, ..options.clone() };
+                let outcome = site.run(&whole).await;
+                outcome.outcome == Ended::Done && outcome.epoch == epoch
+            };
+            site.world.until("another run is done", done).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn past_the_epoch_it_goes_forward_only() {
     for target in Target::all() {

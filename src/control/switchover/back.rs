@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::forward::Given;
 use super::hold::{POLL, ended};
+use super::stall::{self, STEP};
 use super::{Run, SwitchError, Told};
 use crate::backend::mysql::switch::{self, Alone};
 use crate::backend::mysql::{Link, WriteError, outbox};
@@ -77,6 +78,7 @@ async fn flip(run: &Run<'_>, mut link: Link, id: i64, next: u64) -> Result<Given
     (run.tell)(&Told::Alone);
     (run.tell)(&Told::Empty);
     let guard = run.ends.from.connect().await?;
+    stall::postgres(&guard, STEP).await?;
     guard.batch_execute("BEGIN").await?;
     if guard.query_opt(STILL_HELD, &[&id]).await?.is_none() {
         switch::keep(link.conn()).await?;

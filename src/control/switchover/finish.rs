@@ -17,6 +17,7 @@ use tokio_postgres::Client;
 
 use super::forward::try_lock;
 use super::hold::POLL;
+use super::stall::{self, STEP};
 use super::{Run, SwitchError, Told, counters};
 use crate::backend::mysql::{Link, WriteError, switch};
 use crate::backend::postgres::attempts::{self, Direction};
@@ -105,6 +106,8 @@ async fn attempt(
         }
     }
     let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
+    stall::mysql(link.conn(), STEP).await?;
+    stall::postgres(&client, STEP).await?;
     match direction {
         Direction::Switchover => {
             // A sequence is seen by others before it is on disk, and MySQL must not go first.

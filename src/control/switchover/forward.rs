@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 
 use super::hold::{POLL, ended};
 use super::prepare::covered;
-use super::{Run, SwitchError, Told, counters};
+use super::{Run, SwitchError, Told, counters, stall};
 use crate::backend::mysql::{Link, switch};
 use crate::backend::postgres::attempts::STILL_HELD;
 use crate::backend::postgres::control::{LOCK_CLASS, LOCK_KEY};
@@ -55,6 +55,8 @@ pub(super) async fn give(
     next: u64,
 ) -> Result<Given, SwitchError> {
     let holder = run.ends.from.connect().await?;
+    // Its lock keeps whoever writes waiting, but not past the attempt.
+    stall::postgres(&holder, run.left()).await?;
     if let Some(reasons) = alone(run, &holder, id).await? {
         return Ok(Given::No(reasons));
     }

@@ -28,7 +28,9 @@ mod forward;
 mod gates;
 mod hold;
 mod prepare;
+mod stall;
 mod standing;
+mod undo;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,8 +43,8 @@ use tokio_postgres::Client;
 
 use super::Ends;
 use super::layout::{self, UnknownLayout};
-use crate::backend::mysql::{Link, WriteError, control as mysql};
-use crate::backend::postgres::attempts::{self, Attempt, Closed};
+use crate::backend::mysql::WriteError;
+use crate::backend::postgres::attempts::{self, Attempt};
 use crate::backend::postgres::connect::ConnectError;
 use crate::backend::tls::TlsError;
 use crate::catalog::{Catalog, Table};
@@ -56,6 +58,7 @@ use forward::Given;
 pub use gates::{Facts, Gate, Left, SidecarFacts, TableFacts, gates, shut};
 use hold::Held;
 pub use standing::Standing;
+use undo::Undone;
 
 /// How long clients may be held, where nothing else is said; and the bounds of what can be said.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -229,6 +232,8 @@ struct Run<'a> {
     client: Client,
     /// What `crossfade.epoch` holds before the change.
     turn: u64,
+    /// The attempt's deadline, or a moment before it.
+    until: Instant,
 }
 
 /// Looks, and changes nothing: which change could come next, and what is against it.
@@ -267,7 +272,8 @@ pub async fn run(
         return Err(unknown.into());
     }
     let (standing, _) = facts::standing(&client, ends).await?;
-    let mut run = Run { ends, users, options, tell, client, turn: 0 };
+    let until = Instant::now() + options.timeout;
+    let mut run = Run { ends, users, options, tell, client, turn: 0, until };
     if !options.dry_run {
         if let Some((direction, epoch)) = standing.unfinished() {
             let outcome = run.resume(policies, direction, epoch).await?;
@@ -312,7 +318,8 @@ pub async fn finish_half_done(ends: &Ends, policies: &Policies) -> Result<(), Sw
         terminate: false,
     };
     let (users, tell) = (BTreeMap::new(), |_: &Told| {});
-    let run = Run { ends, users: &users, options: &options, tell: &tell, client, turn: 0 };
+    let until = Instant::now() + TIMEOUT;
+    let run = Run { ends, users: &users, options: &options, tell: &tell, client, turn: 0, until };
     run.resume(policies, direction, epoch).await.map(drop)
 }
 
@@ -367,31 +374,10 @@ impl Run<'_> {
         Ok(Outcome { outcome: Ended::Done, epoch, reasons: Vec::new(), hold_seconds })
     }
 
-    /// Closes the attempt of a coordinator that is gone: what it led to is known by now.
-    async fn close_old(&mut self, epoch: u64) -> Result<(), SwitchError> {
-        if !attempts::exist(&self.client).await? {
-            return Ok(());
-        }
-        let Some(old) = attempts::under_way(&self.client).await? else { return Ok(()) };
-        if old.epoch < epoch {
-            return Ok(attempts::done(&self.client, epoch).await?);
-        }
-        if old.in_time {
-            return Ok(());
-        }
-        let turn = match old.direction {
-            Direction::Switchover => old.epoch * 2,
-            Direction::Rollback => old.epoch * 2 + 1,
-        };
-        let reasons = ["its time was up, and whoever ran it was gone".to_owned()];
-        let moved = has_mysql_moved(self.ends, old.direction, old.epoch);
-        attempts::undo(&mut self.client, old.id, turn, &reasons, moved).await?;
-        Ok(())
-    }
-
-    async fn change(self, catalog: &Catalog, epoch: u64) -> Result<Outcome, SwitchError> {
+    async fn change(mut self, catalog: &Catalog, epoch: u64) -> Result<Outcome, SwitchError> {
         let Options { direction, terminate, timeout, .. } = *self.options;
         let began = Instant::now();
+        self.until = began + timeout;
         let announced =
             attempts::announce(&self.client, direction, epoch, terminate, timeout).await?;
         let Some(id) = announced else {
@@ -405,7 +391,7 @@ impl Run<'_> {
         let (holder, since) = match given {
             Ok((Given::Yes(holder, given), everyone)) => {
                 // Past the deadline sidecars let their clients go on, for as long as they have a lease.
-                let late = began + timeout <= given;
+                let late = self.until <= given;
                 (holder, Since { given, drained: Some(id).filter(|_| everyone && !late) })
             }
             Ok((Given::No(reasons), _)) => {
@@ -448,56 +434,6 @@ impl Run<'_> {
         };
         Ok((given, everyone))
     }
-
-    /// Ends the attempt, unless the epoch has moved after all: then it is finished.
-    async fn undo(
-        mut self,
-        undone: Undone,
-        tables: &[&Arc<Table>],
-        began: Instant,
-    ) -> Result<Outcome, SwitchError> {
-        let Undone { id, epoch, reasons, certain } = undone;
-        if self.client.is_closed() {
-            self.client = self.ends.from.connect().await?;
-        }
-        let direction = self.options.direction;
-        let moved = async {
-            if certain { Some(false) } else { has_mysql_moved(self.ends, direction, epoch).await }
-        };
-        let closed = attempts::undo(&mut self.client, id, self.turn, &reasons, moved).await?;
-        let hold_seconds = began.elapsed().as_secs_f64();
-        let ended = |outcome, epoch, reasons| Outcome { outcome, epoch, reasons, hold_seconds };
-        match closed {
-            Closed::Undone | Closed::Before => Ok(ended(Ended::Undone, epoch, reasons)),
-            Closed::Unknown => Err(SwitchError::Doubtful(reasons.join(", "))),
-            Closed::Moved => {
-                let since = Since { given: Instant::now(), drained: None };
-                finish::finish(&self, tables, direction, epoch + 1, since).await?;
-                Ok(ended(Ended::Done, epoch + 1, Vec::new()))
-            }
-        }
-    }
-}
-
-/// An attempt that did not come to its end.
-struct Undone {
-    id: i64,
-    /// Before it.
-    epoch: u64,
-    reasons: Vec<String>,
-    /// Nothing was sent that could have moved the epoch.
-    certain: bool,
-}
-
-/// Whether MySQL has gone on from this epoch; `None` where it does not answer. It never goes first in a
-/// switchover.
-async fn has_mysql_moved(ends: &Ends, direction: Direction, epoch: u64) -> Option<bool> {
-    if direction == Direction::Switchover {
-        return Some(false);
-    }
-    let mut link = Link::connect(&ends.to, &ends.limits).await.ok()?;
-    let turn = mysql::turn(link.conn()).await.ok()??;
-    Some(epoch < turn.epoch)
 }
 
 #[cfg(test)]
