@@ -6,7 +6,8 @@
 # make lint    formatting, clippy, documentation, licences
 # make model   the protocol's model, deeper than `make test` goes  (MORE=1 faults of each kind, SECONDS=120 a scene)
 # make torment kill, freeze, cut and starve everything under load, ten minutes on each secondary
-#              (SECONDS=600 SEED=… TARGET=mariadb FAULTS="kill_primary trickle_secondary")
+#              (SECONDS=600 SEED=… TARGET=mariadb FAULTS="kill_primary trickle_secondary"); with SWITCH=1
+#              the primary changes meanwhile, to and fro, by coordinators that die over it
 # make bench   every bench, on an idle machine for an hour; writes README.md's figures  (ROUNDS=3 SECONDS=10 ROWS=1000000)
 
 WITHOUT ?=
@@ -36,7 +37,7 @@ torment:
 	tests/setup/install.sh tools servers $(filter mysql,$(optional))
 	CROSSFADE_WITHOUT="$(WITHOUT)" CROSSFADE_TORMENT_SECONDS=$(or $(SECONDS),600) \
 	CROSSFADE_SEED=$(SEED) CROSSFADE_FAULTS="$(FAULTS)" \
-	cargo test --test main torment_leaves_nothing_lost_and_nothing_different_on_$(TARGET) \
+	cargo test --test main torment_$(if $(SWITCH),to_and_fro_loses_nothing_and_leaves_no_difference,leaves_nothing_lost_and_nothing_different)_on_$(TARGET) \
 		-- --nocapture --test-threads=1
 
 fuzz:

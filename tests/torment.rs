@@ -14,11 +14,15 @@
 //! in those no client may notice, except in `strict`. `make torment` runs it for long, `make test` for
 //! a minute on each secondary.
 //!
+//! [`to_and_fro`] is the same while the primary changes to MySQL and back again.
+//!
 //! The seed is printed. It fixes which faults come in which order, how long they last, and which
 //! statements each client draws; when they meet is up to real processes and cannot be repeated.
 
 mod beside;
+mod changes;
 mod clients;
+mod crossing;
 mod faults;
 mod forms;
 mod hour;
@@ -27,6 +31,7 @@ mod relay;
 mod report;
 mod secondary;
 mod stage;
+mod to_and_fro;
 
 use std::env;
 use std::fs;
@@ -34,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossfade::demo::compare;
+use crossfade::demo::compare as compared;
 use mysql_async::prelude::Queryable as _;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom as _;
@@ -142,6 +147,11 @@ async fn torment(target: Target) {
     beside::last_pass(&stage, &mut report.beside);
     // Neither the last repair nor what came after it has left anything to do.
     report.outbox.extend(emptied(&stage).await);
+    conclude(&mut stage, report, seed);
+}
+
+/// Shows the report, and keeps what happened where it has failed.
+fn conclude(stage: &mut Stage, mut report: Report, seed: u64) {
     stage.note_memory();
     report.memory = stage.memory;
     report.starts = stage.starts;
@@ -149,7 +159,8 @@ async fn torment(target: Target) {
     let failed = !report.failures().is_empty();
     if failed || number("KEEP").is_some() {
         let kept = env::temp_dir().join(format!("crossfade-torment-{seed}.log"));
-        let told = [&*report.story, &*report.beside.story, &*stage.logs()].concat();
+        let changes = report.changes.as_ref().map_or("", |changes| &changes.story);
+        let told = [&*report.story, changes, &*report.beside.story, &*stage.logs()].concat();
         fs::write(&kept, format!("{report}\n{told}")).unwrap();
         assert!(!failed, "failed; what happened is in {}", kept.display());
     }
@@ -157,7 +168,7 @@ async fn torment(target: Target) {
 
 fn hour(stage: &Stage) -> Arc<Hour> {
     let fronts = stage.sidecars.iter().map(|sidecar| sidecar.front.port).collect();
-    Arc::new(Hour::new(fronts, stage.world.database.clone(), ROLE_PASSWORD))
+    Arc::new(Hour::new(fronts, stage.world.database.clone(), ROLE_PASSWORD, stage.crosses))
 }
 
 /// The faults that `CROSSFADE_FAULTS` names, or all that can be had here; and what cannot.
@@ -165,7 +176,7 @@ fn chosen(stage: &Stage) -> (Vec<Fault>, Vec<&'static str>) {
     let named = env::var("CROSSFADE_FAULTS").unwrap_or_default();
     let named: Vec<_> = named.split([',', ' ']).filter(|name| !name.is_empty()).collect();
     let mut faults: Vec<_> = match named.is_empty() {
-        true => Fault::ALL.to_vec(),
+        true => Fault::ALL.iter().copied().filter(|fault| fault.is_had(stage.crosses)).collect(),
         false => named
             .iter()
             .map(|name| Fault::named(name).unwrap_or_else(|| panic!("no fault is called {name}")))
@@ -225,10 +236,7 @@ async fn schedule(
         }
         tokio::time::sleep(hour::FELT.min(end.saturating_duration_since(Instant::now()))).await;
     }
-    for sidecar in &stage.sidecars {
-        report.broken_connections += sidecar.front.broken();
-    }
-    report.broken_connections += stage.primary_leg.broken() + stage.secondary_leg.broken();
+    report.broken_connections = stage.broken();
 }
 
 async fn two(
@@ -279,6 +287,7 @@ async fn heal(stage: &Stage, report: &mut Report) {
 
 /// Waits until the outbox is empty; what it keeps.
 async fn emptied(stage: &Stage) -> Vec<String> {
+    let kept = if stage.crosses { to_and_fro::emptied(stage).await } else { Vec::new() };
     let admin = stage.world.admin().await;
     const LEFT: &str = "SELECT concat_ws(' ', t.name, o.op, 'attempts', o.attempts, o.last_error), \
          count(*) OVER () FROM crossfade.outbox o LEFT JOIN crossfade.tables t ON t.id = o.table_id \
@@ -292,7 +301,7 @@ async fn emptied(stage: &Stage) -> Vec<String> {
             (shortest, since) = (left, Instant::now());
         }
         if left == 0 || PATIENCE < since.elapsed() {
-            return rows.iter().map(|row| row.get(0)).collect();
+            return rows.iter().map(|row| row.get(0)).chain(kept).collect();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -308,19 +317,23 @@ async fn judge(stage: &Stage, hour: &Hour, journal: &Journal, report: &mut Repor
     report.heard = hour.summary();
     report.refused_logins = hour.counts.refused_logins.load(Ordering::Relaxed);
     report.stuck = hour.counts.stuck.load(Ordering::Relaxed);
+    compare(stage, journal, report).await;
+}
+
+async fn compare(stage: &Stage, journal: &Journal, report: &mut Report) {
     let (admin, mut secondary) = (stage.world.admin().await, stage.world.secondary().await);
     let journals = clients::journals();
     let halves = journal::on_postgres(&admin, &journals).await;
-    report.verdict = journal.verdict("PostgreSQL", &halves);
+    report.verdict.take_in(journal.verdict("PostgreSQL", &halves));
     let halves = journal::on_secondary(&mut secondary, &journals).await;
     report.verdict.take_in(journal.verdict("secondary", &halves));
-    for table in compare::tables(&admin).await.unwrap() {
-        let found = compare::compare(&admin, &mut secondary, &table).await.unwrap();
+    for table in compared::tables(&admin).await.unwrap() {
+        let found = compared::compare(&admin, &mut secondary, &table).await.unwrap();
         report.tables += 1;
         report.rows += found.rows;
         let line = |side: &'static str| {
             let table = table.clone();
-            move |row: &compare::Row| {
+            move |row: &compared::Row| {
                 let row: Vec<_> = row
                     .iter()
                     .flatten()

@@ -238,6 +238,12 @@ impl Running {
         Some(status.code())
     }
 
+    /// `-STOP`, `-CONT`; one that has just ended does not mind.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        drop(Command::new("kill").args([name, &pid]).stderr(Stdio::null()).status());
+    }
+
     /// Ends it as a crash would.
     pub fn kill9(mut self) {
         self.child.kill().unwrap();

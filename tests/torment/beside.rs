@@ -7,6 +7,9 @@
 //! afterwards: backfill to its end, repair, and a pass of verify that finds everything equal
 //! ```
 //!
+//! Where the primary changes, backfill and a pass of verify come first, since a switchover asks for them, and
+//! the verbs are refused while MySQL is the primary.
+//!
 //! Invariant: nothing excuses an `extra` or `different` row that verify reports, whatever is killed
 //! meanwhile; `missing` is true only of old rows, and only until a backfill has been through.
 
@@ -43,6 +46,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What says nothing for so long hangs: no fault lasts a tenth of it.
 const STUCK: Duration = Duration::from_secs(90);
 const REPAIR_EVERY: Duration = Duration::from_secs(4);
+/// What was refused, mostly for who is primary.
+const TRIED_AGAIN: Duration = Duration::from_secs(2);
+/// Where the primary changes.
+const REFILL_EVERY: Duration = Duration::from_secs(75);
 /// Of a line that is kept.
 const SHOWN: usize = 600;
 
@@ -189,8 +196,15 @@ impl Beside {
     pub fn start(stage: &Stage, seed: u64, rate: u64, compare: bool) -> Self {
         let configs: Vec<_> = stage.sidecars.iter().map(|sidecar| sidecar.config.clone()).collect();
         let (found, over) = (Arc::default(), Arc::default());
-        let mut work: Vec<(Work, Vec<PathBuf>)> =
-            vec![(Verb::backfill, configs.clone()), (Verb::repair, configs.clone())];
+        if stage.crosses {
+            // No change is begun before a backfill has been through, and everything was compared.
+            Self::prepare(stage, &found);
+        }
+        let backfill = if stage.crosses { Verb::refill } else { Verb::backfill };
+        let mut work: Vec<(Work, Vec<PathBuf>)> = vec![(Verb::repair, configs.clone())];
+        if compare || !stage.crosses {
+            work.insert(0, (backfill, configs.clone()));
+        }
         if compare {
             work.push((Verb::verify, configs));
             // Past the relays: it gets further than one on whose way bytes trickle.
@@ -203,6 +217,15 @@ impl Beside {
             std::thread::spawn(move || work(&verb, random))
         });
         Self { threads: threads.collect(), found, over }
+    }
+
+    fn prepare(stage: &Stage, found: &Arc<Mutex<Found>>) {
+        let configs = vec![stage.sidecars[0].config.clone()];
+        let verb = Verb { configs, rate: 0, found: Arc::clone(found), over: Arc::default() };
+        blocking(|| {
+            assert!(verb.copy(false, None), "a backfill that nothing disturbs is through");
+            assert_eq!(verb.compare(&[], None), Some(0), "and everything equal");
+        });
     }
 
     /// Ends them. Then has the backfill run to its end, and what verify had noted repaired.
@@ -282,14 +305,30 @@ impl Verb {
         }
     }
 
+    /// Now and then the backfill again, and everything compared, as a switchover asks for it.
+    fn refill(&self, mut random: StdRng) {
+        while !self.is_over() {
+            self.pause(REFILL_EVERY);
+            let life = random.random_bool(0.5).then(|| random.random_range(500..8_000));
+            self.copy(true, life.map(Duration::from_millis));
+            while !self.is_over() && !self.copy(false, None) {
+                self.pause(TRIED_AGAIN);
+            }
+            while !self.is_over() && self.compare(&[], None) != Some(0) {
+                self.pause(TRIED_AGAIN);
+            }
+        }
+    }
+
     fn verify(&self, mut random: StdRng) {
         while !self.is_over() {
             let life = Duration::from_millis(random.random_range(10_000..150_000));
             let tables: Vec<_> = tables().choose_multiple(&mut random, WATCHED).cloned().collect();
             let mut arguments = vec!["--watch"];
             arguments.extend(tables.iter().flat_map(|table| ["--table", table]));
-            self.compare(&arguments, Some(life));
-            self.pause(Duration::from_millis(200));
+            // While MySQL is the primary there is nothing to do for it.
+            let ended = self.compare(&arguments, Some(life)).is_some();
+            self.pause(if ended { TRIED_AGAIN } else { Duration::from_millis(200) });
         }
     }
 

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
+use super::crossing::{self, CROSSING};
 use super::forms::{Broken, FORMS, Form, While as _, Write};
 use super::hour::Hour;
 use super::journal::{Journal, Told};
@@ -32,9 +33,18 @@ const NUMBERS: i64 = 1_000_000_000;
 /// What PostgreSQL says when it, the way to it, or the sidecar itself goes away.
 const GONE: [&str; 8] = ["57P01", "57P02", "57P03", "08006", "08001", "08003", "53300", "28P01"];
 
-/// What a sidecar says that has not heard from PostgreSQL in time.
-const UNCONFIRMED: [&str; 2] =
-    ["Crossfade cannot confirm on PostgreSQL", "Crossfade does not know the migration's state yet"];
+/// What a sidecar says that has not heard from the primary in time.
+const UNCONFIRMED: [&str; 3] = [
+    "Crossfade cannot confirm on PostgreSQL",
+    "Crossfade cannot confirm on MySQL",
+    "Crossfade does not know the migration's state yet",
+];
+
+/// What it says where the primary has changed under a transaction: that it waits for, unless it is cut off.
+const MOVED: [&str; 2] =
+    ["Crossfade's epoch has changed", "could not serialize access: the migration"];
+/// What MySQL says when it goes away, beside [`GONE`].
+const INTERRUPTED: &str = "57014";
 
 /// The tables with numbers; `triggered` is captured by trigger, so COPY into it is seen.
 pub const KINDS: [&str; 4] = ["async", "blocking", "strict", "triggered"];
@@ -56,6 +66,8 @@ pub fn journals() -> Vec<String> {
 pub struct Worker {
     client: i64,
     next: i64,
+    /// The sidecar that it came by last.
+    by: usize,
     random: StdRng,
     hour: Arc<Hour>,
     journal: Journal,
@@ -71,6 +83,7 @@ impl Worker {
         Self {
             client: i64::from(number),
             next: i64::from(number) * NUMBERS,
+            by: 0,
             random: StdRng::seed_from_u64(seed.wrapping_add(u64::from(number))),
             hour,
             journal: Journal::default(),
@@ -100,7 +113,7 @@ impl Worker {
                 Ok(false) => {}
                 Err(_) => self.hour.stuck(),
             }
-            self.hour.waited(began);
+            self.hour.waited(self.client, self.by, began);
             // Now and then it goes, and comes back by another sidecar.
             if self.random.random_bool(0.01) {
                 open = None;
@@ -112,13 +125,21 @@ impl Worker {
     async fn log_in(&mut self) -> Option<Client> {
         let began = Instant::now();
         let port = *self.hour.fronts.choose(&mut self.random)?;
+        self.by = self.hour.fronts.iter().position(|front| *front == port)?;
         let mut config = Config::new();
         config.host("127.0.0.1").port(port).user(ROLE).dbname(&self.hour.database);
         config.password(self.hour.password()).connect_timeout(LOGIN);
         let connected = tokio::time::timeout(LOGIN, config.connect(NoTls)).await;
-        let Ok(Ok((client, connection))) = connected else {
-            self.hour.counts.refused_logins.fetch_add(1, Ordering::Relaxed);
-            return None;
+        let (client, connection) = match connected {
+            Ok(Ok(connected)) => connected,
+            refused => {
+                self.hour.counts.refused_logins.fetch_add(1, Ordering::Relaxed);
+                if self.hour.crosses {
+                    let what = format!("{:?}", refused.map(|refused| refused.err()));
+                    self.hour.lost("login", self.by, began, &what);
+                }
+                return None;
+            }
         };
         tokio::spawn(connection);
         if self.random.random_bool(0.3)
@@ -146,15 +167,19 @@ impl Worker {
     async fn one(&mut self, client: &Client) -> bool {
         let began = Instant::now();
         let kind = *KINDS.choose(&mut self.random).unwrap();
-        let (form, _) = FORMS.choose_weighted(&mut self.random, |(_, weight)| *weight).unwrap();
+        let forms = if self.hour.crosses { &CROSSING[..] } else { &FORMS[..] };
+        let (form, _) = forms.choose_weighted(&mut self.random, |(_, weight)| *weight).unwrap();
         let form = match form {
             Form::Copy if kind != "triggered" => Form::Text,
             // What is prepared commits through anyone, so `strict` could not wait for it.
             Form::TwoPhase if kind == "strict" => Form::Block,
             form => *form,
         };
-        if form == Form::Unnumbered {
-            let outcome = self.unnumbered(client, kind).await;
+        if matches!(form, Form::Unnumbered | Form::Look) {
+            let outcome = match form {
+                Form::Look => self.look(client).await,
+                _ => self.unnumbered(client, kind).await,
+            };
             return self.go_on(client, kind, began, outcome.working()).await;
         }
         let number = self.next;
@@ -172,6 +197,7 @@ impl Worker {
             number,
             owner: self.client,
             removes,
+            crosses: self.hour.crosses,
             prepared: false,
         };
         let outcome = write.run(form).await;
@@ -183,7 +209,11 @@ impl Worker {
             self.journal.told(number, told);
         }
         if told == Told::Committed {
-            self.old.push((number, kind));
+            // Of what stays, everybody knows.
+            match self.hour.crosses && self.random.random_bool(0.3) {
+                true => self.hour.keep(format!("{kind}_journal"), number),
+                false => self.old.push((number, kind)),
+            }
             self.prepared = None;
         }
         form != Form::Vanish && self.go_on(client, kind, began, outcome.map(drop)).await
@@ -215,28 +245,55 @@ impl Worker {
     /// Whether the error is one that this client may get now.
     fn hear(&self, kind: &str, began: Instant, error: &Error) {
         let Some(db) = error.as_db_error() else {
-            return self.hour.lost(kind, began, &format!("{error:?}"));
+            return self.hour.lost(kind, self.by, began, &format!("{error:?}"));
         };
         let (code, message) = (db.code().code(), db.message());
         let told = format!("{} {code} {message}", db.severity());
         if message.starts_with("secondary") {
             return self.hour.secondary_error(kind, &told);
         }
+        if self.hour.crosses && MOVED.iter().any(|words| message.starts_with(words)) {
+            return self.hour.lost(kind, self.by, began, &told);
+        }
         let asked = message == "canceling statement due to user request";
         if asked || random::EXPECTED.contains(&code) {
             return self.hour.conflict(code);
         }
         if UNCONFIRMED.iter().any(|words| message.starts_with(words)) {
-            return self.hour.unconfirmed(kind, began, &told);
+            return self.hour.unconfirmed(kind, self.by, began, &told);
         }
-        if GONE.contains(&code) {
-            return self.hour.lost(kind, began, &told);
+        if GONE.contains(&code) || self.hour.crosses && code == INTERRUPTED {
+            return self.hour.lost(kind, self.by, began, &told);
         }
         self.hour.wrong(kind, &told);
     }
 
+    /// Looks for a number that some client, by some sidecar, was told of before: it must be there.
+    async fn look(&mut self, client: &Client) -> Result<(), Error> {
+        let Some((table, number)) = self.hour.kept(&mut self.random) else { return Ok(()) };
+        let found = match self.random.random() {
+            true => {
+                let sql = format!("SELECT half FROM {table} WHERE number = $1");
+                client.query(&sql, &[&number]).await?.len()
+            }
+            false => {
+                let sql = format!("SELECT half FROM {table} WHERE number = {number}");
+                let said = client.simple_query(&sql).await?;
+                let row = |said: &SimpleQueryMessage| matches!(said, SimpleQueryMessage::Row(_));
+                said.iter().filter(|said| row(said)).count()
+            }
+        };
+        self.hour.looked(found == 2, || {
+            format!("by sidecar {}: {found} halves of {table} {number}", self.by)
+        });
+        Ok(())
+    }
+
     async fn unnumbered(&mut self, client: &Client, kind: &str) -> Result<(), Error> {
         let mode = mode(kind);
+        if self.hour.crosses {
+            return crossing::statements(client, mode, &mut self.random).await;
+        }
         match self.random.random_range(0..10) {
             0..5 => random::statement(client, mode, &mut self.random).await,
             5..9 => random::transaction(client, mode, &mut self.random).await,

@@ -13,10 +13,10 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use super::hour::Hour;
+use super::hour::{Hour, Side, Whose};
 use super::relay::{Relay, Weather};
 use super::secondary;
-use super::stage::{CARRIER, Stage, blocking, patiently};
+use super::stage::{CARRIER, LEASE, Stage, blocking, patiently};
 use crate::support::ROLE;
 
 /// What it happens to. Two faults at a time have two subjects.
@@ -24,6 +24,8 @@ use crate::support::ROLE;
 pub enum Subject {
     Sidecar,
     Front,
+    /// The way of one sidecar to the databases.
+    Legs,
     Primary,
     PrimaryLeg,
     Secondary,
@@ -85,6 +87,9 @@ faults! {
     TrickleSecondary "trickle_secondary" SecondaryLeg,
     SilentSecondary "silent_secondary" SecondaryLeg,
     ShutSecondary "shut_secondary" SecondaryLeg,
+    CutOffFromPostgres "cut_off_from_postgresql" Legs,
+    CutOffFromMySql "cut_off_from_mysql" Legs,
+    CutOff "cut_off" Legs,
 }
 
 impl Fault {
@@ -98,15 +103,44 @@ impl Fault {
             || self == Self::ReloadConfig
     }
 
-    pub async fn begin(self, stage: &mut Stage, hour: &Hour, random: &mut StdRng) -> Under {
-        if !self.is_of_secondary() {
-            hour.blame();
+    /// Whether it can happen where the primary stays, or where it changes. A role's password is carried over
+    /// by the change itself, and a MySQL that cannot be written to is no primary.
+    pub fn is_had(self, crosses: bool) -> bool {
+        match self {
+            Self::CutOffFromPostgres | Self::CutOffFromMySql | Self::CutOff => crosses,
+            Self::RoleOnPrimary | Self::RoleOfApplication | Self::RoleOnSecondary => !crosses,
+            Self::ReadOnly | Self::FullDisk => !crosses,
+            _ => true,
         }
+    }
+
+    /// Whether it is a sidecar's alone.
+    pub fn is_of_sidecar(self) -> bool {
+        matches!(self.subject(), Subject::Sidecar | Subject::Front | Subject::Legs)
+    }
+
+    /// Whom it excuses.
+    fn whose(self, stage: &Stage, number: usize) -> Option<Whose> {
+        if self == Self::ReloadConfig {
+            return None;
+        }
+        if !stage.crosses {
+            return (!self.is_of_secondary()).then_some(Whose::Everybody);
+        }
+        Some(match self.subject() {
+            Subject::Sidecar | Subject::Front | Subject::Legs => Whose::Sidecar(number),
+            Subject::Primary | Subject::PrimaryLeg => Whose::Server(Side::Postgres),
+            Subject::Secondary | Subject::SecondaryLeg => Whose::Server(Side::MySql),
+        })
+    }
+
+    pub async fn begin(self, stage: &mut Stage, hour: &Hour, random: &mut StdRng) -> Under {
         let number = random.random_range(0..stage.sidecars.len());
+        let blame = self.whose(stage, number).map(|whose| hour.blame(whose));
         let share = random.random_range(0.2..1.0);
         let (reset, forward) = (random.random_bool(0.5), random.random_bool(0.5));
         let leg = self.leg(stage, number);
-        let mut under = Under { fault: self, number, lock: None };
+        let mut under = Under { fault: self, number, lock: None, blame, longer: Duration::ZERO };
         match self {
             Self::KillSidecar | Self::OtherConfig => {
                 if self == Self::OtherConfig {
@@ -119,7 +153,22 @@ impl Fault {
                 let code = blocking(|| proxy.stop());
                 assert!(matches!(code, Some(0)), "SIGTERM under load ended with {code:?}");
             }
-            Self::FreezeSidecar => signal(stage, number, "STOP"),
+            Self::FreezeSidecar => {
+                signal(stage, number, "STOP");
+                under.longer = longer(stage, random);
+            }
+            Self::CutOffFromPostgres | Self::CutOffFromMySql | Self::CutOff => {
+                for leg in self.legs(stage, number) {
+                    match forward {
+                        true => leg.weather(Weather::Silent),
+                        false => {
+                            leg.weather(Weather::Shut);
+                            leg.cut(1.0, reset);
+                        }
+                    }
+                }
+                under.longer = longer(stage, random);
+            }
             Self::ReloadConfig => {
                 rewrite(stage, random);
                 stage.reload(|text| text);
@@ -181,6 +230,16 @@ impl Fault {
         under
     }
 
+    /// Those of the sidecar's that it is cut off from.
+    fn legs(self, stage: &Stage, number: usize) -> &[Relay] {
+        let legs = stage.sidecars[number].legs.as_ref().map_or(&[][..], |legs| &legs[..]);
+        match self {
+            Self::CutOffFromPostgres => &legs[..1],
+            Self::CutOffFromMySql => &legs[1..],
+            _ => legs,
+        }
+    }
+
     fn leg(self, stage: &Stage, number: usize) -> &Relay {
         match self.subject() {
             Subject::PrimaryLeg => &stage.primary_leg,
@@ -196,11 +255,16 @@ pub struct Under {
     number: usize,
     /// A session on the secondary that holds locks.
     lock: Option<mysql_async::Conn>,
+    /// As [`Hour::blame`] counts.
+    blame: Option<usize>,
+    /// It goes on for so long.
+    longer: Duration,
 }
 
 impl Under {
     pub async fn end(self, stage: &mut Stage, hour: &Hour) {
         let fault = self.fault;
+        tokio::time::sleep(self.longer).await;
         match fault {
             Fault::KillSidecar | Fault::OtherConfig | Fault::StopSidecar => {
                 stage.launch(self.number).await;
@@ -216,6 +280,9 @@ impl Under {
             Fault::FreezeSecondary => stage.world.follower.as_ref().unwrap().resume(),
             Fault::ReadOnly => secondary::read_only(stage, false).await,
             Fault::FullDisk => secondary::make_room(stage).await,
+            _ if fault.subject() == Subject::Legs => {
+                fault.legs(stage, self.number).iter().for_each(|leg| leg.weather(Weather::Fair));
+            }
             _ if matches!(
                 fault.subject(),
                 Subject::Front | Subject::PrimaryLeg | Subject::SecondaryLeg
@@ -229,9 +296,17 @@ impl Under {
             // The server may have ended the session itself.
             drop(lock.disconnect().await);
         }
-        if !fault.is_of_secondary() {
-            hour.blame_ends();
+        if let Some(blame) = self.blame {
+            hour.blame_ends(blame);
         }
+    }
+}
+
+/// Where the primary changes, what befalls one sidecar often outlasts its lease.
+fn longer(stage: &Stage, random: &mut StdRng) -> Duration {
+    match stage.crosses && random.random_bool(0.5) {
+        true => (2 * LEASE).mul_f64(random.random()),
+        false => Duration::ZERO,
     }
 }
 

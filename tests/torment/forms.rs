@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Error, NoTls};
 
 use super::BODY;
 use super::clients::mode;
+use super::crossing;
 use super::journal::Told;
 use crate::random;
 
@@ -40,6 +41,8 @@ pub enum Form {
     Update,
     /// Statements of [`random`] alone.
     Unnumbered,
+    /// A look for what another client has written.
+    Look,
 }
 
 /// With how often each is drawn.
@@ -99,6 +102,8 @@ pub struct Write<'a> {
     pub number: i64,
     pub owner: i64,
     pub removes: Option<i64>,
+    /// Only what MySQL can answer as well.
+    pub crosses: bool,
     /// Whether a prepared transaction may have been left.
     pub prepared: bool,
 }
@@ -108,7 +113,7 @@ impl Write<'_> {
     pub async fn run(&mut self, form: Form) -> Result<Told, Broken> {
         let client = self.client;
         match form {
-            Form::Text | Form::Unnumbered => {
+            Form::Text | Form::Unnumbered | Form::Look => {
                 client.batch_execute(&self.both(10)).await.committing()?;
             }
             Form::Big => {
@@ -118,7 +123,10 @@ impl Write<'_> {
             Form::Prepared => self.with_parameters().await?,
             Form::Update => self.many().await?,
             Form::Batch => {
-                let other = random::text(mode(self.kind), self.random);
+                let other = match self.crosses {
+                    true => crossing::text(mode(self.kind), self.random),
+                    false => random::text(mode(self.kind), self.random),
+                };
                 let delete = self.delete().map(|delete| delete + ";").unwrap_or_default();
                 let (first, second) = (self.insert(1), self.insert(2));
                 let batch = format!("{first}; {delete} {other}; {second}");
@@ -162,10 +170,11 @@ impl Write<'_> {
     }
 
     async fn with_parameters(&self) -> Result<(), Broken> {
-        let sql = format!(
-            "INSERT INTO {}_journal SELECT $1, half, $2, $3 FROM generate_series(1, 2) half",
-            self.kind
-        );
+        let rows = match self.crosses {
+            true => "VALUES ($1::bigint, 1, $2::int, $3::text), ($1, 2, $2, $3)",
+            false => "SELECT $1, half, $2, $3 FROM generate_series(1, 2) half",
+        };
+        let sql = format!("INSERT INTO {}_journal {rows}", self.kind);
         let statement = self.client.prepare(&sql).await.working()?;
         let owner = i32::try_from(self.owner).expect("clients are few");
         let values: [&(dyn ToSql + Sync); 3] = [&self.number, &owner, &BODY];
@@ -175,9 +184,12 @@ impl Write<'_> {
     async fn many(&mut self) -> Result<(), Broken> {
         let (kind, owner, number) = (self.kind, self.owner, self.number);
         let part = self.random.random_range(0..7);
+        let body = match self.crosses {
+            true => format!("'{BODY} {number}'"),
+            false => format!("'{BODY}' || {number}"),
+        };
         let update = format!(
-            "UPDATE {kind}_journal SET body = '{BODY}' || {number} \
-             WHERE client = {owner} AND number % 7 = {part}"
+            "UPDATE {kind}_journal SET body = {body} WHERE client = {owner} AND number % 7 = {part}"
         );
         self.client.batch_execute("BEGIN").await.working()?;
         let all = format!("{}; {update}; {}", self.insert(1), self.insert(2));
@@ -214,7 +226,10 @@ impl Write<'_> {
         let client = self.client;
         for _ in 0..self.random.random_range(0..3) {
             client.batch_execute("SAVEPOINT s").await?;
-            let outcome = random::statement(client, mode(self.kind), self.random).await;
+            let outcome = match self.crosses {
+                true => crossing::statement(client, mode(self.kind), self.random).await,
+                false => random::statement(client, mode(self.kind), self.random).await,
+            };
             if outcome.is_err() {
                 client.batch_execute("ROLLBACK TO s").await?;
             }

@@ -3,17 +3,63 @@
 //! Invariant: an error is the secondary's only where nothing else was wrong. So losses are judged by
 //! what was wrong from a while before the statement began; in the stretches in which the secondary
 //! alone is troubled, every loss counts.
+//!
+//! Where the primary changes ([`super::crossing`]), a client is excused by what happened to the sidecar
+//! that it came by, or to a server that may have led at that time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rand::Rng;
+use rand::seq::IteratorRandom as _;
+
 /// How long a fault of PostgreSQL or of the way there is felt after its end: a sidecar holds new
 /// statements for `limits.hold`, then has to connect again.
 pub const FELT: Duration = Duration::from_secs(20);
+/// The same where the primary changes: there a calm stretch has to be short. A sidecar that a fault has
+/// left without its lease has it again, or the fault is not over.
+const FELT_CROSSING: Duration = Duration::from_secs(8);
 /// Lines of each kind of failure that the report shows.
 const SHOWN: usize = 40;
+/// A transaction that took less was not held.
+pub const NOTICED: Duration = Duration::from_millis(50);
+/// Numbers that every client may look for.
+const KEPT_MAX: usize = 64;
+
+/// Who is primary, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Postgres,
+    MySql,
+}
+
+/// Whose clients a fault excuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Everybody,
+    /// Those of one sidecar.
+    Sidecar(usize),
+    /// Everybody's, while this may be the primary.
+    Server(Side),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Blame {
+    whose: Whose,
+    from: Instant,
+    until: Option<Instant>,
+}
+
+/// A transaction that took long.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    pub client: i64,
+    pub began: Instant,
+    pub took: Duration,
+    pub excused: bool,
+}
 
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -26,16 +72,24 @@ pub struct Hour {
     pub fronts: Vec<u16>,
     pub database: String,
     pub counts: Counts,
+    /// The primary changes meanwhile.
+    pub crosses: bool,
     password: Mutex<String>,
     over: AtomicBool,
     heard: Mutex<Heard>,
+    /// Numbers that were acknowledged and stay, with their tables: whoever looks from now on sees them.
+    kept: Mutex<VecDeque<(String, i64)>>,
 }
 
 #[derive(Debug, Default)]
 struct Heard {
-    /// Faults under way that are not the secondary's, and when the last of them ended.
-    others: u32,
-    others_ended: Option<Instant>,
+    blames: Vec<Blame>,
+    /// Who leads from when on; nobody knows while the primary changes.
+    leads: Vec<(Instant, Option<Side>)>,
+    felt: Duration,
+    waits: Vec<Wait>,
+    looks: u64,
+    stale: Vec<String>,
     conflicts: BTreeMap<String, u64>,
     lost: u64,
     unconfirmed: u64,
@@ -61,17 +115,25 @@ pub struct Summary {
     pub longest: Duration,
     /// The longest transaction while only the secondary was in trouble.
     pub longest_calm: Duration,
+    pub waits: Vec<Wait>,
+    /// Looks for what somebody else was told, and those that did not find it.
+    pub looks: u64,
+    pub stale: Vec<String>,
 }
 
 impl Hour {
-    pub fn new(fronts: Vec<u16>, database: String, password: &str) -> Self {
+    pub fn new(fronts: Vec<u16>, database: String, password: &str, crosses: bool) -> Self {
+        let leads = vec![(Instant::now(), Some(Side::Postgres))];
+        let felt = if crosses { FELT_CROSSING } else { FELT };
         Self {
             fronts,
             database,
             counts: Counts::default(),
+            crosses,
             password: Mutex::new(password.to_owned()),
             over: AtomicBool::new(false),
-            heard: Mutex::default(),
+            heard: Mutex::new(Heard { leads, felt, ..Heard::default() }),
+            kept: Mutex::default(),
         }
     }
 
@@ -91,26 +153,69 @@ impl Hour {
         password.clone_into(&mut self.password.lock().unwrap());
     }
 
-    /// A fault that is not the secondary's begins.
-    pub fn blame(&self) {
-        self.heard.lock().unwrap().others += 1;
+    /// A fault begins that somebody may notice; answers with its number.
+    pub fn blame(&self, whose: Whose) -> usize {
+        let mut heard = self.heard.lock().unwrap();
+        heard.blames.push(Blame { whose, from: Instant::now(), until: None });
+        heard.blames.len() - 1
     }
 
-    pub fn blame_ends(&self) {
+    pub fn blame_ends(&self, number: usize) {
+        self.heard.lock().unwrap().blames[number].until = Some(Instant::now());
+    }
+
+    /// From now on this side leads, or nobody knows which.
+    pub fn leads(&self, side: Option<Side>) {
         let mut heard = self.heard.lock().unwrap();
-        heard.others -= 1;
-        heard.others_ended = Some(Instant::now());
+        if heard.leads.last().is_none_or(|(_, last)| *last != side) {
+            heard.leads.push((Instant::now(), side));
+        }
+    }
+
+    /// Whether what a server does, or does not, may be felt by now.
+    pub fn is_server_blamed(&self, since: Instant) -> bool {
+        let heard = self.heard.lock().unwrap();
+        let servers = heard.blames.iter().filter(|b| matches!(b.whose, Whose::Server(_)));
+        servers.into_iter().any(|blame| blame.is_felt(since, heard.felt))
+    }
+
+    /// Everybody may look for this number from now on.
+    pub fn keep(&self, table: String, number: i64) {
+        let mut kept = self.kept.lock().unwrap();
+        if kept.len() == KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back((table, number));
+    }
+
+    pub fn kept(&self, random: &mut impl Rng) -> Option<(String, i64)> {
+        self.kept.lock().unwrap().iter().choose(random).cloned()
+    }
+
+    /// Somebody has looked for a kept number.
+    pub fn looked(&self, found: bool, what: impl FnOnce() -> String) {
+        let mut heard = self.heard.lock().unwrap();
+        heard.looks += 1;
+        if !found {
+            let line = format!("{} {}", now(), what());
+            heard.stale.push(line);
+        }
     }
 
     pub fn stuck(&self) {
         self.counts.stuck.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn waited(&self, began: Instant) {
+    pub fn waited(&self, client: i64, by: usize, began: Instant) {
         let mut heard = self.heard.lock().unwrap();
-        heard.longest = heard.longest.max(began.elapsed());
-        if !heard.excuses(began) {
-            heard.longest_calm = heard.longest_calm.max(began.elapsed());
+        let took = began.elapsed();
+        heard.longest = heard.longest.max(took);
+        let excused = heard.excuses(by, began);
+        if !excused {
+            heard.longest_calm = heard.longest_calm.max(took);
+        }
+        if self.crosses && NOTICED <= took {
+            heard.waits.push(Wait { client, began, took, excused });
         }
     }
 
@@ -119,22 +224,23 @@ impl Hour {
     }
 
     /// An error that says that something went away.
-    pub fn lost(&self, kind: &str, began: Instant, what: &str) {
+    pub fn lost(&self, kind: &str, by: usize, began: Instant, what: &str) {
         let mut heard = self.heard.lock().unwrap();
-        match heard.excuses(began) {
+        match heard.excuses(by, began) {
             true => heard.lost += 1,
-            false => heard
-                .violation(format!("{kind}: lost while only the secondary was in trouble: {what}")),
+            false => heard.violation(format!(
+                "{kind}, by sidecar {by}: lost while only the secondary was in trouble: {what}"
+            )),
         }
     }
 
     /// Refused for want of a word from PostgreSQL: whatever the secondary does, it must not come to that.
-    pub fn unconfirmed(&self, kind: &str, began: Instant, what: &str) {
+    pub fn unconfirmed(&self, kind: &str, by: usize, began: Instant, what: &str) {
         let mut heard = self.heard.lock().unwrap();
         heard.unconfirmed += 1;
-        if !heard.excuses(began) {
+        if !heard.excuses(by, began) {
             heard.violation(format!(
-                "{kind}: refused while only the secondary was in trouble: {what}"
+                "{kind}, by sidecar {by}: refused while only the secondary was in trouble: {what}"
             ));
         }
     }
@@ -151,6 +257,7 @@ impl Hour {
         self.heard.lock().unwrap().violation(format!("{kind}: unexpected {what}"));
     }
 
+    /// What there is so far; it is told once.
     pub fn summary(&self) -> Summary {
         let heard = std::mem::take(&mut *self.heard.lock().unwrap());
         Summary {
@@ -162,13 +269,40 @@ impl Hour {
             violated: heard.violated,
             longest: heard.longest,
             longest_calm: heard.longest_calm,
+            waits: heard.waits,
+            looks: heard.looks,
+            stale: heard.stale,
         }
     }
 }
 
+impl Blame {
+    /// Whether what began then may have felt it.
+    fn is_felt(&self, began: Instant, felt: Duration) -> bool {
+        self.until.is_none_or(|until| began < until + felt)
+    }
+}
+
 impl Heard {
-    fn excuses(&self, began: Instant) -> bool {
-        0 < self.others || self.others_ended.is_some_and(|ended| began < ended + FELT)
+    /// Whether something excuses a client that came by this sidecar, since then.
+    fn excuses(&self, by: usize, began: Instant) -> bool {
+        self.blames.iter().rev().filter(|blame| blame.is_felt(began, self.felt)).any(|blame| {
+            match blame.whose {
+                Whose::Everybody => true,
+                Whose::Sidecar(number) => number == by,
+                Whose::Server(side) => self.may_have_led(side, blame),
+            }
+        })
+    }
+
+    /// Whether the side was the primary at any time from the fault to when it is felt no more.
+    fn may_have_led(&self, side: Side, blame: &Blame) -> bool {
+        let ends = self.leads.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
+        self.leads.iter().zip(ends).any(|((at, lead), end)| {
+            let before = blame.until.is_some_and(|until| until + self.felt < *at);
+            let after = end.is_some_and(|end| end < blame.from);
+            lead.is_none_or(|lead| lead == side) && !before && !after
+        })
     }
 
     fn violation(&mut self, what: String) {
@@ -179,8 +313,35 @@ impl Heard {
     }
 }
 
+/// A line of the story, also shown at once with `CROSSFADE_TOLD`.
+pub fn told(story: &mut String, who: &str, what: &str) {
+    let line = format!("{who}: {} {what}\n", now());
+    if std::env::var_os("CROSSFADE_TOLD").is_some() {
+        eprint!("{line}");
+    }
+    *story += &line;
+}
+
 /// As the sidecars' logs have it.
 pub fn now() -> String {
     let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
     now.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+#[test]
+fn a_client_is_excused_by_its_own_sidecar_and_by_who_led() {
+    let hour = Hour::new(Vec::new(), String::new(), "", true);
+    let excused = |by: usize| hour.heard.lock().unwrap().excuses(by, Instant::now());
+    assert!(!excused(0));
+    let cut = hour.blame(Whose::Sidecar(1));
+    assert!(excused(1) && !excused(0));
+    hour.blame(Whose::Server(Side::MySql));
+    assert!(!excused(0), "PostgreSQL leads");
+    hour.leads(None);
+    assert!(excused(0), "nobody knows");
+    hour.heard.lock().unwrap().blames.pop();
+    hour.blame_ends(cut);
+    assert!(excused(1), "it is felt for a while");
+    hour.heard.lock().unwrap().felt = Duration::ZERO;
+    assert!(!excused(1));
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::LONG;
 use super::beside::Found;
+use super::changes::{Changes, HELD_MAX};
 use super::faults::Fault;
-use super::hour::{Summary, now};
+use super::hour::{Summary, told};
 use super::journal::{Journal, Told, Verdict};
 
 /// No sidecar may ever have had more, in KiB. Sixteen clients with rows of 1.5 MB in flight, both ways
@@ -32,6 +34,8 @@ pub struct Report {
     pub tables: usize,
     pub verdict: Verdict,
     pub beside: Found,
+    /// Where the primary changes.
+    pub changes: Option<Changes>,
     /// Rows that are on one side only, or not the same.
     pub different: Vec<String>,
     /// Entries that the outbox kept.
@@ -47,7 +51,7 @@ pub struct Report {
 
 impl Report {
     pub fn tell(&mut self, what: String) {
-        self.story += &format!("torment: {} {what}\n", now());
+        told(&mut self.story, "torment", &what);
     }
 
     pub fn count(&mut self, journal: &Journal) {
@@ -74,6 +78,12 @@ impl Report {
         note("false alarms", &self.beside.false_alarms);
         note("verbs that hung", &self.beside.hung);
         note("verbs that failed", &self.beside.failed);
+        note("reads of what was no more", &self.heard.stale);
+        if let Some(changes) = &self.changes {
+            note("attempts that did not end in time", &changes.late);
+            note("coordinators that hung", &changes.hung);
+            note("last changes that were not done", &changes.vain);
+        }
         for (what, number) in [
             ("hung transactions", self.stuck),
             ("panics", self.panics as u64),
@@ -86,6 +96,18 @@ impl Report {
         }
         if MEMORY_MAX < self.memory {
             all.push(format!("memory: {} KiB, more than {MEMORY_MAX}", self.memory));
+        }
+        if let Some(changes) = &self.changes {
+            if HELD_MAX < self.heard.longest_calm {
+                all.push(format!(
+                    "held for longer than {HELD_MAX:?}: {:?}",
+                    self.heard.longest_calm
+                ));
+            }
+            // In a short run faults may fill all of it; the last changes are done in any case.
+            if Duration::from_secs(LONG) <= self.tormented && changes.done() == 0 {
+                all.push("no change of the primary was done".to_owned());
+            }
         }
         if self.committed == 0 {
             all.push("nothing was committed".to_owned());
@@ -149,6 +171,15 @@ impl fmt::Display for Report {
             self.verdict.half.len(),
             self.verdict.risen.len()
         )?;
+        if let Some(changes) = &self.changes {
+            writeln!(
+                f,
+                "  looks for what others wrote: {}, in vain: {}",
+                self.heard.looks,
+                self.heard.stale.len()
+            )?;
+            write!(f, "  {changes}")?;
+        }
         writeln!(f, "  {}", self.beside)?;
         for line in self.failures() {
             writeln!(f, "  FAILED {line}")?;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The sidecars log in with a role of their own on each side, so that its password can change and a
-//! read-only secondary binds it. The comparer goes past all relays.
+//! read-only secondary binds it. The comparer goes past all relays. Where the primary changes, each
+//! sidecar has a relay of its own in front of each of the two, so that it can be cut off alone.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,8 +17,8 @@ use std::time::Duration;
 use crossfade::demo::servers::PASSWORD;
 use mysql_async::prelude::Queryable as _;
 
-use super::clients;
 use super::relay::Relay;
+use super::{clients, crossing};
 use crate::support::process::{self, Proxy};
 use crate::support::{Target, World};
 
@@ -30,6 +31,12 @@ const ROOM: &str = "3g";
 const LIMITS: &str = "limits: { hold: 8s, lease: 5s, write_timeout: 5s, backoff_max: 1s, grace: 1s, \
      shutdown: 5s, poll: 500ms, fence_keep: 20s, transaction_bytes: 1MiB, queue_bytes: 4MiB }\n";
 
+/// Where the primary changes: a lease that can be waited out within a stretch, and statements that wait for
+/// longer than a change of the primary takes.
+const LIMITS_CROSSING: &str = "limits: { hold: 20s, lease: 4s, write_timeout: 5s, backoff_max: 1s, grace: 1s, \
+     shutdown: 5s, poll: 250ms, fence_keep: 20s, transaction_bytes: 1MiB, queue_bytes: 4MiB }\n";
+pub const LEASE: Duration = Duration::from_secs(4);
+
 pub const TABLES: &str = r#""async_*": { mode: async }
 "blocking_*": { mode: blocking, timeout: 500ms }
 "strict_*": { mode: strict, timeout: 2s }
@@ -38,6 +45,8 @@ pub const TABLES: &str = r#""async_*": { mode: async }
 pub struct Sidecar {
     pub config: PathBuf,
     pub front: Relay,
+    /// Its own, to PostgreSQL and to MySQL, where the primary changes.
+    pub legs: Option<[Relay; 2]>,
     pub proxy: Option<Proxy>,
 }
 
@@ -52,16 +61,32 @@ pub struct Stage {
     pub memory: u64,
     /// Every process of a sidecar has had this many.
     pub starts: u64,
+    /// A proxy.yaml that leads past all relays.
+    pub coordinator: PathBuf,
+    /// The primary changes.
+    pub crosses: bool,
 }
 
 impl Stage {
     /// `old` is SQL that fills the tables before setup.
     pub async fn new(target: Target, sidecars: usize, old: &str) -> Self {
+        Self::build(target, sidecars, old, false).await
+    }
+
+    /// One on which the primary changes.
+    pub async fn crossing(target: Target, sidecars: usize, old: &str) -> Self {
+        Self::build(target, sidecars, old, true).await
+    }
+
+    async fn build(target: Target, sidecars: usize, old: &str, crosses: bool) -> Self {
         let mut world = World::alone(target, TABLES).await;
         let disk = blocking(|| Disk::mount(&mut world));
-        world.direct().await.batch_execute(&(clients::schema() + old)).await.unwrap();
-        world.setup();
+        let schema = if crosses { crossing::schema() } else { clients::schema() };
+        world.direct().await.batch_execute(&(schema + old)).await.unwrap();
         accounts(&world).await;
+        if !crosses {
+            world.setup();
+        }
         let primary_leg = Relay::start(world.postgres_port()).await;
         let secondary_leg = Relay::start(world.follower.as_ref().unwrap().port()).await;
         let mut stage = Self {
@@ -72,7 +97,17 @@ impl Stage {
             world,
             memory: 0,
             starts: 0,
+            coordinator: PathBuf::new(),
+            crosses,
         };
+        let [from, to] =
+            [stage.world.postgres_port(), stage.world.follower.as_ref().unwrap().port()];
+        stage.coordinator = stage.configure("coordinator", process::free_port(), [from, to]);
+        if crosses {
+            // While MySQL is the primary, PostgreSQL takes writes of this role alone.
+            let (code, said) = blocking(|| process::verb(&stage.coordinator, &["setup"]));
+            assert_eq!(code, Some(0), "{said}");
+        }
         for number in 0..sidecars {
             let sidecar = stage.sidecar(number).await;
             stage.sidecars.push(sidecar);
@@ -82,24 +117,34 @@ impl Stage {
     }
 
     async fn sidecar(&self, number: usize) -> Sidecar {
-        let directory = self.world.config.with_file_name(format!("sidecar_{number}"));
+        let shared = [self.primary_leg.port, self.secondary_leg.port];
+        let legs = match self.crosses {
+            true => Some([Relay::start(shared[0]).await, Relay::start(shared[1]).await]),
+            false => None,
+        };
+        let ports = legs.as_ref().map_or(shared, |[from, to]| [from.port, to.port]);
+        let listen = process::free_port();
+        let config = self.configure(&format!("sidecar_{number}"), listen, ports);
+        Sidecar { config, front: Relay::start(listen).await, legs, proxy: None }
+    }
+
+    /// Writes a proxy.yaml, in a directory of its own.
+    fn configure(&self, name: &str, listen: u16, [from, to]: [u16; 2]) -> PathBuf {
+        let directory = self.world.config.with_file_name(name);
         fs::create_dir_all(&directory).unwrap();
-        let (listen, admin) = (process::free_port(), process::free_port());
+        let (admin, database) = (process::free_port(), &self.world.database);
         let text = format!(
             "listen: {{ address: 127.0.0.1:{listen} }}\n\
              admin: {{ address: 127.0.0.1:{admin} }}\n\
-             from: {{ url: \"postgres://{CARRIER}:{PASSWORD}@127.0.0.1:{}/{}?sslmode=disable\" }}\n\
-             to: {{ url: \"mysql://{CARRIER}:{PASSWORD}@127.0.0.1:{}/{}?ssl-mode=DISABLED\" }}\n\
-             tables:\n  {}\n{LIMITS}",
-            self.primary_leg.port,
-            self.world.database,
-            self.secondary_leg.port,
-            self.world.database,
+             from: {{ url: \"postgres://{CARRIER}:{PASSWORD}@127.0.0.1:{from}/{database}?sslmode=disable\" }}\n\
+             to: {{ url: \"mysql://{CARRIER}:{PASSWORD}@127.0.0.1:{to}/{database}?ssl-mode=DISABLED\" }}\n\
+             tables:\n  {}\n{}",
             TABLES.replace("\n", "\n  "),
+            if self.crosses { LIMITS_CROSSING } else { LIMITS },
         );
         let config = directory.join("proxy.yaml");
         fs::write(&config, text).unwrap();
-        Sidecar { config, front: Relay::start(listen).await, proxy: None }
+        config
     }
 
     /// Starts a sidecar that does not run.
@@ -130,6 +175,16 @@ impl Stage {
                 proxy.reload();
             }
         }
+    }
+
+    /// Connections that relays have broken.
+    pub fn broken(&self) -> u64 {
+        let of = |sidecar: &Sidecar| {
+            let legs = sidecar.legs.iter().flatten().map(Relay::broken).sum::<u64>();
+            sidecar.front.broken() + legs
+        };
+        let own: u64 = self.sidecars.iter().map(of).sum();
+        own + self.primary_leg.broken() + self.secondary_leg.broken()
     }
 
     /// All that the sidecars printed, each line with the sidecar's number.
