@@ -1,5 +1,8 @@
 //! The primary changes under clients that are connected: what they see of it.
 
+mod carried;
+mod survey;
+
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -40,14 +43,26 @@ impl Site {
 
     /// Announces, holds, and waits until the sidecar is drained; answers with the attempt.
     async fn hold(&self, direction: &str) -> i64 {
+        let attempt = self.announce(direction).await;
+        self.until("its clients rest", attempt, "drained").await;
+        attempt
+    }
+
+    /// As [`Self::hold`], without the wait for the clients.
+    async fn announce(&self, direction: &str) -> i64 {
         let announce = "INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline) \
                         VALUES ($1, $2, 'announced', false, now() + interval '60 s') RETURNING id";
         let row = self.admin.query_one(announce, &[&direction, &self.epoch]).await.unwrap();
         let attempt: i64 = row.get(0);
         self.until("it is announced", attempt, "announced").await;
         self.state(attempt, "held").await;
-        self.until("its clients rest", attempt, "drained").await;
         attempt
+    }
+
+    /// What the sidecar has found that cannot move.
+    async fn obstacles(&self, attempt: i64) -> Vec<String> {
+        let named = "SELECT obstacles FROM crossfade.attempt_sidecars WHERE attempt = $1";
+        self.admin.query_one(named, &[&attempt]).await.unwrap().get(0)
     }
 
     async fn state(&self, attempt: i64, state: &str) {
@@ -71,10 +86,17 @@ impl Site {
         self.change("rollback").await;
     }
 
+    async fn change(&mut self, verb: &str) {
+        self.verb(verb, &[]).await;
+    }
+
     /// By the verb, which waits for us as for any sidecar.
-    async fn change(&mut self, verb: &'static str) {
+    async fn verb(&self, verb: &str, more: &[&str]) {
         let config = self.world.config.clone();
-        let changed = move || process::verb(&config, &[verb, "--timeout", "60s"]);
+        let words = [&[verb, "--timeout", "60s"], more].concat();
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let changed =
+            move || process::verb(&config, &words.iter().map(String::as_str).collect::<Vec<_>>());
         let (code, said) = tokio::task::spawn_blocking(changed).await.unwrap();
         assert_eq!(code, Some(0), "{:?}: {verb}\n{said}\n{}", self.world, self.world.log());
     }
@@ -252,11 +274,9 @@ async fn what_cannot_move_is_named() {
     one.batch_execute("LISTEN news; CREATE TEMPORARY TABLE mine (id int)").await.unwrap();
     two.batch_execute("SELECT pg_advisory_lock(7)").await.unwrap();
     let attempt = site.hold("switchover").await;
-    let named = "SELECT obstacles FROM crossfade.attempt_sidecars WHERE attempt = $1";
-    let named: Vec<String> = site.admin.query_one(named, &[&attempt]).await.unwrap().get(0);
     let expected =
         ["1 with LISTEN", "1 with a session's advisory lock", "1 with a temporary table"];
-    assert_eq!(named, expected);
+    assert_eq!(site.obstacles(attempt).await, expected);
     site.state(attempt, "undone").await;
     one.batch_execute("INSERT INTO users (email) VALUES ('on')").await.unwrap();
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::answer::error::PgError;
 use crate::catalog::Catalog;
-use crate::dialect::Type;
+use crate::dialect::{Type, enum_name};
 use crate::value::style::Style;
 use crate::value::{Array, PgType, Value};
 use crate::wire::Body;
@@ -73,7 +73,7 @@ impl<'a> Bind<'a> {
         &self,
         types: &[Type],
         style: &Style,
-        catalog: &Catalog,
+        (catalog, path): (&Catalog, &[String]),
     ) -> Result<Vec<Value>, PgError> {
         if self.fields.len() != types.len() {
             let text = format!(
@@ -100,7 +100,7 @@ impl<'a> Bind<'a> {
         let read = |(at, (field, ty)): (usize, (&Option<&[u8]>, &Type))| match field {
             None => Ok(Value::Null),
             Some(field) => {
-                let name = enum_name(ty, catalog);
+                let name = enum_name(ty, catalog, path);
                 read(field, format(at), (&ty.kind, &name), at, style)
             }
         };
@@ -175,16 +175,6 @@ fn read(
     checked(value, kind, name, style)
 }
 
-/// What PostgreSQL calls an enum; empty for any other type.
-fn enum_name(ty: &Type, catalog: &Catalog) -> String {
-    if !matches!(ty.kind.element(), PgType::Enum(_)) {
-        return String::new();
-    }
-    let mut columns = catalog.tables.values().flat_map(|table| &table.columns);
-    let found = columns.find(|column| column.type_ref.base_oid == ty.oid);
-    found.map_or(String::new(), |column| column.type_name.trim_end_matches("[]").to_owned())
-}
-
 fn is_text(kind: &PgType) -> bool {
     matches!(
         kind,
@@ -255,7 +245,7 @@ mod tests {
         Bind::parse(&body(formats, fields, &[]))?.values(
             types,
             &Style::default(),
-            &Catalog::default(),
+            (&Catalog::default(), &[]),
         )
     }
 

@@ -70,6 +70,11 @@ impl Session {
     /// A statement, planned anew if the ground has changed.
     fn prepared(&mut self, name: &str) -> Result<Prepared, PgError> {
         self.refresh();
+        if let Some((sql, declared)) = self.statements.left(name) {
+            let planned = self.plan(&sql, &declared)?;
+            let prepared = Prepared { sql, declared, planned, ground: Arc::clone(&self.ground) };
+            self.statements.renew(name, prepared);
+        }
         let known = self.statements.prepared(name)?;
         if Arc::ptr_eq(&known.ground, &self.ground) || known.ground.is(&self.ground) {
             return Ok(known.clone());
@@ -91,8 +96,8 @@ impl Session {
         if !planned.ends_transaction() {
             self.block.admits()?;
         }
-        let values =
-            bind.values(planned.parameters(), self.settings.style(), &self.ground.catalog)?;
+        let around = (&*self.ground.catalog, &self.ground.path[..]);
+        let values = bind.values(planned.parameters(), self.settings.style(), around)?;
         let formats = bind.results(planned.columns().len())?;
         if bind.portal.is_empty() {
             self.statements.close_portal("");

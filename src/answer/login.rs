@@ -141,11 +141,12 @@ pub(super) async fn enter(stream: Stream, services: &Services) -> Option<(Sessio
 /// Takes a client over that is logged in already.
 pub(super) async fn take_over(handover: Handover, services: &Services) -> Option<(Session, Guard)> {
     let config = Arc::clone(&services.config.borrow());
-    let Handover { client, key, user, database, settings: given, statements, credential } =
+    let Handover { client, key, user, database, settings: given, set, statements, credential } =
         handover;
     let connected =
         Backend::connect(&config.url, config.connect_timeout, services.shelf.clone()).await;
     let settings = settings(services, &user, &given.into_iter().collect());
+    let settings = settings.and_then(|mut settings| settings.set_again(&set).map(|()| settings));
     let (backend, settings) = match (connected, settings) {
         (Ok(backend), Ok(settings)) => (backend, settings),
         (Err(error), _) => {

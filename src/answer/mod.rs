@@ -66,6 +66,7 @@ pub use self::login::Users;
 pub use self::plan::Plans;
 pub use self::prepared::{Shelf, ShelfMetrics};
 pub use self::session::Ended;
+pub(crate) use self::setting_values::startup_settings;
 
 /// What a login needs to know; replaced by a reload.
 #[derive(Debug)]
@@ -147,8 +148,10 @@ pub struct Handover {
     pub key: Option<CancelKey>,
     pub user: String,
     pub database: String,
-    /// Settings by name, in lower case.
+    /// Settings that it began with, by name, in lower case: what RESET goes back to.
     pub settings: Vec<(String, String)>,
+    /// Those that it has set since.
+    pub set: Vec<(String, String)>,
     /// Prepared statements: name, text, declared types.
     pub statements: Vec<(String, Arc<str>, Vec<Oid>)>,
     /// What it has shown of its password.
@@ -160,9 +163,9 @@ impl Handover {
     #[must_use]
     pub fn new(client: Stream, unread: BytesMut, user: String, database: String) -> Self {
         let client = Peer { stream: client, buffer: unread };
-        let (settings, statements) = (Vec::new(), Vec::new());
+        let (settings, set, statements) = (Vec::new(), Vec::new(), Vec::new());
         let credential = Credential::default();
-        Self { client, key: None, user, database, settings, statements, credential }
+        Self { client, key: None, user, database, settings, set, statements, credential }
     }
 
     /// The client's connection, and what was read from it and not looked at yet.

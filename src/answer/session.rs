@@ -136,9 +136,11 @@ impl Session {
         if self.flush().await.is_err() {
             return Ended::Over;
         }
+        let (settings, set) = self.settings.carried();
         Ended::Moved(Box::new(Handover {
             statements: self.statements.texts(),
-            settings: self.settings.carried(),
+            settings,
+            set,
             client: self.client,
             key: Some(self.key),
             user: self.user,
@@ -385,13 +387,16 @@ impl Session {
         });
     }
 
-    /// Takes a statement over that another prepared. One that cannot be planned here is left out: the
-    /// client learns of it when it uses it.
+    /// Takes a statement over that another prepared. Of one that cannot be planned here the client is told
+    /// when it uses it, and whoever comes next gets it.
     pub(super) fn adopt(&mut self, name: &str, sql: Arc<str>, declared: Vec<Oid>) {
         let ground = Arc::clone(&self.ground);
-        if let Ok(planned) = self.plan(&sql, &declared) {
-            let prepared = Prepared { sql, declared, planned, ground };
-            self.statements.renew(name, prepared);
+        match self.plan(&sql, &declared) {
+            Ok(planned) => {
+                let prepared = Prepared { sql, declared, planned, ground };
+                self.statements.renew(name, prepared);
+            }
+            Err(_) => self.statements.leave(name, sql, declared),
         }
     }
 

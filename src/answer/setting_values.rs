@@ -76,7 +76,7 @@ fn east(text: &str) -> Option<Zone> {
 }
 
 /// Settings of the startup packet, `options` included.
-pub(super) fn startup_settings(
+pub(crate) fn startup_settings(
     given: &BTreeMap<String, String>,
 ) -> Result<Vec<(String, String)>, PgError> {
     let mut found = Vec::new();

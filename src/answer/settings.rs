@@ -178,7 +178,7 @@ impl Settings {
     pub(super) fn all(&self) -> Vec<(String, String)> {
         let level = &self.level;
         let names = self.defaults.keys().chain(level.session.keys()).chain(level.local.keys());
-        let mut names: Vec<&String> = names.collect();
+        let mut names: Vec<&String> = names.filter(|name| !is_own(name)).collect();
         names.sort_unstable();
         names.dedup();
         let value = |name: &String| self.get(name).unwrap_or_default().to_owned();
@@ -186,19 +186,28 @@ impl Settings {
     }
 
     /// Those that whoever serves the client next has to set: what was asked for, and not what only happens
-    /// to be so here.
-    pub(super) fn carried(&self) -> Vec<(String, String)> {
-        let own = |name: &str| {
+    /// to be so here. First what the session began with, then what it has set.
+    pub(super) fn carried(&self) -> (Vec<(String, String)>, Vec<(String, String)>) {
+        let fixed = |name: &str| {
             FIXED.contains(&name)
                 || name == "session_authorization"
                 || name.starts_with("transaction_")
         };
-        let mut names: Vec<&String> = self.given.iter().chain(self.level.session.keys()).collect();
-        names.retain(|name| !own(name));
+        let first = |name: &String| self.defaults.get(name).cloned().unwrap_or_default();
+        let given = self.given.iter().filter(|name| !fixed(name));
+        let given: Vec<(String, String)> = given.map(|name| (name.clone(), first(name))).collect();
+        let own = self.defaults.keys().filter(|name| is_own(name) && !self.given.contains(name));
+        let mut names: Vec<&String> = self.level.session.keys().chain(own).collect();
+        names.retain(|name| !fixed(name));
         names.sort_unstable();
         names.dedup();
         let value = |name: &String| self.get(name).unwrap_or_default().to_owned();
-        names.into_iter().map(|name| (name.clone(), value(name))).collect()
+        (given, names.into_iter().map(|name| (name.clone(), value(name))).collect())
+    }
+
+    /// What the session has set while another served it.
+    pub(super) fn set_again(&mut self, set: &[(String, String)]) -> Result<(), PgError> {
+        set.iter().try_for_each(|(name, value)| self.set(name, Some(value), Scope::Session))
     }
 
     /// SET, and RESET where there is no value.
@@ -208,6 +217,14 @@ impl Settings {
         value: Option<&str>,
         scope: Scope,
     ) -> Result<(), PgError> {
+        let count = self.level.session.len() + self.level.local.len() + self.defaults.len();
+        if SETTINGS_MAX <= count {
+            return Err(PgError::new("54000", "too many settings in one session"));
+        }
+        if is_own(name) {
+            // Once it has been set it is there, and empty, whatever becomes of the transaction.
+            self.defaults.entry(name.to_owned()).or_default();
+        }
         let value = match value {
             Some(value) => self.checked(name, value)?,
             None => {
@@ -217,9 +234,6 @@ impl Settings {
                 self.defaults.get(name).cloned().unwrap_or_default()
             }
         };
-        if SETTINGS_MAX <= self.level.session.len() + self.level.local.len() {
-            return Err(PgError::new("54000", "too many settings in one session"));
-        }
         let level = &mut self.level;
         match scope {
             Scope::Local => {
@@ -386,7 +400,7 @@ impl Settings {
             | "idle_session_timeout" => shown_time(milliseconds(&lower).ok_or_else(invalid)?),
             "session_authorization" | "role" => return Err(PgError::unsupported("another role")),
             // Ignored: it only plans PostgreSQL's work, or is the application's own.
-            _ if self.defaults.contains_key(name) || name.contains('.') || is_planning(name) => {
+            _ if self.defaults.contains_key(name) || is_own(name) || is_planning(name) => {
                 value.to_owned()
             }
             _ => return Err(unknown(name)),
@@ -413,6 +427,11 @@ impl Settings {
 /// A setting's name as PostgreSQL spells it.
 pub(super) fn spelled(name: &str) -> &str {
     REPORTED.iter().find(|known| known.eq_ignore_ascii_case(name)).copied().unwrap_or(name)
+}
+
+/// A setting of the application's own, which PostgreSQL does not list.
+fn is_own(name: &str) -> bool {
+    name.contains('.')
 }
 
 /// Settings of the planner and of resources, which change no answer.
@@ -540,11 +559,19 @@ mod tests {
         let mut settings = settings(&[("TimeZone", "Europe/Berlin")]).unwrap();
         settings.set("statement_timeout", Some("1500"), Scope::Session).unwrap();
         settings.set("app.x", Some("y"), Scope::Session).unwrap();
-        let carried = settings.carried().into_iter().collect();
-        let next = Settings::new(&Values::new(), "app", None, &carried).unwrap();
+        settings.set("app.local", Some("z"), Scope::Local).unwrap();
+        settings.commit();
+        let (given, set) = settings.carried();
+        let given = given.into_iter().collect();
+        let mut next = Settings::new(&Values::new(), "app", None, &given).unwrap();
+        next.set_again(&set).unwrap();
+        assert_eq!(next.get("app.local"), Some(""));
         for name in ["timezone", "statement_timeout", "app.x", "search_path", "datestyle"] {
             assert_eq!(next.get(name), settings.get(name), "{name}");
         }
+        next.reset_all();
+        assert_eq!(next.get("timezone"), Some("Europe/Berlin"));
+        assert_eq!((next.get("statement_timeout"), next.get("app.x")), (Some("0"), Some("")));
     }
 
     #[test]

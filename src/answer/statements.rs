@@ -51,13 +51,15 @@ pub(super) enum PortalState {
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     prepared: HashMap<String, Prepared>,
+    /// Prepared elsewhere, and not to be planned here so far: text and declared types.
+    left: HashMap<String, (Arc<str>, Vec<Oid>)>,
     portals: HashMap<String, Portal>,
 }
 
 impl Statements {
     /// Keeps a statement. The unnamed one is replaced, any other name may be given once.
     pub(super) fn prepare(&mut self, name: &str, prepared: Prepared) -> Result<(), PgError> {
-        if !name.is_empty() && self.prepared.contains_key(name) {
+        if !name.is_empty() && (self.prepared.contains_key(name) || self.left.contains_key(name)) {
             let text = format!("prepared statement \"{name}\" already exists");
             return Err(PgError::new("42P05", text));
         }
@@ -68,8 +70,19 @@ impl Statements {
         Ok(())
     }
 
+    /// Keeps the text of a statement that another has prepared.
+    pub(super) fn leave(&mut self, name: &str, sql: Arc<str>, declared: Vec<Oid>) {
+        self.left.insert(name.to_owned(), (sql, declared));
+    }
+
+    /// A statement that is still to be planned.
+    pub(super) fn left(&self, name: &str) -> Option<(Arc<str>, Vec<Oid>)> {
+        self.left.get(name).cloned()
+    }
+
     /// Puts a plan made on new ground in the old one's place.
     pub(super) fn renew(&mut self, name: &str, prepared: Prepared) {
+        self.left.remove(name);
         self.prepared.insert(name.to_owned(), prepared);
     }
 
@@ -109,7 +122,8 @@ impl Statements {
     }
 
     pub(super) fn close_statement(&mut self, name: &str) -> bool {
-        self.prepared.remove(name).is_some()
+        let left = self.left.remove(name).is_some();
+        self.prepared.remove(name).is_some() || left
     }
 
     pub(super) fn close_portal(&mut self, name: &str) {
@@ -124,6 +138,7 @@ impl Statements {
     /// DEALLOCATE ALL.
     pub(super) fn close_all(&mut self) {
         self.prepared.clear();
+        self.left.clear();
     }
 
     /// Name, text and declared types of every statement, for whoever takes the session over.
@@ -131,7 +146,9 @@ impl Statements {
         let text = |(name, prepared): (&String, &Prepared)| {
             (name.clone(), Arc::clone(&prepared.sql), prepared.declared.clone())
         };
-        self.prepared.iter().map(text).collect()
+        let left = self.left.iter();
+        let left = left.map(|(name, (sql, types))| (name.clone(), Arc::clone(sql), types.clone()));
+        self.prepared.iter().map(text).chain(left).collect()
     }
 }
 

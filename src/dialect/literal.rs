@@ -51,7 +51,7 @@ pub(super) fn read(text: &str, ty: &Type, around: &Surroundings<'_>) -> Result<V
 /// The same without the modifier.
 pub(super) fn parse(text: &str, ty: &Type, around: &Surroundings<'_>) -> Result<Value, Refused> {
     let style = Style { zone: around.zone, ..Style::default() };
-    Ok(ty.kind.read(text, &types::enum_name(ty, around.catalog), &style)?)
+    Ok(ty.kind.read(text, &types::enum_name(ty, around.catalog, around.path), &style)?)
 }
 
 /// Applies a type's modifier as an explicit cast does: text is cut, numbers are rounded.

@@ -66,7 +66,7 @@ use crate::value::style::Zone;
 pub use literal::assign;
 pub use program::Program;
 pub use refuse::Refused;
-pub use types::Type;
+pub use types::{Type, enum_name};
 
 /// All that decides what a text means, beside the text.
 #[derive(Clone, Copy, Debug)]

@@ -193,13 +193,22 @@ fn digits_of(type_name: &str) -> i32 {
     inside.and_then(|(digits, _)| digits.parse().ok()).unwrap_or(-1)
 }
 
-/// What PostgreSQL calls an enum in messages; nothing for other types.
-pub(super) fn enum_name(ty: &Type, catalog: &Catalog) -> String {
+/// What PostgreSQL calls an enum in messages, without its schema where that is in the path; nothing for other
+/// types.
+#[must_use]
+pub fn enum_name(ty: &Type, catalog: &Catalog, path: &[String]) -> String {
     if !matches!(ty.kind.element(), PgType::Enum(_)) {
         return String::new();
     }
     let found = columns(catalog).find(|column| column.type_ref.base_oid == ty.oid);
-    found.map_or(String::new(), |column| column.type_name.trim_end_matches("[]").to_owned())
+    let Some(column) = found else { return String::new() };
+    let name = column.type_name.trim_end_matches("[]");
+    let bare = path.iter().find_map(|schema| {
+        let quoted = name.strip_prefix('"').and_then(|rest| rest.strip_prefix(schema.as_str()));
+        let quoted = quoted.and_then(|rest| rest.strip_prefix("\"."));
+        quoted.or_else(|| name.strip_prefix(schema.as_str())?.strip_prefix('.'))
+    });
+    bare.unwrap_or(name).to_owned()
 }
 
 /// The array of a type. Its OID is 0 where no column tells it: then it may not be a result's.

@@ -37,6 +37,7 @@ use crate::sql::lexer::{Lexer, split};
 pub use edit::Applied;
 use edit::{Edit, Piece, Place};
 pub use resolve::SearchPath;
+pub use session_words::{OwnSettings, own_settings};
 
 /// What is done with one query string, which may hold several statements.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use crate::names::split_path;
 use crate::plan::clause::Reader;
 use crate::plan::resolve::SearchPath;
 use crate::plan::{PathChange, Step};
-use crate::sql::lexer::Kind;
+use crate::sql::lexer::{Kind, Lexer, Token};
 
 /// The step of a SET, RESET or DISCARD.
 pub(super) fn set(reader: Reader<'_>) -> Step {
@@ -160,4 +160,95 @@ pub(super) fn temporary(reader: Reader<'_>) -> Option<String> {
         at += 3;
     }
     reader.name(at).map(|(written, _)| written.name)
+}
+
+/// Settings of the application's own (`app.user`) that a text may set. No list of the server's has them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct OwnSettings {
+    /// In lower case.
+    pub names: Vec<String>,
+    /// There may be others: a name that is no plain literal, and not only for the transaction.
+    pub others: bool,
+}
+
+/// Reads SET and `set_config` wherever they stand in a query string.
+#[must_use]
+pub fn own_settings(sql: &str) -> OwnSettings {
+    let tokens: Vec<Token> = Lexer::new(sql.as_bytes()).collect();
+    let reader = Reader { sql, tokens: &tokens };
+    let mut found = OwnSettings::default();
+    for at in 0..tokens.len() {
+        let first = at == 0 || reader.symbol(at - 1) == Some(b';');
+        if first && reader.is(at, "SET") {
+            let at = at + 1 + usize::from(reader.is_any(at + 1, &["LOCAL", "SESSION"]));
+            found.take(dotted(reader, at));
+        } else if is_call(reader, at) {
+            match literal(reader, at + 2) {
+                Some(name) => found.take(Some(name)),
+                None => found.others |= !is_local(reader, at),
+            }
+        }
+    }
+    found
+}
+
+impl OwnSettings {
+    fn take(&mut self, name: Option<String>) {
+        let own = name.filter(|name| name.contains('.'));
+        self.names.extend(own.map(|name| name.to_ascii_lowercase()));
+    }
+}
+
+/// `app.user` at `at`, the parts quoted or not.
+fn dotted(reader: Reader<'_>, mut at: usize) -> Option<String> {
+    let mut name = reader.identifier(at)?;
+    while reader.symbol(at + 1) == Some(b'.') {
+        at += 2;
+        name = format!("{name}.{}", reader.identifier(at)?);
+    }
+    Some(name)
+}
+
+/// True where the call at `at` is for the transaction alone.
+fn is_local(reader: Reader<'_>, at: usize) -> bool {
+    let depth = reader.tokens[at + 1].depth;
+    let close = (at + 2..reader.tokens.len()).find(|at| reader.tokens[*at].depth == depth);
+    close.is_some_and(|close| {
+        let word = reader.text(close - 1).to_ascii_lowercase();
+        let literal = matches!(word.trim_matches('\''), "true" | "t" | "on" | "1");
+        literal && reader.symbol(close - 2) == Some(b',')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(sql: &str, names: &[&str], others: bool) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(own_settings(sql), OwnSettings { names, others }, "{sql}");
+    }
+
+    #[test]
+    fn settings_of_the_applications_own_are_found() {
+        check("SET app.User = '7'", &["app.user"], false);
+        check("set local app.a to 1; SET SESSION \"b\".c.d = 2", &["app.a", "b.c.d"], false);
+        check("SET statement_timeout = 1", &[], false);
+        check(
+            "SELECT set_config('App.x', $1, false), set_config('jit', '', true)",
+            &["app.x"],
+            false,
+        );
+        check("SELECT pg_catalog.set_config('app.x', concat('a', 'b'), true)", &["app.x"], false);
+        check("SELECT '; SET a.b = 1'", &[], false);
+    }
+
+    #[test]
+    fn a_name_that_is_no_literal_is_not_guessed_at() {
+        check("SELECT set_config($1, $2, true)", &[], false);
+        check("SELECT set_config($1, $2, false)", &[], true);
+        check("SELECT set_config(E'app.x', $2, $3)", &[], true);
+        check("SELECT set_config($1, $2", &[], true);
+    }
 }

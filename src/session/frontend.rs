@@ -22,6 +22,9 @@ use crate::wire::{Body, Header, write};
 
 /// Expectations at which the client is made to wait: it has pipelined this far ahead.
 const PENDING_MAX: usize = 65_536;
+/// Longest unnamed statement that is taken along when the primary changes, in bytes. Whoever binds a
+/// longer one that it prepared before is told that it is not there.
+const UNNAMED_BYTES_MAX: usize = 64 << 10;
 /// Largest message that holds no more than a name; PostgreSQL's own bound.
 const SMALL_MAX: usize = 10_001;
 /// What has to have come of a message that is too large to be held, for its names to be read.
@@ -104,6 +107,9 @@ impl State {
         self.speak(pipe);
         self.touch(&plan);
         self.paths.send(&plan);
+        self.own.note(&plan, pipe.body(header));
+        // It does not outlive a simple query.
+        self.statements.remove(b"");
         let applied = sql.as_deref().and_then(|sql| plan.apply_all(sql));
         self.note_planner(&Arc::clone(&self.planner));
         let sql = sql.filter(|_| plan.single().is_some());
@@ -196,17 +202,22 @@ impl State {
         }
         let (plan, sql) = self.plan_body(&rest, whole);
         let refused = self.refusal(&plan);
-        let prepared = Arc::new(self.prepared(plan, &rest, whole));
-        let previous = self.statements.put(&name, Arc::clone(&prepared));
+        self.own.note(&plan, &rest);
+        let mut prepared = self.prepared(plan, &rest, whole);
         let out = match (&refused, &prepared.applied) {
             (None, None) => None,
             (Some(denied), _) => Some(denied.raise()),
             (None, Some(applied)) => Some(applied.text.clone()),
         };
         debug_assert!(sql.is_some() || prepared.applied.is_none());
-        if let Some(text) = out {
+        let new = out.map(|text| (text, Box::<[u8]>::from(types(&rest))));
+        let kept = name.is_empty() && whole && rest.len() <= UNNAMED_BYTES_MAX;
+        prepared.unnamed = kept.then_some(rest);
+        let prepared = Arc::new(prepared);
+        let previous = self.statements.put(&name, Arc::clone(&prepared));
+        if let Some((text, types)) = new {
             pipe.take(header);
-            write::parse(&mut pipe.output, &name, &text, types(&rest));
+            write::parse(&mut pipe.output, &name, &text, &types);
             self.pending.push(Expect::Parse { name, previous, prepared });
             return true;
         }
@@ -225,7 +236,8 @@ impl State {
         let (planner, path) = (Arc::clone(&self.planner), Arc::clone(self.paths.now()));
         let shape = self.shape(&plan, types(rest));
         let statement = self.kept(&plan, text, types(rest));
-        Prepared { plan, planner, path, source, applied, shape, statement }
+        let unnamed = None;
+        Prepared { plan, planner, path, source, applied, shape, statement, unnamed }
     }
 
     fn bind(&mut self, pipe: &mut Pipe, header: Header) -> bool {
@@ -245,8 +257,9 @@ impl State {
         if prepared.source.is_none() && prepared.is_early(&self.planner.situation) {
             let (plan, planner) = (Arc::new(self.early()), Arc::clone(&self.planner));
             let path = Arc::clone(self.paths.now());
-            let (source, applied, shape, statement) = (None, None, None, None);
-            let early = Prepared { plan, planner, path, source, applied, shape, statement };
+            let (source, applied, shape, statement, unnamed) = (None, None, None, None, None);
+            let early =
+                Prepared { plan, planner, path, source, applied, shape, statement, unnamed };
             prepared = Arc::new(early);
         }
         let Some(capture) = self.statements.capture(prepared.step()) else {
@@ -304,6 +317,7 @@ impl State {
             applied,
             shape,
             statement: None,
+            unnamed: prepared.unnamed.clone(),
         };
         if renewed.applied.as_ref().map(|new| &new.text)
             != prepared.applied.as_ref().map(|old| &old.text)
@@ -331,7 +345,8 @@ impl State {
         let planner = Arc::clone(&self.planner);
         let path = Arc::clone(self.paths.now());
         let (source, applied, shape, statement) = (None, None, prepared.shape, None);
-        let plain = Prepared { plan, planner, path, source, applied, shape, statement };
+        let unnamed = prepared.unnamed.clone();
+        let plain = Prepared { plan, planner, path, source, applied, shape, statement, unnamed };
         let plain = Arc::new(plain);
         self.statements.put(name, Arc::clone(&plain));
         plain

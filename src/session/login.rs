@@ -62,6 +62,8 @@ pub struct Established {
     pub database: String,
     /// What the client asked for in its startup message.
     pub parameters: BTreeMap<String, String>,
+    /// What it has set since, where another has served it before.
+    pub set: Vec<(String, String)>,
     /// What the server reported last.
     pub parameter_status: BTreeMap<String, String>,
     /// The session's entry among those that can be cancelled; has the key.
@@ -182,6 +184,7 @@ fn establish(client: Peer, entered: Entered, startup: Startup) -> Established {
         user: startup.user,
         database: startup.database,
         parameters: startup.parameters,
+        set: Vec::new(),
         parameter_status: entered.parameter_status,
         cancel: entered.cancel,
         credential: entered.credential,

@@ -20,6 +20,7 @@ mod function;
 #[cfg(test)]
 pub(crate) mod fuzz;
 mod login;
+mod own;
 mod path;
 mod pending;
 mod pipe;

@@ -200,6 +200,10 @@ impl Pending {
     pub(super) fn fail(&mut self, statements: &mut Statements) {
         let end = self.queue.iter().position(|expect| matches!(expect, Expect::Sync));
         self.skipping = end.is_none();
+        let unnamed = match self.queue.front() {
+            Some(Expect::Parse { name, .. }) => name.is_empty(),
+            _ => false,
+        };
         let skipped: Vec<_> = self.queue.drain(..end.unwrap_or(self.queue.len())).collect();
         for expect in skipped.into_iter().rev() {
             match expect {
@@ -208,6 +212,10 @@ impl Pending {
                 }
                 _ => {}
             }
+        }
+        if unnamed {
+            // The one before it is gone all the same.
+            statements.remove(b"");
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! [`Handover`] ──dial──▶ PostgreSQL ──startup with its settings, proof by its [`Credential`]──▶ ReadyForQuery
+//!                                  └──what it has set since──▶ ReadyForQuery
 //!                                  └──its prepared statements, by `State::adopt`──▶ [`Established`]
 //! ```
 //!
@@ -18,6 +19,7 @@ use tracing::warn;
 use super::auth::{initial_response, mechanisms, upstream_binding};
 use super::fatal::{Fatal, message};
 use super::login::{self, Established, LoginConfig};
+use super::own::escaped;
 use super::packet::CancelKey;
 use super::peer::Peer;
 use super::scram::{Client, ScramVerifier};
@@ -26,6 +28,7 @@ use crate::answer::Handover;
 use crate::backend::verifiers::Lookup;
 use crate::door::credential::{Credential, md5_answer};
 use crate::door::sasl::{OK, SASL, SASL_CONTINUE, SASL_FINAL};
+use crate::wire::write;
 
 /// Largest message of the server before ReadyForQuery.
 const SERVER_MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -34,12 +37,12 @@ const MD5: u32 = 5;
 /// Serves a client that somebody else has served before.
 pub async fn go_on(handover: Handover, services: Services) -> Option<Box<Handover>> {
     let config = Arc::clone(&services.login.borrow());
-    let Handover { client, key, user, database, settings, statements, credential } = handover;
+    let Handover { client, key, user, database, settings, set, statements, credential } = handover;
     let (client, client_buffer) = client.into_parts();
     let entered = match timeout(config.timeout, dial(&config)).await {
         Ok(Ok(server)) => {
             let login = Again { server, config: &config, user: &user, entered: Entered::default() };
-            timeout(config.timeout, login.run(&database, &settings, credential)).await
+            timeout(config.timeout, login.run(&database, (&settings, &set), credential)).await
         }
         Ok(Err(fatal)) => Ok(Err(fatal)),
         Err(late) => Err(late),
@@ -65,6 +68,7 @@ pub async fn go_on(handover: Handover, services: Services) -> Option<Box<Handove
         user,
         database,
         parameters: settings.into_iter().collect(),
+        set,
         parameter_status: entered.parameters,
         cancel,
         credential: entered.credential,
@@ -98,7 +102,7 @@ impl Again<'_> {
     async fn run(
         mut self,
         database: &str,
-        settings: &[(String, String)],
+        (settings, mut set): (&[(String, String)], &[(String, String)]),
         credential: Credential,
     ) -> Result<(Peer, Entered), Fatal> {
         self.send(&startup(self.user, database, settings)).await?;
@@ -122,6 +126,12 @@ impl Again<'_> {
                     }
                 }
                 b'K' => self.entered.key = CancelKey::parse(&body),
+                b'Z' if !set.is_empty() => {
+                    let mut out = BytesMut::new();
+                    write::query(&mut out, &set_again(set));
+                    self.send(&out).await?;
+                    set = &[];
+                }
                 b'Z' => {
                     if let Some(credential) = credential {
                         self.entered.credential = credential;
@@ -217,6 +227,15 @@ fn startup(user: &str, database: &str, settings: &[(String, String)]) -> BytesMu
     packet.put_u32(VERSION);
     packet.put_slice(&words);
     packet
+}
+
+/// The statement that sets what the session has set: RESET does not go back to it.
+fn set_again(set: &[(String, String)]) -> String {
+    let call = |(name, value): &(String, String)| {
+        let (name, value) = (escaped(name), escaped(value));
+        format!("pg_catalog.set_config(E'{name}', E'{value}', false)")
+    };
+    format!("SELECT {}", set.iter().map(call).collect::<Vec<_>>().join(", "))
 }
 
 /// SQLSTATE of an ErrorResponse.

@@ -109,6 +109,7 @@ pub(super) async fn serve(
         &established.parameters,
         &established.parameter_status,
     );
+    state.has_set(&established.parameters, &established.set);
     let mut server = established.server;
     let mut server_buffer = established.server_buffer;
     for (name, sql, declared) in established.statements {

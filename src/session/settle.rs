@@ -70,8 +70,9 @@ impl State {
                 let plan = Arc::new(Plan::of(*step));
                 let planner = Arc::clone(&self.planner);
                 let path = Arc::clone(self.paths.now());
-                let (source, applied, shape, statement) = (None, None, None, None);
-                let prepared = Prepared { plan, planner, path, source, applied, shape, statement };
+                let (source, applied, shape, statement, unnamed) = (None, None, None, None, None);
+                let prepared =
+                    Prepared { plan, planner, path, source, applied, shape, statement, unnamed };
                 self.statements.put(name.as_bytes(), Arc::new(prepared));
             }
             Step::Deallocate(Some(name)) => {

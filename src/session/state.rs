@@ -17,6 +17,7 @@ use crate::names::{TableId, TableName};
 use crate::plan::cache::{Planner, Scratch};
 use crate::policy::Mode;
 use crate::session::again::Repeats;
+use crate::session::own::Own;
 use crate::session::path::Paths;
 use crate::session::pending::{Pending, Refusal};
 use crate::session::serve::{Flow, FlowLimits};
@@ -184,6 +185,8 @@ pub(super) struct State {
     pub(super) scratch: Scratch,
     pub(super) shade: Shade,
     pub(super) guest: Guest,
+    /// What the server does not tell.
+    pub(super) own: Own,
     /// What the client said last ends a transaction, unless that is in a block.
     pub(super) boundary: bool,
 }
@@ -243,6 +246,7 @@ impl State {
             scratch: Scratch::default(),
             shade: Shade::default(),
             guest: flow.hold.enter(),
+            own: Own::new(parameters, &[]),
             boundary: true,
             flow,
         };

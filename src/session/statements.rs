@@ -36,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) shape: Option<Shape>,
     /// A read that may be tried on the secondary.
     pub(super) statement: Option<Arc<Statement>>,
+    /// What followed the name in Parse, if it has none: the server does not list it.
+    pub(super) unnamed: Option<Box<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,11 @@ impl Prepared {
 impl Statements {
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(known_as(name)) }
+    }
+
+    /// The unnamed statement, as the client prepared it: what followed the name in Parse.
+    pub(super) fn unnamed(&self) -> Option<&[u8]> {
+        self.unnamed.as_ref()?.unnamed.as_deref()
     }
 
     /// The client's own text, where the server has another.

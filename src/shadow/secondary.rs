@@ -101,6 +101,7 @@ impl Session {
             user: String::new(),
             database: services.database(),
             settings: known.map(|(name, value)| (name.to_owned(), value)).collect(),
+            set: Vec::new(),
             statements: Vec::new(),
             credential: Credential::default(),
         };

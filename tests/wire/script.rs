@@ -98,9 +98,14 @@ impl Wire {
         }
     }
 
+    /// Says that nothing more will come.
+    pub(crate) async fn close(&mut self) {
+        self.socket.shutdown().await.unwrap();
+    }
+
     /// Says that nothing more will come, and hears the rest.
     pub(crate) async fn finish(&mut self) -> String {
-        self.socket.shutdown().await.unwrap();
+        self.close().await;
         self.hear(usize::MAX).await
     }
 
