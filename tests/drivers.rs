@@ -14,17 +14,18 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crossfade::demo::servers;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use crate::support::{Target, World, left_out, postgres18, postgres18_home, shared};
 
-const SCHEMA: &str = include_str!("drivers/schema.sql");
+pub(crate) const SCHEMA: &str = include_str!("drivers/schema.sql");
 /// COPY cannot be captured by RETURNING, and `device` is the target of a cascade.
-const TABLES: &str =
+pub(crate) const TABLES: &str =
     "note: { mode: async, capture: trigger }\n\"*\": { mode: blocking, timeout: 10s }";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Driver {
+pub(crate) enum Driver {
     Psql,
     /// That of libpq 18, on PostgreSQL 18.
     Psql18,
@@ -112,6 +113,13 @@ async fn sees_no_difference_on(server: &servers::Server, driver: Driver) {
     }
 }
 
+/// Where what a driver prints on PostgreSQL is compared with what it prints while MySQL answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    Postgres,
+    MySql,
+}
+
 /// better-auth's whole flow: sign-up, sessions, codes, organizations, administration.
 #[tokio::test]
 async fn better_auth_runs_whole_and_leaves_both_sides_equal() {
@@ -140,21 +148,56 @@ async fn better_auth_runs_whole_and_leaves_both_sides_equal() {
 
 /// Runs the driver against a port; its own checks must hold. Returns what it printed.
 async fn run(driver: Driver, world: &World, port: u16) -> String {
-    let environment = world.environment(port);
-    let mut command = match driver {
-        Driver::TokioPostgres => {
-            let run = in_rust::run(port, &world.database);
-            return tokio::time::timeout(HANG, run).await.expect("tokio-postgres ends");
+    run_across(driver, world, port, None, async || {}).await
+}
+
+/// As [`run`]; `change` happens under the driver's first connection.
+pub(crate) async fn run_across(
+    driver: Driver,
+    world: &World,
+    port: u16,
+    answers: Option<Answers>,
+    change: impl AsyncFnOnce(),
+) -> String {
+    let ran = async {
+        if driver == Driver::TokioPostgres {
+            return in_rust::run(port, &world.database, answers, change).await;
         }
+        let mut command = command(driver);
+        command.current_dir(directory()).envs(world.environment(port)).env("CHANGES", "1");
+        let (before, after) = match (driver, answers) {
+            (Driver::Psql | Driver::Psql18, answers) => {
+                let postgresql = answers != Some(Answers::MySql);
+                let files = if driver == Driver::Psql { "" } else { "\\i psql18.sql\n" };
+                let before = "SELECT 1 AS before;\n\\echo connected\n".to_owned();
+                (before, format!("\\set postgresql {postgresql}\n\\i psql.sql\n{files}"))
+            }
+            _ => (String::new(), "\n".to_owned()),
+        };
+        match answers {
+            Some(Answers::Postgres) => command.env("ANSWERS", "postgresql"),
+            Some(Answers::MySql) => command.env("ANSWERS", "mysql"),
+            None => &mut command,
+        };
+        converse(command, driver, (&before, &after), change).await
+    };
+    let printed = tokio::time::timeout(HANG, ran).await;
+    let printed = printed.unwrap_or_else(|_| panic!("{driver:?} did not end"));
+    match driver {
+        Driver::Psql | Driver::Psql18 => without_numbers_of_the_run(&printed),
+        _ => printed,
+    }
+}
+
+fn command(driver: Driver) -> Command {
+    match driver {
         Driver::Psql | Driver::Psql18 => {
             let newest = postgres18_home().join("bin/psql");
-            let mut psql =
-                Command::new(if driver == Driver::Psql { "psql".into() } else { newest });
-            psql.args(["-X", "-a", "-f", "psql.sql"]);
-            if driver == Driver::Psql18 {
-                psql.args(["-f", "psql18.sql"]);
-            }
-            psql
+            let program = if driver == Driver::Psql { "psql".into() } else { newest };
+            // Errors in their place.
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "exec \"$0\" -X -a 2>&1"]).arg(program);
+            shell
         }
         Driver::Psycopg => {
             let mut python = Command::new(servers::cache().join("venv/bin/python"));
@@ -164,12 +207,43 @@ async fn run(driver: Driver, world: &World, port: u16) -> String {
         Driver::NodePostgres => node("node_postgres.mjs"),
         Driver::PostgresJs => node("postgres_js.mjs"),
         Driver::Sqlx => Command::new(sqlx_target().join("debug/sqlx-driver")),
-    };
-    let printed = output(command.current_dir(directory()).envs(environment), driver).await;
-    match driver {
-        Driver::Psql | Driver::Psql18 => without_numbers_of_the_run(&printed),
-        _ => printed,
+        Driver::TokioPostgres => unreachable!("it runs in this process"),
     }
+}
+
+/// Says the first until it is connected, lets the change happen, and says the second.
+async fn converse(
+    mut command: Command,
+    driver: Driver,
+    (before, after): (&str, &str),
+    change: impl AsyncFnOnce(),
+) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn();
+    let mut child =
+        child.unwrap_or_else(|error| panic!("{driver:?}: {error}; `make setup` brings it"));
+    let (mut said, heard) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut errors = child.stderr.take().unwrap();
+    let errors = tokio::spawn(async move {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).await.map(|_| text)
+    });
+    said.write_all(before.as_bytes()).await.unwrap();
+    let mut heard = BufReader::new(heard);
+    let mut printed = String::new();
+    while !printed.ends_with("\nconnected\n") {
+        if heard.read_line(&mut printed).await.unwrap() == 0 {
+            panic!("{driver:?}: {printed}{}", errors.await.unwrap().unwrap());
+        }
+    }
+    change().await;
+    said.write_all(after.as_bytes()).await.unwrap();
+    drop(said);
+    heard.read_to_string(&mut printed).await.unwrap();
+    printed += &errors.await.unwrap().unwrap();
+    let status = child.wait().await.unwrap();
+    assert!(status.success(), "{driver:?}: {status}\n{printed}");
+    printed
 }
 
 /// Only a hang takes longer, on however busy a machine.
@@ -188,7 +262,7 @@ pub(crate) async fn output(command: &mut Command, what: impl std::fmt::Debug) ->
 }
 
 #[track_caller]
-fn assert_same(driver: Driver, how: &str, direct: &str, proxied: &str) {
+pub(crate) fn assert_same(driver: Driver, how: &str, direct: &str, proxied: &str) {
     let pairs = direct.lines().map(Some).chain(std::iter::repeat(None));
     let pairs = pairs.zip(proxied.lines().map(Some).chain(std::iter::repeat(None)));
     let pairs = pairs.take_while(|(left, right)| left.is_some() || right.is_some());
@@ -227,7 +301,7 @@ fn sqlx_target() -> PathBuf {
 }
 
 /// A package of its own, built once: a minute that whoever works on the project does not wait for.
-async fn build_sqlx() {
+pub(crate) async fn build_sqlx() {
     let inherited: BTreeMap<String, String> = std::env::vars()
         .filter(|(name, _)| !name.starts_with("CARGO_") || name == "CARGO_HOME")
         .collect();

@@ -1,6 +1,7 @@
 //! The primary changes under clients that are connected: what they see of it.
 
 mod carried;
+mod drivers;
 mod survey;
 
 use std::time::{Duration, Instant};

@@ -64,6 +64,9 @@ pub struct About<'a> {
     pub table: Option<&'a Table>,
 }
 
+/// MySQL does not say what it was.
+pub(super) const READ_ONLY: &str = "cannot execute a write in a read-only transaction";
+
 impl PgError {
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
@@ -198,7 +201,7 @@ impl PgError {
             1054 => Self::new("42703", "column does not exist"),
             1305 => Self::new("42883", "function does not exist"),
             1290 | 1836 => Self::new("25006", "the database server is read-only"),
-            1792 => Self::new("25006", "cannot execute a write in a read-only transaction"),
+            1792 => Self::new("25006", READ_ONLY),
             1461 => Self::new("53400", "MySQL's max_prepared_stmt_count is reached"),
             1040 | 1203 | 1226 => Self::new("53300", "sorry, too many clients already"),
             1021 | 1114 => Self::new("53100", "could not extend file: no space left on device"),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::answer::backend::cancellably;
 use crate::answer::bind::Format;
 use crate::answer::captured::captures;
-use crate::answer::error::PgError;
+use crate::answer::error::{PgError, READ_ONLY};
 use crate::answer::known::{Advisory, Argument, Around, Function, Known, What};
 use crate::answer::place::Places;
 use crate::answer::plan::Planned;
@@ -119,7 +119,7 @@ impl Session {
         let (ran, killed) = cancellably(&cancellable, &url, patience, run).await;
         let (count, sent) = (walk.count, sink.sent);
         self.backend.absorb(killed).await;
-        ran?;
+        ran.map_err(|stop| named(stop, translated.tag))?;
         if own {
             let (tell, committed) = self.block.commit();
             self.backend.tell(tell).await?;
@@ -480,5 +480,23 @@ impl Session {
             self.backend.number("SELECT RELEASE_LOCK(?)", vec![param()]).await?;
         }
         Ok(if waits { Value::Text(String::new()) } else { Value::Bool(got) })
+    }
+}
+
+/// An error in which PostgreSQL names the command.
+fn named(stop: Stop, tag: Tag) -> Stop {
+    let command = match tag {
+        Tag::Select => return stop,
+        Tag::Insert => "INSERT",
+        Tag::Update => "UPDATE",
+        Tag::Delete => "DELETE",
+        Tag::Truncate => "TRUNCATE TABLE",
+    };
+    match stop {
+        Stop::Error(error) if error.message == READ_ONLY => {
+            let text = format!("cannot execute {command} in a read-only transaction");
+            PgError::new(error.code, text).into()
+        }
+        stop => stop,
     }
 }

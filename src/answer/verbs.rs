@@ -297,6 +297,10 @@ impl Words<'_> {
         }
         let scope = if self.take(&["LOCAL"]) { Scope::Local } else { Scope::Session };
         self.take(&["SESSION"]);
+        if self.take(&["ROLE", "NONE"]) || self.take(&["AUTHORIZATION", "DEFAULT"]) {
+            // It has no other.
+            return Ok(Verb::Nothing("SET"));
+        }
         let name = if self.take(&["TIME", "ZONE"]) {
             return self.time_zone(scope);
         } else if self.take(&["NAMES"]) {

@@ -1,15 +1,14 @@
-//! Real drivers while MySQL answers: what they print is what they print with PostgreSQL.
+//! A driver that speaks binary, while MySQL answers: what it sees is what it sees of PostgreSQL. The others are
+//! in tests/moved/drivers.rs.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use tokio::process::Command;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::Site;
-use crate::drivers::{directory, node, output};
-use crate::support::{Target, left_out};
+use crate::support::Target;
 
 type Failure = Box<dyn std::error::Error + Sync + Send>;
 
@@ -17,41 +16,6 @@ const SCHEMA: &str = include_str!("../drivers/schema.sql");
 
 async fn site(target: Target) -> Site {
     Site::start(target, SCHEMA, "").await
-}
-
-/// Runs a driver against PostgreSQL, and against MySQL behind us.
-async fn sees_no_difference(driver: impl Fn() -> Command) {
-    for target in Target::all() {
-        let site = site(target).await;
-        let mut printed = Vec::new();
-        for port in [site.world.postgres_port(), site.port] {
-            let mut command = driver();
-            command.current_dir(directory()).envs(site.world.environment(port));
-            printed.push(output(&mut command, target).await);
-        }
-        let lines = printed[0].lines().zip(printed[1].lines()).enumerate();
-        for (number, (theirs, ours)) in lines {
-            assert_eq!(ours, theirs, "{target:?}, line {}:\n{}", number + 1, printed[1]);
-        }
-        assert_eq!(printed[0].lines().count(), printed[1].lines().count(), "{}", printed[1]);
-    }
-}
-
-#[tokio::test]
-async fn node_postgres_sees_no_difference() {
-    if !left_out("node", "node-postgres while MySQL answers") {
-        sees_no_difference(|| node("switched/node_postgres.mjs")).await;
-    }
-}
-
-#[tokio::test]
-async fn psql_sees_no_difference() {
-    sees_no_difference(|| {
-        let mut psql = Command::new("psql");
-        psql.args(["-X", "-a", "-f", "switched/psql.sql"]);
-        psql
-    })
-    .await;
 }
 
 /// tokio-postgres speaks binary, and asks the catalogue about every type it does not know.
