@@ -1,5 +1,6 @@
 //! The primary changes under clients that are connected: what they see of it.
 
+mod applications;
 mod carried;
 mod drivers;
 mod survey;
