@@ -6,11 +6,15 @@
 //! psycopg                a type by its name
 //! Sequelize              all types, with the ranges over them
 //! SQLAlchemy             whether a table is there
+//! better-auth            all columns ([`known_columns`])
 //! ```
 //!
 //! Invariant: only types that are built in, or that a column has, are known; of others nothing is said.
 
+use std::collections::HashMap;
+
 use crate::answer::known::{Around, column, column_of, special};
+use crate::answer::known_columns::{self, SCHEMAS_MAX};
 use crate::catalog::{Catalog, Column, RelationKind};
 use crate::dialect::{ResultColumn, Type};
 use crate::names::Oid;
@@ -28,6 +32,8 @@ pub(super) enum Query {
     PsycopgType,
     SequelizeTypes,
     HasTable,
+    /// Of so many schemas.
+    Columns(usize),
 }
 
 /// Ranges that are built in: of which type, name, own OID, array's.
@@ -111,11 +117,13 @@ fn words(sql: &str, tokens: &[Token]) -> String {
 fn known() -> &'static [(Query, String)] {
     static KNOWN: std::sync::OnceLock<Vec<(Query, String)>> = std::sync::OnceLock::new();
     KNOWN.get_or_init(|| {
-        let form = |(query, text): &(Query, &str)| {
+        let form = |text: &str| {
             let tokens: Vec<Token> = crate::sql::lexer::Lexer::new(text.as_bytes()).collect();
-            (*query, words(text, &tokens))
+            words(text, &tokens)
         };
-        TEXTS.iter().map(form).collect()
+        let columns = (1..=SCHEMAS_MAX).map(Query::Columns);
+        let columns = columns.zip((1..).map(|count| form(&known_columns::text(count))));
+        TEXTS.iter().map(|(query, text)| (*query, form(text))).chain(columns).collect()
     })
 }
 
@@ -190,6 +198,7 @@ impl Query {
                 oid("rngtyparray"),
             ],
             Self::HasTable => vec![name("relname")],
+            Self::Columns(_) => known_columns::columns(),
         }
     }
 
@@ -202,12 +211,15 @@ impl Query {
             Self::ArrayTypes | Self::SequelizeTypes => Vec::new(),
             Self::PsycopgType => vec![of("text")],
             Self::HasTable => vec![of("varchar"); 7],
+            Self::Columns(schemas) => vec![of("name"); schemas],
         }
     }
 
     pub(super) fn rows(self, around: Around<'_>, values: &[Value]) -> Vec<Vec<Value>> {
-        if self == Self::HasTable {
-            return has_table(around, values);
+        match self {
+            Self::HasTable => return has_table(around, values),
+            Self::Columns(_) => return known_columns::rows(around, values),
+            _ => {}
         }
         let mut facts = facts(around.catalog);
         facts.retain(|fact| self.wants(fact, values.first()));
@@ -259,7 +271,7 @@ impl Query {
                 let range = range.map(|(_, name, own, array)| [text(name), oid(*own), oid(*array)]);
                 [vec![name, kind, own, array], range.unwrap_or_else(null).to_vec()].concat()
             }
-            Self::EnumLabels | Self::HasTable => Vec::new(),
+            Self::EnumLabels | Self::HasTable | Self::Columns(_) => Vec::new(),
         }
     }
 }
@@ -309,6 +321,11 @@ fn facts(catalog: &Catalog) -> Vec<Fact> {
         }
     }
     facts
+}
+
+/// `typname` by OID.
+pub(super) fn type_names(catalog: &Catalog) -> HashMap<Oid, String> {
+    facts(catalog).into_iter().map(|fact| (fact.oid, fact.name)).collect()
 }
 
 fn category_of(oid: Oid) -> &'static str {

@@ -25,6 +25,7 @@ mod execute;
 mod extended;
 mod judge;
 mod known;
+mod known_columns;
 mod known_types;
 mod login;
 mod place;

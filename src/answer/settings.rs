@@ -95,6 +95,8 @@ const FIXED: &[&str] = &[
 ];
 
 type Values = BTreeMap<String, String>;
+/// Names and values.
+type Pairs = Vec<(String, String)>;
 
 /// One session's settings.
 #[derive(Clone, Debug)]
@@ -187,7 +189,7 @@ impl Settings {
 
     /// Those that whoever serves the client next has to set: what was asked for, and not what only happens
     /// to be so here. First what the session began with, then what it has set.
-    pub(super) fn carried(&self) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    pub(super) fn carried(&self) -> (Pairs, Pairs) {
         let fixed = |name: &str| {
             FIXED.contains(&name)
                 || name == "session_authorization"
@@ -195,7 +197,7 @@ impl Settings {
         };
         let first = |name: &String| self.defaults.get(name).cloned().unwrap_or_default();
         let given = self.given.iter().filter(|name| !fixed(name));
-        let given: Vec<(String, String)> = given.map(|name| (name.clone(), first(name))).collect();
+        let given: Pairs = given.map(|name| (name.clone(), first(name))).collect();
         let own = self.defaults.keys().filter(|name| is_own(name) && !self.given.contains(name));
         let mut names: Vec<&String> = self.level.session.keys().chain(own).collect();
         names.retain(|name| !fixed(name));

@@ -105,8 +105,16 @@ impl Translator<'_> {
             [database, schema, name] if !database.is_empty() => (Some(schema), name),
             _ => return Err(unsupported("a name of so many parts")),
         };
-        let missing =
-            || Refused::error("42P01", format!("relation \"{}\" does not exist", parts.join(".")));
+        let missing = || match schema.map_or("pg_catalog", String::as_str) {
+            // It is there, but not here.
+            "information_schema" => unsupported("a query of information_schema"),
+            "pg_catalog" if schema.is_some() || name.starts_with("pg_") => {
+                unsupported("a query of pg_catalog")
+            }
+            _ => {
+                Refused::error("42P01", format!("relation \"{}\" does not exist", parts.join(".")))
+            }
+        };
         let relations = self.around.catalog.relations.get(name).ok_or_else(missing)?;
         let found =
             match schema {

@@ -100,6 +100,8 @@ fn names_are_folded_and_quoted() {
             r##"SELECT "public"."users"."id" FROM "public"."users" LIMIT $1 OFFSET $2"##,
             r##"SELECT nosuch FROM users"##,
             r##"SELECT id FROM nosuch"##,
+            r##"SELECT oid FROM pg_class"##,
+            r##"SELECT 1 FROM information_schema.tables"##,
             r##"SELECT id FROM users u, users v"##,
         ],
         &expect![[r#"
@@ -113,6 +115,10 @@ fn names_are_folded_and_quoted() {
             42703 column "nosuch" does not exist
             -- SELECT id FROM nosuch
             42P01 relation "nosuch" does not exist
+            -- SELECT oid FROM pg_class
+            0A000 a query of pg_catalog cannot be translated for MySQL
+            -- SELECT 1 FROM information_schema.tables
+            0A000 a query of information_schema cannot be translated for MySQL
             -- SELECT id FROM users u, users v
             42702 column reference "id" is ambiguous
         "#]],

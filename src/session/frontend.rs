@@ -22,8 +22,7 @@ use crate::wire::{Body, Header, write};
 
 /// Expectations at which the client is made to wait: it has pipelined this far ahead.
 const PENDING_MAX: usize = 65_536;
-/// Longest unnamed statement that is taken along when the primary changes, in bytes. Whoever binds a
-/// longer one that it prepared before is told that it is not there.
+/// Longest unnamed statement, in bytes, that goes along when the primary changes; others are gone then.
 const UNNAMED_BYTES_MAX: usize = 64 << 10;
 /// Largest message that holds no more than a name; PostgreSQL's own bound.
 const SMALL_MAX: usize = 10_001;

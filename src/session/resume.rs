@@ -34,6 +34,9 @@ use crate::wire::write;
 const SERVER_MESSAGE_BYTES_MAX: usize = 1 << 20;
 const MD5: u32 = 5;
 
+/// Settings, names and values.
+type Pairs = [(String, String)];
+
 /// Serves a client that somebody else has served before.
 pub async fn go_on(handover: Handover, services: Services) -> Option<Box<Handover>> {
     let config = Arc::clone(&services.login.borrow());
@@ -102,7 +105,7 @@ impl Again<'_> {
     async fn run(
         mut self,
         database: &str,
-        (settings, mut set): (&[(String, String)], &[(String, String)]),
+        (settings, mut set): (&Pairs, &Pairs),
         credential: Credential,
     ) -> Result<(Peer, Entered), Fatal> {
         self.send(&startup(self.user, database, settings)).await?;
