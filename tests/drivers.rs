@@ -247,7 +247,7 @@ async fn converse(
 }
 
 /// Only a hang takes longer, on however busy a machine.
-const HANG: Duration = Duration::from_secs(300);
+pub(crate) const HANG: Duration = Duration::from_secs(300);
 
 /// What a command printed on both streams; it must succeed, and end.
 pub(crate) async fn output(command: &mut Command, what: impl std::fmt::Debug) -> String {

@@ -11,6 +11,7 @@ export async function guided(verbs) {
 }
 
 const PACE_MS = 20; // fifty a second
+const WAITING_MAX = 200; // a machine that cannot keep up is not buried
 
 // Logins at a steady pace, whether or not those before have been answered.
 export class Logins {
@@ -22,6 +23,7 @@ export class Logins {
     this.done = 0;
     this.all = [];
     this.timer = setInterval(() => {
+      if (WAITING_MAX <= this.all.length - this.done) return;
       const login = this.login().then((session) => { this.done += 1; return session; });
       login.catch((error) => { console.error(error); process.exit(1); });
       this.all.push(login);

@@ -14,8 +14,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::Site;
-use crate::drivers::{directory, node, output};
-use crate::support::{PATIENCE, Target, World, left_out};
+use crate::drivers::{HANG, directory, node, output};
+use crate::support::{Target, World, left_out};
 
 /// Logins that have to succeed before, and after, the primary changes under them.
 const LOGINS: u64 = 60;
@@ -38,7 +38,7 @@ impl Guided {
     /// What it answers to a verb.
     async fn ask(&mut self, line: &str) -> String {
         self.said.write_all(format!("{line}\n").as_bytes()).await.unwrap();
-        let heard = tokio::time::timeout(PATIENCE, self.heard.next_line()).await;
+        let heard = tokio::time::timeout(HANG, self.heard.next_line()).await;
         let heard = heard.unwrap_or_else(|_| panic!("{line}: no answer")).unwrap();
         let heard = heard.unwrap_or_else(|| panic!("{line}: the application has ended"));
         let verb = line.split(' ').next().unwrap();
@@ -49,7 +49,7 @@ impl Guided {
     /// It leaves as it came, without an error.
     async fn end(mut self) {
         drop(self.said);
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let ended = tokio::time::timeout(HANG, self.child.wait()).await;
         assert!(ended.expect("the application ends").unwrap().success());
     }
 
