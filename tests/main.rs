@@ -13,6 +13,7 @@ mod apply;
 mod backfill;
 mod capture;
 mod check;
+mod complete;
 mod config;
 mod dashboard;
 mod demo;

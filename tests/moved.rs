@@ -14,21 +14,21 @@ use crate::support::process::{self, free_port};
 use crate::support::relay::Relay;
 use crate::support::{self, ROLE, ROLE_PASSWORD, Target, World};
 
-const SCHEMA: &str = "CREATE TABLE users (id bigserial PRIMARY KEY, email varchar(100) NOT NULL UNIQUE, note text); \
+pub(crate) const SCHEMA: &str = "CREATE TABLE users (id bigserial PRIMARY KEY, email varchar(100) NOT NULL UNIQUE, note text); \
      INSERT INTO users (email) VALUES ('old')";
 
-struct Site {
-    world: World,
-    admin: Client,
+pub(crate) struct Site {
+    pub(crate) world: World,
+    pub(crate) admin: Client,
     epoch: i64,
 }
 
 impl Site {
-    async fn start(target: Target) -> Self {
+    pub(crate) async fn start(target: Target) -> Self {
         Self::over(World::start(target, SCHEMA, "").await).await
     }
 
-    async fn over(world: World) -> Self {
+    pub(crate) async fn over(world: World) -> Self {
         let admin = world.admin().await;
         let config = world.config.clone();
         let made_ready = move || {
@@ -80,11 +80,11 @@ impl Site {
         self.world.until(what, done).await;
     }
 
-    async fn switch(&mut self) {
+    pub(crate) async fn switch(&mut self) {
         self.change("switchover").await;
     }
 
-    async fn roll_back(&mut self) {
+    pub(crate) async fn roll_back(&mut self) {
         self.change("rollback").await;
     }
 
@@ -103,7 +103,7 @@ impl Site {
         assert_eq!(code, Some(0), "{:?}: {verb}\n{said}\n{}", self.world, self.world.log());
     }
 
-    async fn drained_back(&mut self) {
+    pub(crate) async fn drained_back(&mut self) {
         let mut conn = self.world.secondary().await;
         let empty = async || {
             let left = "SELECT COUNT(*) FROM crossfade_outbox";
@@ -113,7 +113,7 @@ impl Site {
     }
 }
 
-async fn emails(client: &Client) -> Vec<String> {
+pub(crate) async fn emails(client: &Client) -> Vec<String> {
     let rows = client.query("SELECT email FROM users ORDER BY id", &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
@@ -315,7 +315,7 @@ async fn logins_go_on_across_a_switchover_and_a_rollback() {
 }
 
 /// Twenty milliseconds from one to the next; what was acknowledged.
-async fn logins(
+pub(crate) async fn logins(
     port: u16,
     database: String,
     stopped: tokio::sync::watch::Receiver<bool>,

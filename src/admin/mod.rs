@@ -190,6 +190,7 @@ fn router(published: Published, history: History) -> Router {
         .route("/attempts", get(switching::record))
         .route("/switchover", get(switching::look).post(switching::switchover))
         .route("/rollback", post(switching::rollback))
+        .route("/complete", post(switching::complete))
         .route("/reload", post(reload))
         .route("/repair", post(repair))
         .route("/backfill", post(backfill))
@@ -217,7 +218,7 @@ async fn guard(
         };
         return refusal(status, &denied.to_string());
     }
-    let changes = matches!(request.uri().path(), "/switchover" | "/rollback");
+    let changes = matches!(request.uri().path(), "/switchover" | "/rollback" | "/complete");
     let bound = if changes { CHANGE_TIME_MAX } else { ANSWER_TIME_MAX };
     match tokio::time::timeout(bound, next.run(request)).await {
         Ok(response) => response,

@@ -1,6 +1,8 @@
-//! `GET /switchover`, `POST /switchover`, `POST /rollback`, `GET /attempts`: the coordinator over HTTP.
+//! `GET /switchover`, `POST /switchover`, `/rollback`, `/complete`, `GET /attempts`: the coordinator over HTTP.
 //!
 //! Invariant: an attempt that was begun goes on when whoever asked for it has gone.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -13,7 +15,9 @@ use tokio::sync::oneshot;
 
 use super::{Published, Request, refusal};
 use crate::backend::postgres::attempts::Attempt;
-use crate::control::switchover::{self, Direction, Looked, Options, Outcome, TIMEOUT};
+use crate::control::switchover::{
+    self, Completion, Direction, Looked, Options, Outcome, TIMEOUT,
+};
 
 /// What of it the proxy is asked for.
 #[derive(Debug)]
@@ -28,6 +32,10 @@ pub enum Switching {
     },
     Record {
         reply: Reply<Vec<Attempt>>,
+    },
+    Complete {
+        wanted: Completion,
+        reply: Reply<Outcome>,
     },
 }
 
@@ -63,6 +71,44 @@ pub(super) async fn rollback(State(published): State<Published>, body: Bytes) ->
     change(published, Direction::Rollback, &body).await
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CompleteBody {
+    /// There is no way back, so it has to be said.
+    yes: bool,
+    dry_run: bool,
+    force: bool,
+    timeout: Option<String>,
+}
+
+/// As `crossfade complete --yes`.
+pub(super) async fn complete(State(published): State<Published>, body: Bytes) -> Response {
+    let body = match body.is_empty() {
+        true => Ok(CompleteBody::default()),
+        false => serde_json::from_slice::<CompleteBody>(&body),
+    };
+    let Ok(CompleteBody { yes, dry_run, force, timeout }) = body else {
+        let wanted = "wanted: {\"yes\": true, \"dry_run\", \"force\", \"timeout\": \"30s\"}";
+        return refusal(StatusCode::BAD_REQUEST, wanted);
+    };
+    if !yes && !dry_run {
+        let wanted = "there is no way back from it: {\"yes\": true} is wanted";
+        return refusal(StatusCode::BAD_REQUEST, wanted);
+    }
+    let timeout = match time(timeout) {
+        Ok(timeout) => timeout,
+        Err(refusal) => return refusal,
+    };
+    let wanted = Completion { dry_run, force, timeout };
+    let (reply, answer) = oneshot::channel();
+    published.have(Switching::Complete { wanted, reply }, answer).await
+}
+
+fn time(text: Option<String>) -> Result<Duration, Response> {
+    text.map_or(Ok(TIMEOUT), |text| switchover::timeout(&text))
+        .map_err(|message| refusal(StatusCode::BAD_REQUEST, &format!("timeout: {message}")))
+}
+
 async fn change(published: Published, direction: Direction, body: &[u8]) -> Response {
     let read = match body.is_empty() {
         true => Ok(Body::default()),
@@ -72,9 +118,9 @@ async fn change(published: Published, direction: Direction, body: &[u8]) -> Resp
         let wanted = "wanted: {\"dry_run\", \"timeout\": \"30s\", \"accept\": [], \"terminate\"}";
         return refusal(StatusCode::BAD_REQUEST, wanted);
     };
-    let timeout = match timeout.map_or(Ok(TIMEOUT), |text| switchover::timeout(&text)) {
+    let timeout = match time(timeout) {
         Ok(timeout) => timeout,
-        Err(message) => return refusal(StatusCode::BAD_REQUEST, &format!("timeout: {message}")),
+        Err(refusal) => return refusal,
     };
     let options = Options { direction, dry_run, timeout, accept, terminate };
     let (reply, answer) = oneshot::channel();

@@ -49,6 +49,8 @@ pub(super) struct Captured {
     tables: BTreeMap<TableId, i64>,
     /// The longest that a table's mode has the client wait for PostgreSQL.
     patience: Option<Duration>,
+    /// PostgreSQL is left for good, and this sidecar has not heard of it: nothing is noted.
+    left: bool,
 }
 
 /// Whether writes are noted at all.
@@ -118,6 +120,9 @@ impl Notes<'_> {
             return Ok(());
         }
         must_be_captured(table)?;
+        if !self.confirm().await? {
+            return Ok(());
+        }
         let keys = keys.iter().map(|row| key(table, row)).collect::<Result<Vec<_>, _>>()?;
         self.children(table, operation, false, &keys, 0).await?;
         self.enter(table, operation, &keys).await
@@ -131,6 +136,9 @@ impl Notes<'_> {
         new: &Rows,
     ) -> Result<(), PgError> {
         must_be_captured(table)?;
+        if !self.confirm().await? {
+            return Ok(());
+        }
         let read =
             |rows: &Rows| rows.iter().map(|row| key(table, row)).collect::<Result<Vec<_>, _>>();
         let (old, new) = (read(old)?, read(new)?);
@@ -148,7 +156,9 @@ impl Notes<'_> {
     /// TRUNCATE: the table's own entry.
     pub(super) async fn note_truncate(&mut self, table: &Table) -> Result<(), PgError> {
         must_be_captured(table)?;
-        self.confirm().await?;
+        if !self.confirm().await? {
+            return Ok(());
+        }
         let Some(id) = table.id else { return Ok(()) };
         // Whoever writes a row holds the entry shared: none of them is under way afterwards.
         self.table_counter(id, "FOR UPDATE").await?;
@@ -179,19 +189,26 @@ impl Notes<'_> {
     }
 
     /// The epoch, once in a transaction: MySQL must still be the one that leads, and stay so to its end.
-    async fn confirm(&mut self) -> Result<(), PgError> {
+    /// False where PostgreSQL was left for good. A transaction that was told otherwise goes on noting:
+    /// what it notes in is dropped after its end.
+    async fn confirm(&mut self) -> Result<bool, PgError> {
         let epoch = self.situation.epoch;
         if self.captured.epoch == Some(epoch) {
-            return Ok(());
+            return Ok(!self.captured.left);
         }
-        let sql = "SELECT `epoch` FROM `crossfade_state` WHERE `id` = 1 LOCK IN SHARE MODE";
+        // One number: negative where nothing follows any more.
+        let sql = "SELECT IF(c.`id` IS NULL, 1, -1) * CAST(s.`epoch` AS SIGNED) FROM `crossfade_state` s \
+                   LEFT JOIN `crossfade_state` c ON c.`id` = 3 AND c.`epoch` = s.`epoch` \
+                   WHERE s.`id` = 1 LOCK IN SHARE MODE";
         let found = self.backend.number(sql, Vec::new()).await?;
-        if found != i64::try_from(epoch).ok() {
+        let wanted = i64::try_from(epoch).ok();
+        if found.map(i64::abs) != wanted {
             let text = "Crossfade's epoch has changed: this transaction cannot write any more";
             return Err(PgError::new("40001", text).hint("Repeat the transaction."));
         }
+        self.captured.left = found != wanted;
         self.captured.epoch = Some(epoch);
-        Ok(())
+        Ok(!self.captured.left)
     }
 
     fn place(&self, id: TableId) -> Vec<Param> {
@@ -216,7 +233,6 @@ impl Notes<'_> {
         hashes: &[KeyHash],
         deleted: bool,
     ) -> Result<(), PgError> {
-        self.confirm().await?;
         let Some(id) = table.id else { return Ok(()) };
         let base = match self.captured.tables.get(&id) {
             Some(base) => *base,

@@ -57,6 +57,13 @@ impl Breaker {
         info!("secondary is back");
     }
 
+    /// Nobody writes to the secondary now, so nobody looks for it.
+    fn rest(&self) {
+        self.succeeded();
+        self.metrics.breaker_open.set(0);
+        self.open.send_replace(false);
+    }
+
     async fn opened(&self) {
         let _ = self.open.subscribe().wait_for(|open| *open).await;
     }
@@ -72,17 +79,21 @@ pub(super) async fn probe<D: Databases>(
         let look = async {
             shared.breaker.opened().await;
             pauses.wait().await;
-            reach(&shared).await
+            if shared.follows() { reach(&shared).await.map(Some) } else { Ok(None) }
         };
         let reached = tokio::select! {
             biased;
             () = stopping(&mut stopped) => return,
             reached = look => reached,
         };
-        if reached.is_ok() {
-            pauses.reset();
-            shared.breaker.close();
-            shared.bell.ring(None);
+        match reached {
+            Ok(None) => shared.breaker.rest(),
+            Ok(Some(())) => {
+                pauses.reset();
+                shared.breaker.close();
+                shared.bell.ring(None);
+            }
+            Err(_) => {}
         }
     }
 }

@@ -103,7 +103,12 @@ impl<D: Databases> Drain<D> {
     /// Claims and carries until nothing is left that could be claimed when it was asked for: what
     /// comes meanwhile does not keep those who wait.
     async fn passes(&mut self, now: bool) -> Settled {
-        if !self.shared.follows() || self.shared.breaker.is_open() {
+        if !self.shared.follows() {
+            // It may be long until they are needed again.
+            (self.primary, self.writer) = (None, None);
+            return Settled::Deferred;
+        }
+        if self.shared.breaker.is_open() {
             return Settled::Deferred;
         }
         let grace = if now { Duration::ZERO } else { self.shared.limits.grace };

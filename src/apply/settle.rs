@@ -13,6 +13,7 @@ use super::databases::{Databases, Lost, Outbox as _};
 use super::under_way::UnderWay;
 use super::{Shared, stopping};
 use crate::backend::pauses;
+use crate::phase::Situation;
 
 /// Transactions whose entries wait to be deleted.
 const QUEUE_MAX: usize = 20_000;
@@ -54,6 +55,7 @@ pub(super) async fn run<D: Databases>(
 ) {
     let mut outbox = None;
     let mut lists = Vec::new();
+    let mut situation = shared.situation.clone();
     loop {
         tokio::select! {
             biased;
@@ -66,6 +68,10 @@ pub(super) async fn run<D: Databases>(
                 return;
             }
             count = queue.recv_many(&mut lists, ENTRIES_AT_ONCE) => if count == 0 { return },
+            () = other_turn::<D>(&mut situation), if outbox.is_some() => {
+                outbox = None;
+                continue;
+            }
         }
         if lists.len() < ENTRIES_AT_ONCE / 10 {
             tokio::time::sleep(LINGER).await;
@@ -75,6 +81,12 @@ pub(super) async fn run<D: Databases>(
         }
         delete_all(&shared, &mut outbox, std::mem::take(&mut lists)).await;
     }
+}
+
+/// Waits until these databases do not lead and follow in this order.
+async fn other_turn<D: Databases>(situation: &mut watch::Receiver<Arc<Situation>>) {
+    // A sender that is gone means the end, which `stopping` sees.
+    drop(situation.wait_for(|now| now.phase != D::PHASE).await);
 }
 
 /// One statement for each epoch, of which there is one almost always.

@@ -17,6 +17,7 @@ use super::{Shared, stopping};
 use crate::backend::mysql::{Connection, WriteError};
 use crate::change::{KeyHash, Version};
 use crate::outbox::Backlog;
+use crate::phase::Phase;
 
 /// Batches of fence entries looked at in one round; the next round goes on behind them.
 const BATCHES_MAX: usize = 50;
@@ -43,6 +44,11 @@ pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch
         let bytes = i64::try_from(shared.releaser.bytes()).unwrap_or(i64::MAX);
         shared.metrics.queue_bytes.set(bytes);
         if !shared.follows() {
+            upkeep.outbox = None;
+            if matches!(shared.situation.borrow().phase, Phase::Setup | Phase::Complete) {
+                // Nobody measures any more, and nothing waits.
+                shared.metrics.backlog(&Backlog::default());
+            }
             continue;
         }
         tokio::select! {

@@ -8,8 +8,10 @@
 //! Invariant: the exit code says what happened, whatever the output format: 0 done and well, 1 done
 //! and something found, 2 usage or configuration, 3 a database (or the sidecar) was not reached.
 
+mod ask;
 mod backfill;
 mod check;
+mod complete;
 mod completions;
 mod demo;
 mod man;
@@ -70,6 +72,7 @@ enum Format {
 enum Verb {
     Backfill(backfill::Backfill),
     Check(check::Check),
+    Complete(complete::Complete),
     Completions(completions::Completions),
     Man(man::Man),
     Run(run::Run),
@@ -147,6 +150,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
     match verb {
         Verb::Backfill(backfill) => backfill.run(&config()?, shared.format, out).await,
         Verb::Check(check) => check.run(&config()?, shared.format, out).await,
+        Verb::Complete(complete) => complete.run(&config()?, shared.format, out).await,
         Verb::Completions(completions) => completions.run(&mut Arguments::command(), out),
         Verb::Man(man) => man.run(Arguments::command(), out),
         Verb::Run(run) => run.run(config()?, &shared.config).await,

@@ -120,7 +120,7 @@ async fn change(
     })
 }
 
-fn failure(error: SwitchError) -> Failure {
+pub(super) fn failure(error: SwitchError) -> Failure {
     // Its sources hold the server's own words, which may quote a value.
     match error.is_unreachable() {
         true => Failure::Unreachable(anyhow!("{error}")),

@@ -122,6 +122,7 @@ impl Attendant {
     /// nothing is set up.
     async fn look(&self, link: &mut Link, id: Option<i64>) -> Result<Option<Attempt>, ()> {
         if matches!(self.situation.borrow().phase, Phase::Setup | Phase::Complete) {
+            link.discard();
             return Ok(None);
         }
         let client = timeout(ANSWER_TIME_MAX, link.get()).await.map_err(drop)?.map_err(drop)?;

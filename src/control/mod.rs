@@ -49,6 +49,8 @@ pub enum ControlError {
     Blocked(Vec<Obstacle>),
     #[error("could not read MySQL's schema")]
     Facts(#[source] WriteError),
+    #[error("PostgreSQL was left for good by `crossfade complete`: there is nothing to set up any more")]
+    Complete,
     #[error(transparent)]
     Layout(#[from] layout::UnknownLayout),
 }

@@ -23,7 +23,7 @@ use crate::backend::postgres::facts;
 use crate::catalog::{Catalog, Table};
 use crate::control::Ends;
 use crate::names::quote_mysql;
-use crate::phase::Situation;
+use crate::phase::{Phase, Situation};
 
 /// Rows of a table that are counted one by one; beyond, statistics have to do.
 const COUNTED_MAX: u64 = 10_000;
@@ -50,10 +50,15 @@ pub(super) async fn run(
     counts: watch::Sender<Arc<Counts>>,
 ) {
     loop {
-        let catalog = Arc::clone(&situation.borrow().catalog);
+        let now = Arc::clone(&situation.borrow());
+        let (catalog, complete) = (Arc::clone(&now.catalog), now.phase == Phase::Complete);
         let (mut of_primary, mut of_secondary) = (Vec::new(), Vec::new());
         tokio::join!(
-            primary(&ends.from, &catalog, &mut of_primary),
+            async {
+                if !complete {
+                    primary(&ends.from, &catalog, &mut of_primary).await;
+                }
+            },
             secondary(&ends, &catalog, &mut of_secondary),
         );
         let mut counted = Counts::new();

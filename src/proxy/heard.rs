@@ -23,6 +23,8 @@ pub(super) async fn run(primary: Connector, notices: Arc<Notices>, nudge: Nudge,
         for (reason, tables) in gathered.by_reason() {
             mark(&mut link, &tables, reason, answer).await;
         }
+        // There is seldom something to mark.
+        link.discard();
         for waiting in gathered.waiting {
             // The session may have given up waiting; the mark stands all the same.
             let _ = waiting.send(());

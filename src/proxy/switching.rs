@@ -1,4 +1,4 @@
-//! The coordinator in a sidecar: `POST /switchover` and `/rollback`, and what is shown about them.
+//! The coordinator in a sidecar: `POST /switchover`, `/rollback` and `/complete`, and what is shown about them.
 //!
 //! Invariant: whoever asks is answered. One that ends with the sidecar is undone, or finished by others:
 //! the coordinator may die anywhere ([`crate::control::switchover`]).
@@ -44,10 +44,15 @@ impl Switching {
                 let tell = |told: &switchover::Told| info!(direction, "{told}");
                 switchover::run(&ends, &policies, &users, &options, &tell).await
             }),
+            (Wanted::Complete { wanted, reply }, Ok(ends)) => {
+                self.run(reply, async move { switchover::complete(&ends, &users, &wanted).await });
+            }
             // Whoever asked may have given up waiting.
             (Wanted::Look { reply }, Err(error)) => drop(reply.send(Err(error))),
             (Wanted::Record { reply }, Err(error)) => drop(reply.send(Err(error))),
-            (Wanted::Change { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
+            (Wanted::Change { reply, .. } | Wanted::Complete { reply, .. }, Err(error)) => {
+                drop(reply.send(Err(error)));
+            }
         }
     }
 

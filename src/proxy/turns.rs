@@ -4,13 +4,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch as channel;
 
-use crate::answer::{AnswerConfig, AnswerLimits, Users};
-use crate::backend::postgres::connect::{Connector, Link};
+use crate::answer::{AnswerConfig, AnswerLimits, Users, serves};
+use crate::backend::mysql::kept::{keep_reported, load_reported};
+use crate::backend::mysql::{self, WriteError};
+use crate::backend::pauses::Pauses;
+use crate::backend::postgres::connect::Link;
 use crate::backend::tls::{ServerTls, TlsError};
 use crate::config::Config;
+use crate::control::Ends;
+use crate::phase::{Phase, Situation};
+
+/// Longest pause before MySQL is asked again to keep it.
+const KEEP_AGAIN: Duration = Duration::from_secs(30);
+const ASK: &str = "SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_settings s \
+                   WHERE s.name IN ('server_version', 'TimeZone')";
 
 /// What a server tells its clients of itself.
 pub(super) type Reported = Arc<BTreeMap<String, String>>;
@@ -36,20 +47,54 @@ pub(super) fn config(config: &Config) -> Result<AnswerConfig, TlsError> {
     })
 }
 
-/// Asks PostgreSQL, once, what it tells its clients, so that MySQL's end can tell them the same.
-pub(super) async fn learn(primary: Connector, reported: channel::Sender<Reported>) {
-    const ASK: &str = "SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_settings s \
-                       WHERE s.name IN ('server_version', 'TimeZone')";
-    let mut link = Link::new(primary);
+/// Asks PostgreSQL, once, what it tells its clients, so that MySQL's end can tell them the same. Where it
+/// does not answer while it is MySQL's turn, MySQL has kept it.
+pub(super) async fn learn(
+    ends: Ends,
+    mut situation: channel::Receiver<Arc<Situation>>,
+    reported: channel::Sender<Reported>,
+) {
+    let mut link = Link::new(ends.from.clone());
     loop {
-        if let Ok(client) = link.get().await
+        let (complete, on_mysql) = {
+            let now = situation.borrow();
+            (now.phase == Phase::Complete, serves(&now))
+        };
+        if !complete
+            && let Ok(client) = link.get().await
             && let Ok(rows) = client.query(ASK, &[]).await
         {
             let told = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
             reported.send_replace(Arc::new(told));
-            return;
+            break;
         }
         link.discard();
+        if on_mysql
+            && let Some(kept) = kept(&ends).await
+        {
+            reported.send_replace(Arc::new(kept));
+            return;
+        }
         link.back_off().await;
     }
+    drop(link);
+    // Before `setup` there is nowhere to keep it.
+    let mut pauses = Pauses::up_to(KEEP_AGAIN);
+    while situation.wait_for(|now| now.phase != Phase::Setup).await.is_ok() {
+        let told = Arc::clone(&reported.borrow());
+        match keep(&ends, &told).await {
+            Ok(()) => return,
+            Err(_) => pauses.wait().await,
+        }
+    }
+}
+
+async fn keep(ends: &Ends, told: &BTreeMap<String, String>) -> Result<(), WriteError> {
+    let mut link = mysql::Link::connect(&ends.to, &ends.limits).await?;
+    keep_reported(link.conn(), told).await
+}
+
+async fn kept(ends: &Ends) -> Option<BTreeMap<String, String>> {
+    let mut link = mysql::Link::connect(&ends.to, &ends.limits).await.ok()?;
+    load_reported(link.conn()).await.ok()?
 }

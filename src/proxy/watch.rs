@@ -32,6 +32,9 @@ use super::ledger;
 /// Longest time for one look.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// What is said of PostgreSQL once it is not asked any more.
+const LEFT: &str = "left for good";
+
 /// Where the databases are; replaced by a reload, for passwords that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Databases {
@@ -58,6 +61,13 @@ pub(super) async fn primary(
             }
         };
         while !databases.has_changed().unwrap_or(false) {
+            if situation.borrow().phase == Phase::Complete {
+                link.discard();
+                left(&health);
+                ledger.send_replace(Arc::default());
+                wait(&mut databases, pause).await;
+                continue;
+            }
             match look(&mut link).await {
                 Ok(mut seen) => {
                     note(&health, Which::Primary, None);
@@ -152,6 +162,18 @@ async fn wait(databases: &mut watch::Receiver<Arc<Databases>>, pause: Duration) 
 enum Which {
     Primary,
     Secondary,
+}
+
+/// PostgreSQL is not asked any more, and nobody minds.
+fn left(health: &watch::Sender<Arc<Health>>) {
+    let side = Side { product: "postgresql", answers: false, error: Some(LEFT.to_owned()) };
+    health.send_if_modified(|health| {
+        if health.primary == side {
+            return false;
+        }
+        *health = Arc::new(Health { primary: side.clone(), ..Health::clone(health) });
+        true
+    });
 }
 
 /// Publishes, and logs where it changed.

@@ -87,7 +87,8 @@ impl Workers {
         let patience = limits.primary_timeout;
         others.spawn(heard::run(primary.clone(), Arc::clone(&notices), nudge.clone(), patience));
         others.spawn(heard::run(primary.clone(), notices_back, nudge.clone(), patience));
-        others.spawn(turns::learn(primary.clone(), parts.reported.clone()));
+        let told = parts.reported.clone();
+        others.spawn(turns::learn(ends.clone(), parts.situation.subscribe(), told));
         others.spawn(attendant(sidecar, primary, nudge, parts).run());
         others.spawn(parts.flow.lease.clone().watch());
         others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));

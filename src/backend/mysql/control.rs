@@ -19,7 +19,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
 
 use super::error::WriteError;
-use super::{kept, progress, verifiers};
+use super::{kept, outbox, progress, verifiers};
 use crate::change::{KeyHash, Version};
 use crate::names::TableId;
 
@@ -53,6 +53,8 @@ pub const CREATE: &[&str] = &[
 
 /// Statements that leave nothing of ours.
 pub const DROP: &[&str] = &[
+    outbox::DROP,
+    outbox::DROP_FLUSH,
     kept::DROP,
     verifiers::DROP,
     progress::DROP,
@@ -61,10 +63,21 @@ pub const DROP: &[&str] = &[
     "DROP TABLE IF EXISTS `crossfade_state`",
 ];
 
+/// What is of no use once PostgreSQL is left for good; the rest is what MySQL needs to answer.
+pub const LEAVE: &[&str] = &[
+    outbox::DROP,
+    outbox::DROP_FLUSH,
+    progress::DROP,
+    "DROP TABLE IF EXISTS `crossfade_floor`",
+    "DROP TABLE IF EXISTS `crossfade_fence`",
+];
+
 /// Duplicate key.
 const DUPLICATE: u16 = 1062;
 /// No such table.
 const NO_TABLE: u16 = 1146;
+/// A lock was not had in time.
+const NOT_IN_TIME: u16 = 1205;
 
 /// Creates the tables, and the state's row at `epoch` if there is none.
 pub async fn create(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
@@ -118,11 +131,38 @@ pub async fn is_complete(conn: &mut Conn) -> Result<bool, WriteError> {
     Ok(conn.query_first::<u64, _>(select).await?.is_some_and(|count| 0 < count))
 }
 
-/// Leaves PostgreSQL for good, in this epoch of MySQL's.
-pub async fn complete(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
-    let put = "INSERT INTO `crossfade_state` (`id`, `epoch`) SELECT 3, s.`epoch` FROM `crossfade_state` s \
-               WHERE s.`id` = 2 AND s.`epoch` = ? ON DUPLICATE KEY UPDATE `epoch` = VALUES(`epoch`)";
-    Ok(conn.exec_drop(put, (epoch,)).await?)
+/// Leaves PostgreSQL for good, in this epoch of MySQL's. False where MySQL is not the primary of this epoch
+/// any more, or somebody gives the lead back just now; nothing is changed then.
+///
+/// The state's row is shared, not taken alone: captured writes go on, and whoever gives the lead back wants
+/// it alone.
+pub async fn complete(conn: &mut Conn, epoch: u64) -> Result<bool, WriteError> {
+    let done = async {
+        conn.query_drop("BEGIN").await?;
+        let share = "SELECT `epoch` FROM `crossfade_state` WHERE `id` = 1 LOCK IN SHARE MODE";
+        let found: Result<Option<u64>, Error> = conn.query_first(share).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(Error::Server(error)) if error.code == NOT_IN_TIME => None,
+            Err(error) => return Err(error.into()),
+        };
+        let turn = turn(conn).await?;
+        if found != Some(epoch) || turn != Some(Turn { epoch, mysql_is_primary: true }) {
+            conn.query_drop("ROLLBACK").await?;
+            return Ok(false);
+        }
+        let put = "INSERT INTO `crossfade_state` (`id`, `epoch`) VALUES (3, ?) \
+                   ON DUPLICATE KEY UPDATE `epoch` = VALUES(`epoch`)";
+        conn.exec_drop(put, (epoch,)).await?;
+        conn.query_drop("COMMIT").await?;
+        Ok(true)
+    };
+    let done = done.await;
+    if done.is_err() {
+        // The failure that matters is the first one.
+        drop(conn.query_drop("ROLLBACK").await);
+    }
+    done
 }
 
 /// The version of these tables, as it is recorded.

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! store, at each new catalogue ──[`keep`]──▶ crossfade_catalog ──[`load`]──▶ a sidecar that starts alone
+//! what its clients are told ──[`keep_reported`]──▶ row 2 ──[`load_reported`]──▶ what MySQL's are told
 //! ```
 //!
 //! Invariant: what is kept is of the epoch that it says, or older; it is read only while it is MySQL's turn,
 //! when nothing but a person's DDL on PostgreSQL could have made it wrong.
+
+use std::collections::BTreeMap;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -48,6 +51,24 @@ pub async fn load(conn: &mut Conn) -> Result<Option<Kept>, WriteError> {
         let catalog = serde_json::from_str(&text).ok()?;
         Some(Kept { epoch, server, catalog })
     }))
+}
+
+/// Keeps what PostgreSQL tells its clients of itself, by the settings' names. Only where a catalogue is kept.
+pub async fn keep_reported(
+    conn: &mut Conn,
+    reported: &BTreeMap<String, String>,
+) -> Result<(), WriteError> {
+    let text = serde_json::to_string(reported).map_err(|_| WriteError::NotSetUp)?;
+    let put = "INSERT INTO `crossfade_catalog` (`id`, `epoch`, `server`, `catalog`) VALUES (2, 0, 0, ?) \
+               ON DUPLICATE KEY UPDATE `catalog` = VALUES(`catalog`)";
+    Ok(conn.exec_drop(put, (text,)).await?)
+}
+
+/// `None` where none of it is kept.
+pub async fn load_reported(conn: &mut Conn) -> Result<Option<BTreeMap<String, String>>, WriteError> {
+    let select = "SELECT `catalog` FROM `crossfade_catalog` WHERE `id` = 2";
+    let found: Option<String> = conn.query_first(select).await?;
+    Ok(found.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 #[cfg(test)]

@@ -51,6 +51,9 @@ pub const CREATE: &[&str] = &[
     "INSERT INTO `crossfade_flush` VALUES (1, 0) ON DUPLICATE KEY UPDATE `number` = `number`",
 ];
 
+pub const DROP: &str = "DROP TABLE IF EXISTS `crossfade_outbox`";
+pub const DROP_FLUSH: &str = "DROP TABLE IF EXISTS `crossfade_flush`";
+
 /// A claimed entry is another sidecar's again after this long.
 const LEASE: Duration = Duration::from_secs(30);
 /// Longest pause after a failure, in seconds; pauses double from one.

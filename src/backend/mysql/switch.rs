@@ -13,6 +13,7 @@
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
 
+use super::control::is_complete;
 use super::error::WriteError;
 use super::rows;
 use crate::catalog::Table;
@@ -34,6 +35,8 @@ pub enum Alone {
     Pending,
     /// The server is at another epoch.
     Moved(u64),
+    /// PostgreSQL was left for good.
+    Complete,
 }
 
 /// MySQL is the primary from here on; does nothing where it is already, in this epoch.
@@ -78,6 +81,10 @@ pub async fn alone(conn: &mut Conn, epoch: u64) -> Result<Alone, WriteError> {
         }
         Err(error) => return Err(error.into()),
     };
+    if is_complete(conn).await? {
+        conn.query_drop("ROLLBACK").await?;
+        return Ok(Alone::Complete);
+    }
     let pending: Option<u8> = conn.query_first("SELECT 1 FROM `crossfade_outbox` LIMIT 1").await?;
     let alone = match pending {
         _ if found != epoch => Alone::Moved(found),
@@ -86,6 +93,20 @@ pub async fn alone(conn: &mut Conn, epoch: u64) -> Result<Alone, WriteError> {
     };
     conn.query_drop("ROLLBACK").await?;
     Ok(alone)
+}
+
+/// Once PostgreSQL is left for good: whether every write that was still noted for it has ended. It never
+/// waits, and nobody queues behind it.
+pub async fn noted_writes_ended(conn: &mut Conn) -> Result<bool, WriteError> {
+    conn.query_drop("BEGIN").await?;
+    let lock = "SELECT `epoch` FROM `crossfade_state` WHERE `id` = 1 FOR UPDATE NOWAIT";
+    let held: Result<Option<u64>, Error> = conn.query_first(lock).await;
+    conn.query_drop("ROLLBACK").await?;
+    match held {
+        Ok(_) => Ok(true),
+        Err(Error::Server(error)) if BUSY.contains(&error.code) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// After [`Alone::Yes`]: this epoch is not led by MySQL any more.

@@ -20,7 +20,7 @@ use crate::catalog::Catalog;
 use crate::catalog::check::{Obstacle, Severity, Wanted};
 use crate::catalog::ddl::alter::{self, Existing};
 use crate::catalog::naming::Naming;
-use crate::control::{ControlError, Ends, preflight};
+use crate::control::{ControlError, Ends, preflight, store};
 use crate::names::{TableId, TableName, quote_pg};
 use crate::policy::Policies;
 
@@ -78,6 +78,9 @@ pub async fn setup(
     let client = ends.from.connect().await?;
     let to = |source| ControlError::To { place: ends.to.to_string(), source };
     let mut link = Link::connect(&ends.to, &ends.limits).await.map_err(to)?;
+    if store::observe_alone(ends).await.map_err(ControlError::Facts)?.is_some() {
+        return Err(ControlError::Complete);
+    }
     if extent != Extent::DryRun {
         run_postgres(&client, "take the setup lock", ONE_AT_A_TIME).await?;
     }

@@ -146,6 +146,7 @@ impl Recorder {
 
     async fn tell(&mut self, last: bool) -> Result<(), TellError> {
         if self.situation.borrow().phase != Phase::DualWrite {
+            self.link.discard();
             if self.table.forget() {
                 self.seen.forgotten();
             }

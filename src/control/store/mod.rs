@@ -52,6 +52,7 @@ pub use metrics::StoreMetrics;
 use settling::Settling;
 pub use sidecar::Sidecar;
 use turn::Home;
+pub use turn::observe_alone;
 use unseen::Judge;
 
 /// Readings of a catalogue in a row that DDL may spoil before we wait for the next look.
@@ -192,6 +193,16 @@ impl Store {
         drop(timeout(LEAVE_TIME_MAX, gone).await);
     }
 
+    /// PostgreSQL is none of ours any more: nobody has to wait for this sidecar there.
+    async fn leave_postgres(&mut self) {
+        self.leave().await;
+        self.lease_renewed = None;
+        (self.looker, self.known) = (None, None);
+        self.link.discard();
+        self.metrics.dirty_tables.set(0);
+        self.metrics.sidecars.set(0);
+    }
+
     /// Until the next turn, a nudge, or other policies.
     async fn pause(&mut self, failed: bool) {
         if failed {
@@ -223,6 +234,7 @@ impl Store {
     async fn look(&mut self) -> Result<(), LookError> {
         let home = self.confirm_at_home().await;
         if home == Home::Alone {
+            self.leave_postgres().await;
             return Ok(());
         }
         let mut seen = match self.see().await {
@@ -234,6 +246,10 @@ impl Store {
             }
             seen => seen?,
         };
+        // It may have been cleared away since it was left, or be of a backup from before.
+        if self.known.is_none() && self.was_left().await {
+            return self.start_alone().await;
+        }
         if let State::SetUp(state) = &seen.state
             && !state.same_primary
             && !state.mysql_is_primary
@@ -242,8 +258,10 @@ impl Store {
             self.raise(None).await?;
             seen = self.see().await?;
         }
-        if let State::SetUp(state) = &seen.state {
-            self.agreed(&state.clone()).await?;
+        if let State::SetUp(state) = &seen.state
+            && self.agreed(&state.clone()).await? == Home::Alone
+        {
+            return self.start_alone().await;
         }
         if self.known.as_ref().is_some_and(|known| known.state.turn() == seen.state.turn()) {
             // Before the catalogue, which may take its time.

@@ -20,6 +20,7 @@ use crate::backend::mysql::control::{Turn, is_complete, layout, turn};
 use crate::backend::mysql::kept::{Kept, keep, load};
 use crate::backend::mysql::{Link, WriteError};
 use crate::catalog::Catalog;
+use crate::control::Ends;
 use crate::control::layout::numbered;
 use crate::control::switchover;
 use crate::phase::{Phase, Situation};
@@ -61,6 +62,23 @@ pub(super) fn stand(postgres: Turn, mysql: Turn) -> Stand {
     }
 }
 
+/// Where things stand once PostgreSQL is left for good, as MySQL alone has it; `None` where it is not.
+pub async fn observe_alone(ends: &Ends) -> Result<Option<Situation>, WriteError> {
+    let mut link = Link::connect(&ends.to, &ends.limits).await?;
+    let Some(turn) = turn(link.conn()).await? else { return Ok(None) };
+    if !turn.mysql_is_primary || !is_complete(link.conn()).await? {
+        return Ok(None);
+    }
+    let kept = load(link.conn()).await?.ok_or(WriteError::NotSetUp)?;
+    Ok(Some(Situation {
+        phase: Phase::Complete,
+        epoch: turn.epoch,
+        timeline: String::new(),
+        catalog: Arc::new(kept.catalog),
+        server: kept.server,
+    }))
+}
+
 impl Store {
     /// While it is MySQL's turn: confirms the lease there.
     pub(super) async fn confirm_at_home(&mut self) -> Home {
@@ -89,7 +107,9 @@ impl Store {
     pub(super) async fn start_alone(&mut self) -> Result<(), LookError> {
         let asked = Moment::now();
         let (turn, complete) = self.home().await?;
-        if !turn.mysql_is_primary || turn.epoch <= self.situation.borrow().epoch {
+        let before = (self.situation.borrow().phase, self.situation.borrow().epoch);
+        let is_new = before.1 < turn.epoch || complete && before != (Phase::Complete, turn.epoch);
+        if !turn.mysql_is_primary || !is_new {
             return Err(LookError::Between);
         }
         let mut link = Link::connect(&self.ends.to, &self.ends.limits).await?;
@@ -133,15 +153,23 @@ impl Store {
         });
     }
 
+    /// MySQL says of itself that it answers alone. Where it does not answer, PostgreSQL's word has to do.
+    pub(super) async fn was_left(&mut self) -> bool {
+        let patience = self.sidecar.lease.length() / 3;
+        let alone = timeout(patience, observe_alone(&self.ends)).await;
+        matches!(alone, Ok(Ok(Some(_))))
+    }
+
     /// Whether what PostgreSQL has said is the whole truth; otherwise an error, and what is missing done.
-    pub(super) async fn agreed(&mut self, state: &SetUp) -> Result<(), LookError> {
+    pub(super) async fn agreed(&mut self, state: &SetUp) -> Result<Home, LookError> {
         if !state.mysql_is_primary {
-            return Ok(());
+            return Ok(Home::Unasked);
         }
         let postgres = Turn { epoch: state.epoch, mysql_is_primary: true };
-        let (mysql, _) = self.home().await?;
+        let (mysql, complete) = self.home().await?;
         match stand(postgres, mysql) {
-            Stand::Agreed => Ok(()),
+            Stand::Agreed if complete => Ok(Home::Alone),
+            Stand::Agreed => Ok(Home::Confirmed),
             Stand::Contrary => Err(LookError::Contrary),
             Stand::Between(_) => {
                 self.finish();

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::forward::Given;
 use super::hold::{POLL, ended};
 use super::stall::{self, STEP};
-use super::{Run, SwitchError, Told};
+use super::{Run, SwitchError, Told, standing};
 use crate::backend::mysql::switch::{self, Alone};
 use crate::backend::mysql::{Link, WriteError, outbox};
 use crate::backend::postgres::attempts::STILL_HELD;
@@ -60,6 +60,7 @@ pub(super) async fn give(
                 Alone::Moved(found) => {
                     return Ok(Given::No(vec![format!("MySQL is at epoch {found} meanwhile")]));
                 }
+                Alone::Complete => return Ok(Given::No(vec![standing::COMPLETE.to_owned()])),
             }
         }
         if let Some(reason) = ended(&run.client, id).await? {

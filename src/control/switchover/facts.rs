@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Error};
 
-use super::SwitchError;
+use super::{Ended, Outcome, SwitchError};
 use super::gates::{Facts, Left, SidecarFacts, TableFacts};
-use super::standing::Standing;
+use super::standing::{COMPLETE, Standing};
+use crate::backend::mysql::control::Turn;
 use crate::backend::mysql::outbox::Outbox;
 use crate::backend::mysql::{Link, WriteError, control as mysql, switch};
 use crate::backend::postgres::attempts::{self, Direction};
@@ -85,16 +86,42 @@ pub(super) async fn standing(
     client: &Client,
     ends: &Ends,
 ) -> Result<(Standing, Result<Link, WriteError>), Error> {
-    let link = Link::connect(&ends.to, &ends.limits).await;
-    let Some(turn) = turn(client).await? else { return Ok((Standing::NotSetUp, link)) };
-    let mut link = match link {
-        Ok(link) => link,
-        Err(error) => return Ok((Standing::Unknown { turn }, Err(error))),
+    let turn = turn(client).await?;
+    let (link, found, complete) = match ask_turn(ends).await {
+        Ok(said) => said,
+        Err(error) => {
+            let standing = turn.map_or(Standing::NotSetUp, |turn| Standing::Unknown { turn });
+            return Ok((standing, Err(error)));
+        }
     };
-    Ok(match mysql::turn(link.conn()).await {
-        Ok(found) => (Standing::of(turn, found), Ok(link)),
-        Err(error) => (Standing::Unknown { turn }, Err(error)),
-    })
+    let standing = match (turn, found) {
+        // PostgreSQL is not told, and may have lost all of ours since.
+        (_, Some(Turn { epoch, mysql_is_primary: true })) if complete => {
+            Standing::Complete { epoch }
+        }
+        (Some(turn), found) => Standing::of(turn, found),
+        (None, _) => Standing::NotSetUp,
+    };
+    Ok((standing, Ok(link)))
+}
+
+/// What MySQL says of its turn, and whether PostgreSQL was left for good.
+pub(super) async fn ask_turn(ends: &Ends) -> Result<(Link, Option<Turn>, bool), WriteError> {
+    let mut link = Link::connect(&ends.to, &ends.limits).await?;
+    let found = mysql::turn(link.conn()).await?;
+    let complete = match found {
+        Some(Turn { mysql_is_primary: true, .. }) => mysql::is_complete(link.conn()).await?,
+        _ => false,
+    };
+    Ok((link, found, complete))
+}
+
+/// The refusal where PostgreSQL is not there to be asked, and need not be.
+pub(super) async fn left_for_good(ends: &Ends) -> Option<Outcome> {
+    let (_, found, complete) = ask_turn(ends).await.ok()?;
+    let epoch = found?.epoch;
+    let reasons = vec![COMPLETE.to_owned()];
+    complete.then_some(Outcome { outcome: Ended::Refused, epoch, reasons, hold_seconds: 0.0 })
 }
 
 /// Everything for the gates of this direction.
@@ -107,7 +134,7 @@ pub(super) async fn gather(
 ) -> Result<(Facts, Arc<Catalog>), SwitchError> {
     let (standing, link) = standing(client, ends).await?;
     let mut facts = empty(direction, standing);
-    if standing == Standing::NotSetUp {
+    if matches!(standing, Standing::NotSetUp | Standing::Complete { .. }) {
         return Ok((facts, Arc::new(Catalog::default())));
     }
     let naming = Naming::default();
@@ -214,7 +241,7 @@ async fn tables(
     Ok(captured(catalog).iter().filter_map(facts).collect())
 }
 
-async fn sidecars(client: &Client) -> Result<Vec<SidecarFacts>, Error> {
+pub(super) async fn sidecars(client: &Client) -> Result<Vec<SidecarFacts>, Error> {
     let rows = client.query(SIDECARS, &[]).await?;
     let sidecar = |row: &tokio_postgres::Row| SidecarFacts {
         id: row.get(0),

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::standing::Standing;
+use super::standing::{COMPLETE, Standing};
 use crate::backend::postgres::attempts::Direction;
 use crate::plan::seen::{Line, Readiness};
 
@@ -142,6 +142,7 @@ fn phase(facts: &Facts) -> Vec<String> {
         }
         (Direction::Switchover, Standing::Postgres { agreed: true, .. })
         | (Direction::Rollback, Standing::MySql { .. }) => return Vec::new(),
+        (_, Standing::Complete { .. }) => COMPLETE.to_owned(),
         (_, Standing::NotSetUp) => "dual writes have not begun: run `crossfade setup`".to_owned(),
         (Direction::Switchover, Standing::Postgres { epoch, .. }) => {
             format!("MySQL does not know epoch {epoch} yet")
@@ -171,8 +172,13 @@ fn attempt(facts: &Facts) -> Vec<String> {
 }
 
 fn sidecars(facts: &Facts) -> Vec<String> {
+    unknown_sidecars(&facts.sidecars)
+}
+
+/// Those of another version than ours: what they would do is not known.
+pub(super) fn unknown_sidecars(sidecars: &[SidecarFacts]) -> Vec<String> {
     let own = env!("CARGO_PKG_VERSION");
-    let unknown = facts.sidecars.iter().filter(|sidecar| sidecar.version != own);
+    let unknown = sidecars.iter().filter(|sidecar| sidecar.version != own);
     unknown
         .map(|SidecarFacts { id, address, version }| match version.as_str() {
             "" => format!("sidecar {id} at {address} does not say which version it is"),
@@ -271,7 +277,12 @@ fn logins(facts: &Facts) -> Vec<String> {
 }
 
 fn outbox(facts: &Facts) -> Vec<String> {
-    let Left { stuck, oldest_seconds } = facts.left;
+    behind(facts.left)
+}
+
+/// What keeps a secondary from having everything soon.
+pub(super) fn behind(left: Left) -> Vec<String> {
+    let Left { stuck, oldest_seconds } = left;
     let stuck = (0 < stuck).then(|| format!("{stuck} entries are stuck: run `crossfade repair`"));
     let behind = (BEHIND_SECONDS < oldest_seconds)
         .then(|| format!("the oldest write on its way has waited for {oldest_seconds:.0} s"));

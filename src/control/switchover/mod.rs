@@ -21,6 +21,7 @@
 //! refuses before the other one accepts.
 
 mod back;
+mod complete;
 mod counters;
 mod facts;
 mod finish;
@@ -52,6 +53,7 @@ use crate::plan::seen::{Line, Readiness};
 use crate::policy::Policies;
 
 pub use crate::backend::postgres::attempts::Direction;
+pub use complete::{Completion, complete};
 use facts::captured;
 use finish::Since;
 use forward::Given;
@@ -267,7 +269,11 @@ pub async fn run(
     options: &Options,
     tell: Tell<'_>,
 ) -> Result<Outcome, SwitchError> {
-    let client = ends.from.connect().await?;
+    let client = match ends.from.connect().await {
+        Ok(client) => client,
+        // Then nobody minds that it is gone.
+        Err(error) => return facts::left_for_good(ends).await.ok_or_else(|| error.into()),
+    };
     if let Some(unknown) = layout::check(&client).await? {
         return Err(unknown.into());
     }

@@ -9,6 +9,10 @@
 use crate::backend::mysql::control::Turn;
 use crate::backend::postgres::attempts::Direction;
 
+/// Why nothing is changed any more.
+pub(super) const COMPLETE: &str =
+    "PostgreSQL was left for good by `crossfade complete`: there is no way back";
+
 /// What both sides say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -19,6 +23,10 @@ pub enum Standing {
         agreed: bool,
     },
     MySql {
+        epoch: u64,
+    },
+    /// MySQL leads, and PostgreSQL is none of ours any more.
+    Complete {
         epoch: u64,
     },
     /// PostgreSQL has given the lead to MySQL, which has not taken it.
@@ -77,6 +85,7 @@ impl Standing {
         match self {
             Self::Postgres { epoch, .. }
             | Self::MySql { epoch }
+            | Self::Complete { epoch }
             | Self::HalfSwitched { epoch }
             | Self::HalfBack { epoch }
             | Self::Apart { postgres: epoch, .. } => epoch,
@@ -93,7 +102,7 @@ impl Standing {
             Self::MySql { .. } | Self::HalfBack { .. } => Some(Direction::Rollback),
             Self::Unknown { turn } if turn % 2 == 1 => Some(Direction::Rollback),
             Self::Unknown { .. } => Some(Direction::Switchover),
-            Self::NotSetUp | Self::Apart { .. } => None,
+            Self::NotSetUp | Self::Complete { .. } | Self::Apart { .. } => None,
         }
     }
 }
