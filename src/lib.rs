@@ -121,6 +121,10 @@
 //! - Who writes past Crossfade is refused by a statement trigger that shares the lock, so holding the lock alone
 //!   covers every writer; no LOCK TABLE. The epoch moves, and an attempt is undone, only with the attempt's line
 //!   locked; MySQL's state row is asked for with NOWAIT, so nobody queues behind it ([`control::switchover`]).
+//! - Leaving PostgreSQL for good is one row on MySQL. A write asks for it where it asks for the epoch, so nobody
+//!   is held; outbox and fence are dropped after the last transaction that has noted something. Giving the
+//!   migration up has sidecars go transparent between two transactions, each by a hold of its own; then the
+//!   schema is dropped, and with it every trigger ([`control::switchover`]).
 //! - A record of the control tables' version on both sides says down to which version programs may use them
 //!   ([`control::layout`]); it never goes down, so the `setup` of the version before does no harm.
 //! - The last hour is kept by each sidecar in a bounded ring; stuck entries are listed without their keys

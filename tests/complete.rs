@@ -49,9 +49,7 @@ async fn status(site: &Site) -> Value {
 }
 
 async fn until_complete(site: &Site) {
-    site.world
-        .until("the sidecar knows", async || status(site).await["phase"] == "complete")
-        .await;
+    site.world.until("the sidecar knows", async || status(site).await["phase"] == "complete").await;
 }
 
 /// What MySQL needs to answer, and no more.
@@ -186,14 +184,22 @@ async fn an_open_transaction_is_not_disturbed() {
     for target in Target::all() {
         let mut site = Site::start(target).await;
         site.switch().await;
-        let (mut open, mut snapshot) = (site.world.client().await, site.world.client().await);
+        let (mut open, mut strictly) = (site.world.client().await, site.world.client().await);
         let transaction = open.transaction().await.unwrap();
         let insert = "INSERT INTO users (email) VALUES ($1)";
         transaction.execute(insert, &[&"before"]).await.unwrap();
-        let repeatable = snapshot.build_transaction();
-        let isolation = tokio_postgres::IsolationLevel::RepeatableRead;
-        let repeatable = repeatable.isolation_level(isolation).start().await.unwrap();
-        repeatable.query("SELECT FROM users", &[]).await.unwrap();
+        // On MySQL it locks what it reads, and places where there is nothing.
+        let serializable = tokio_postgres::IsolationLevel::Serializable;
+        let strict = strictly.build_transaction().isolation_level(serializable);
+        let strict = strict.start().await.unwrap();
+        strict.execute(insert, &[&"strictly"]).await.unwrap();
+        let (code, said) = verb(&site, &["complete", "--yes", "--timeout", "1s"]).await;
+        assert_eq!((code, said.contains("serializable")), (Some(1), true), "{said}");
+        assert_eq!(status(&site).await["phase"], "switched");
+        strict.commit().await.unwrap();
+        let strict = strictly.build_transaction().isolation_level(serializable);
+        let strict = strict.start().await.unwrap();
+        strict.query("SELECT id FROM users WHERE id = 1", &[]).await.unwrap();
 
         let (code, said) = verb(&site, &["complete", "--yes", "--timeout", "1s"]).await;
         assert_eq!(code, Some(1), "{said}");
@@ -201,20 +207,24 @@ async fn an_open_transaction_is_not_disturbed() {
         assert!(KEPT.len() < tables_of_ours(&site).await.len());
         until_complete(&site).await;
         transaction.execute(insert, &[&"and after"]).await.unwrap();
-        repeatable.execute(insert, &[&"in a snapshot"]).await.unwrap();
+        strict.execute(insert, &[&"unnoted"]).await.unwrap();
         transaction.commit().await.unwrap();
+        strict.commit().await.unwrap();
+        let strict = strictly.build_transaction().isolation_level(serializable);
+        let strict = strict.start().await.unwrap();
+        strict.query("SELECT id FROM users WHERE id = 1", &[]).await.unwrap();
         done(&site, &["complete", "--yes"]).await;
         assert_eq!(tables_of_ours(&site).await, KEPT);
-        repeatable.execute(insert, &[&"without an outbox"]).await.unwrap();
-        repeatable.commit().await.unwrap();
-        let expected = ["and after", "before", "in a snapshot", "old", "without an outbox"];
+        strict.execute(insert, &[&"without an outbox"]).await.unwrap();
+        strict.commit().await.unwrap();
         let mut found = emails(&open).await;
         found.sort();
+        let expected = ["and after", "before", "old", "strictly", "unnoted", "without an outbox"];
         assert_eq!(found, expected, "{target:?}");
     }
 }
 
-/// Under load, on two sidecars: not one login fails, and nothing is lost.
+/// Under load: not one login fails, and nothing is lost.
 #[tokio::test]
 async fn logins_go_on() {
     for target in Target::all() {
@@ -251,9 +261,7 @@ async fn a_rollback_at_the_same_time_is_one_or_the_other() {
         let codes = (back.0.unwrap(), left.0.unwrap());
         assert!(codes == (0, 1) || codes == (1, 0), "{said}");
         let phase = if codes.0 == 0 { "dual_write" } else { "complete" };
-        site.world
-            .until("both sides agree", async || status(&site).await["phase"] == phase)
-            .await;
+        site.world.until("both sides agree", async || status(&site).await["phase"] == phase).await;
         let client = site.world.client().await;
         client.execute("UPDATE users SET note = 'on'", &[]).await.unwrap();
         if codes.1 == 0 {

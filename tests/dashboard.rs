@@ -316,6 +316,20 @@ async fn the_step_over_and_back_is_made_by_clicks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_postgresql_is_left_nobody_is_alarmed_about_it() {
+    let world = equal().await;
+    for verb in [&["switchover"][..], &["complete", "--yes"]] {
+        let (code, said) = crate::support::process::verb(&world.config, verb);
+        assert_eq!(code, Some(0), "{verb:?}: {said}");
+    }
+    world.until("complete", async || status(&world).await["phase"] == "complete").await;
+    let mut browser = browser(&world).await;
+    browser.sees("Which database answers", "not asked any more").await;
+    browser.reads("MySQL answers alone; the migration is over.").await;
+    browser.reads("All is well").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_opened_later_has_the_samples_from_before() {
     let world = equal().await;
     let client = world.client().await;

@@ -7,6 +7,7 @@ mod drivers;
 #[allow(dead_code, reason = "a world offers what tests to come need")]
 mod support;
 
+mod abandon;
 mod admin;
 mod answer;
 mod apply;

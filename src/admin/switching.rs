@@ -15,9 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{Published, Request, refusal};
 use crate::backend::postgres::attempts::Attempt;
-use crate::control::switchover::{
-    self, Completion, Direction, Looked, Options, Outcome, TIMEOUT,
-};
+use crate::control::switchover::{self, Completion, Direction, Looked, Options, Outcome, TIMEOUT};
 
 /// What of it the proxy is asked for.
 #[derive(Debug)]
@@ -97,16 +95,17 @@ pub(super) async fn complete(State(published): State<Published>, body: Bytes) ->
     }
     let timeout = match time(timeout) {
         Ok(timeout) => timeout,
-        Err(refusal) => return refusal,
+        Err(message) => return refusal(StatusCode::BAD_REQUEST, &message),
     };
     let wanted = Completion { dry_run, force, timeout };
     let (reply, answer) = oneshot::channel();
     published.have(Switching::Complete { wanted, reply }, answer).await
 }
 
-fn time(text: Option<String>) -> Result<Duration, Response> {
+/// The time that was given, or the usual one; what to say where it is none.
+fn time(text: Option<String>) -> Result<Duration, String> {
     text.map_or(Ok(TIMEOUT), |text| switchover::timeout(&text))
-        .map_err(|message| refusal(StatusCode::BAD_REQUEST, &format!("timeout: {message}")))
+        .map_err(|message| format!("timeout: {message}"))
 }
 
 async fn change(published: Published, direction: Direction, body: &[u8]) -> Response {
@@ -120,7 +119,7 @@ async fn change(published: Published, direction: Direction, body: &[u8]) -> Resp
     };
     let timeout = match time(timeout) {
         Ok(timeout) => timeout,
-        Err(refusal) => return refusal,
+        Err(message) => return refusal(StatusCode::BAD_REQUEST, &message),
     };
     let options = Options { direction, dry_run, timeout, accept, terminate };
     let (reply, answer) = oneshot::channel();

@@ -44,6 +44,8 @@ use crate::wire::write;
 
 /// How long a client that was refused may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Longest wait for what PostgreSQL, or what MySQL keeps of it, tells clients; defaults have to do then.
+const REPORTED_WAIT: Duration = Duration::from_secs(2);
 
 /// Verifiers by user: those of proxy.yaml, then those that MySQL keeps.
 pub struct Users {
@@ -185,6 +187,9 @@ async fn admit(
     let refuse = |fatal: Fatal| Some(fatal.encode());
     startup.check(&config.database).map_err(refuse)?;
     let credential = prove(client, startup, end_point, config).await?;
+    // A sidecar that has just started learns it within a moment.
+    let mut reported = services.reported.clone();
+    drop(timeout(REPORTED_WAIT, reported.wait_for(|told| !told.is_empty())).await);
     let settings = settings(services, &startup.user, &startup.parameters);
     let settings = settings.map_err(|error| Some(encoded(error)))?;
     let connected =

@@ -13,7 +13,8 @@ use super::switchover::failure;
 use super::{Failure, Format, Outcome};
 
 /// What has to be agreed to.
-const QUESTION: &str = "PostgreSQL will not follow any more, and there is no way back. Leave it for good?";
+const QUESTION: &str =
+    "PostgreSQL will not follow any more, and there is no way back. Leave it for good?";
 
 /// Leave PostgreSQL for good: MySQL answers alone, outbox and fence are dropped.
 #[derive(Debug, clap::Args)]
@@ -63,11 +64,7 @@ impl Complete {
     }
 }
 
-fn told(
-    completed: &Completed,
-    format: Format,
-    out: &mut impl Write,
-) -> Result<Outcome, Failure> {
+fn told(completed: &Completed, format: Format, out: &mut impl Write) -> Result<Outcome, Failure> {
     match format {
         Format::Text => print(completed, out)?,
         Format::Json => {
@@ -84,7 +81,9 @@ fn told(
 fn print(completed: &Completed, out: &mut impl Write) -> std::io::Result<()> {
     let Completed { outcome, epoch, reasons, .. } = completed;
     match outcome {
-        Ended::Done => writeln!(out, "MySQL answers alone, epoch {epoch}; PostgreSQL is not used any more"),
+        Ended::Done => {
+            writeln!(out, "MySQL answers alone, epoch {epoch}; PostgreSQL is not used any more")
+        }
         Ended::Ready => writeln!(out, "nothing is against it; nothing was changed"),
         Ended::Refused | Ended::Undone => writeln!(out, "refused, nothing was changed:"),
     }?;

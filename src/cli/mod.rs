@@ -8,6 +8,7 @@
 //! Invariant: the exit code says what happened, whatever the output format: 0 done and well, 1 done
 //! and something found, 2 usage or configuration, 3 a database (or the sidecar) was not reached.
 
+mod abandon;
 mod ask;
 mod backfill;
 mod check;
@@ -70,6 +71,7 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Abandon(abandon::Abandon),
     Backfill(backfill::Backfill),
     Check(check::Check),
     Complete(complete::Complete),
@@ -148,6 +150,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
     let Arguments { verb, shared } = arguments;
     let config = || Config::load(&shared.config);
     match verb {
+        Verb::Abandon(abandon) => abandon.run(&config()?, shared.format, out).await,
         Verb::Backfill(backfill) => backfill.run(&config()?, shared.format, out).await,
         Verb::Check(check) => check.run(&config()?, shared.format, out).await,
         Verb::Complete(complete) => complete.run(&config()?, shared.format, out).await,

@@ -49,8 +49,12 @@ pub enum ControlError {
     Blocked(Vec<Obstacle>),
     #[error("could not read MySQL's schema")]
     Facts(#[source] WriteError),
-    #[error("PostgreSQL was left for good by `crossfade complete`: there is nothing to set up any more")]
+    #[error(
+        "PostgreSQL was left for good by `crossfade complete`: there is nothing to set up any more"
+    )]
     Complete,
+    #[error("the migration is being given up: run `crossfade abandon`, which finishes it")]
+    Abandoned,
     #[error(transparent)]
     Layout(#[from] layout::UnknownLayout),
 }

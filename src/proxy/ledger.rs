@@ -48,7 +48,10 @@ const STUCK: &str = "
 /// There since the first copying or comparing, or the first setup of a version that has them.
 const EXIST: &str = "SELECT pg_catalog.to_regclass('crossfade.backfill') IS NOT NULL, \
      pg_catalog.to_regclass('crossfade.verified') IS NOT NULL, \
-     EXISTS (SELECT FROM crossfade.settings WHERE key = 'backfill' AND value = 'paused')";
+     EXISTS (SELECT FROM crossfade.settings WHERE key = 'backfill' AND value = 'paused'), \
+     EXISTS (SELECT FROM crossfade.settings WHERE key = 'abandon')";
+const ABANDONED: &str =
+    "the migration is being given up: run `crossfade abandon`, which finishes it";
 /// Whoever copies says so each second.
 const COPIED: &str = "
     SELECT t.schema, t.name,
@@ -120,7 +123,7 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
     };
     Ok(Ledger {
         oldest_seconds: oldest.fold(0.0, f64::max),
-        problem: None,
+        problem: exist.get::<_, bool>(3).then(|| ABANDONED.to_owned()),
         tables,
         stuck: stuck.iter().map(failed).collect(),
         paused: exist.get(2),

@@ -20,7 +20,8 @@ use crate::phase::{Phase, Situation};
 
 /// Longest pause before MySQL is asked again to keep it.
 const KEEP_AGAIN: Duration = Duration::from_secs(30);
-const ASK: &str = "SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_settings s \
+/// Our own session has other settings than its clients'.
+const ASK: &str = "SELECT s.name, s.reset_val FROM pg_catalog.pg_settings s \
                    WHERE s.name IN ('server_version', 'TimeZone')";
 
 /// What a server tells its clients of itself.
@@ -69,9 +70,7 @@ pub(super) async fn learn(
             break;
         }
         link.discard();
-        if on_mysql
-            && let Some(kept) = kept(&ends).await
-        {
+        if on_mysql && let Some(kept) = kept(&ends).await {
             reported.send_replace(Arc::new(kept));
             return;
         }

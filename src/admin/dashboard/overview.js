@@ -45,7 +45,7 @@ export function concerns() {
   if (state.failing) add("bad", `This sidecar does not answer: ${state.why}. What you see is old.`, null);
   if (health) {
     for (const [role, side] of [["primary", health.primary], ["secondary", health.secondary]]) {
-      if (!side.answers) add(role === "primary" ? "bad" : status?.phase === "setup" ? "warn" : "bad", `${product(side.product)} does not answer: ${side.error ?? "no reason given"}`, "databases");
+      if (!side.answers && !isLeft(status, role)) add(role === "primary" ? "bad" : status?.phase === "setup" ? "warn" : "bad", `${product(side.product)} does not answer: ${side.error ?? "no reason given"}`, "databases");
     }
     if (health.lease && !health.lease.held) add("bad", `This sidecar may not answer clients: ${health.lease.why ?? "its lease ran out"}`, "sidecars");
   }
@@ -85,6 +85,11 @@ export function concerns() {
     if (job?.error && !job.running) add("warn", `The last ${name} ended early: ${job.error}`, "tables");
   }
   return found;
+}
+
+/// Nobody asks the old primary any more.
+function isLeft(status, role) {
+  return status?.phase === "complete" && role === "secondary";
 }
 
 export function differing(table) {
@@ -166,12 +171,13 @@ export function databases() {
     const side = [health?.primary, health?.secondary].find((one) => one?.product === name);
     const leads = name === primary;
     const role = leads ? "answers the clients" : roleOfFollower(status);
-    const kind = !side ? "" : side.answers ? "good" : "bad";
+    const left = !leads && isLeft(status, "secondary");
+    const kind = !side || left ? "" : side.answers ? "good" : "bad";
     return h("div", { class: `db ${leads ? "leads" : ""}`, key: name },
       h("h3", null, product(name)),
       h("p", { class: "role" }, role),
-      h("p", { class: `pill ${kind}` }, h("i", { class: `dot ${kind}`, "aria-hidden": "true" }), !side ? "not asked yet" : side.answers ? "reachable" : "does not answer"),
-      side && !side.answers ? h("p", { class: "bad small" }, side.error) : null);
+      h("p", { class: `pill ${kind}` }, h("i", { class: `dot ${kind}`, "aria-hidden": "true" }), left ? "not asked any more" : !side ? "not asked yet" : side.answers ? "reachable" : "does not answer"),
+      side && !side.answers && !left ? h("p", { class: "bad small" }, side.error) : null);
   };
   const lag = status?.lag;
   const flowing = status && (status.phase === "dual_write" || status.phase === "switched");

@@ -76,8 +76,8 @@ pub const LEAVE: &[&str] = &[
 const DUPLICATE: u16 = 1062;
 /// No such table.
 const NO_TABLE: u16 = 1146;
-/// A lock was not had in time.
-const NOT_IN_TIME: u16 = 1205;
+/// Lock not had in time, deadlock.
+const NOT_HAD: [u16; 2] = [1205, 1213];
 
 /// Creates the tables, and the state's row at `epoch` if there is none.
 pub async fn create(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
@@ -131,38 +131,46 @@ pub async fn is_complete(conn: &mut Conn) -> Result<bool, WriteError> {
     Ok(conn.query_first::<u64, _>(select).await?.is_some_and(|count| 0 < count))
 }
 
-/// Leaves PostgreSQL for good, in this epoch of MySQL's. False where MySQL is not the primary of this epoch
-/// any more, or somebody gives the lead back just now; nothing is changed then.
+/// What came of leaving PostgreSQL for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completed {
+    Yes,
+    /// Somebody gives the lead back just now, or a serializable transaction keeps the place of the row.
+    Busy,
+    /// MySQL is not the primary of that epoch any more.
+    Moved,
+}
+
+/// Leaves PostgreSQL for good, in this epoch of MySQL's; all but [`Completed::Yes`] change nothing.
 ///
 /// The state's row is shared, not taken alone: captured writes go on, and whoever gives the lead back wants
 /// it alone.
-pub async fn complete(conn: &mut Conn, epoch: u64) -> Result<bool, WriteError> {
+pub async fn complete(conn: &mut Conn, epoch: u64) -> Result<Completed, WriteError> {
     let done = async {
         conn.query_drop("BEGIN").await?;
         let share = "SELECT `epoch` FROM `crossfade_state` WHERE `id` = 1 LOCK IN SHARE MODE";
-        let found: Result<Option<u64>, Error> = conn.query_first(share).await;
-        let found = match found {
-            Ok(found) => found,
-            Err(Error::Server(error)) if error.code == NOT_IN_TIME => None,
-            Err(error) => return Err(error.into()),
-        };
-        let turn = turn(conn).await?;
-        if found != Some(epoch) || turn != Some(Turn { epoch, mysql_is_primary: true }) {
+        let found: Option<u64> = conn.query_first(share).await?;
+        let since: Option<u64> =
+            conn.query_first("SELECT `epoch` FROM `crossfade_state` WHERE `id` = 2").await?;
+        if found != Some(epoch) || since != found {
             conn.query_drop("ROLLBACK").await?;
-            return Ok(false);
+            return Ok(Completed::Moved);
         }
         let put = "INSERT INTO `crossfade_state` (`id`, `epoch`) VALUES (3, ?) \
                    ON DUPLICATE KEY UPDATE `epoch` = VALUES(`epoch`)";
         conn.exec_drop(put, (epoch,)).await?;
         conn.query_drop("COMMIT").await?;
-        Ok(true)
+        Ok(Completed::Yes)
     };
-    let done = done.await;
+    let done: Result<Completed, Error> = done.await;
     if done.is_err() {
         // The failure that matters is the first one.
         drop(conn.query_drop("ROLLBACK").await);
     }
-    done
+    match done {
+        Err(Error::Server(error)) if NOT_HAD.contains(&error.code) => Ok(Completed::Busy),
+        done => Ok(done?),
+    }
 }
 
 /// The version of these tables, as it is recorded.

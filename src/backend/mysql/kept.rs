@@ -65,7 +65,9 @@ pub async fn keep_reported(
 }
 
 /// `None` where none of it is kept.
-pub async fn load_reported(conn: &mut Conn) -> Result<Option<BTreeMap<String, String>>, WriteError> {
+pub async fn load_reported(
+    conn: &mut Conn,
+) -> Result<Option<BTreeMap<String, String>>, WriteError> {
     let select = "SELECT `catalog` FROM `crossfade_catalog` WHERE `id` = 2";
     let found: Option<String> = conn.query_first(select).await?;
     Ok(found.and_then(|text| serde_json::from_str(&text).ok()))

@@ -20,8 +20,9 @@ const KEPT_MAX: i64 = 200;
 
 const ANNOUNCE: &str = "\
 INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline)
-VALUES ($1, $2, 'announced', $3,
-    pg_catalog.clock_timestamp() + $4::float8 * interval '1 second') RETURNING id";
+SELECT $1::text, $2::bigint, 'announced', $3::boolean,
+    pg_catalog.clock_timestamp() + $4::float8 * interval '1 second'
+WHERE NOT EXISTS (SELECT FROM crossfade.settings WHERE key = 'abandon') RETURNING id";
 const REFUSED: &str = "\
 INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline, ended, reasons)
 VALUES ($1, $2, 'refused', $3, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $4)";
@@ -154,7 +155,8 @@ pub async fn exist(client: &Client) -> Result<bool, Error> {
     client.query_one(there, &[]).await?.try_get(0)
 }
 
-/// Records an attempt, and with that has all sidecars hold; `None` where another is under way.
+/// Records an attempt, and with that has all sidecars hold; `None` where another is under way, or the
+/// migration is being given up.
 pub async fn announce(
     client: &Client,
     direction: Direction,
@@ -165,8 +167,8 @@ pub async fn announce(
     client.execute(PRUNE, &[&KEPT_MAX]).await?;
     let (direction, epoch) = (direction.as_str(), signed(epoch));
     let seconds = timeout.as_secs_f64();
-    match client.query_one(ANNOUNCE, &[&direction, &epoch, &terminate, &seconds]).await {
-        Ok(row) => Ok(Some(row.get(0))),
+    match client.query_opt(ANNOUNCE, &[&direction, &epoch, &terminate, &seconds]).await {
+        Ok(row) => Ok(row.map(|row| row.get(0))),
         Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(None),
         Err(error) => Err(error),
     }

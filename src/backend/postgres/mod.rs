@@ -10,6 +10,7 @@
 //!
 //! Not here: the clients' own connections (`session`), which pass bytes on.
 
+pub mod abandon;
 pub mod attempts;
 pub mod connect;
 pub mod control;

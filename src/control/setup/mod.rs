@@ -15,6 +15,7 @@ use mysql_async::prelude::Queryable as _;
 use tokio_postgres::Client;
 
 use crate::backend::mysql::{Link, facts};
+use crate::backend::postgres::abandon;
 use crate::backend::postgres::introspect::{self, Reading};
 use crate::catalog::Catalog;
 use crate::catalog::check::{Obstacle, Severity, Wanted};
@@ -80,6 +81,10 @@ pub async fn setup(
     let mut link = Link::connect(&ends.to, &ends.limits).await.map_err(to)?;
     if store::observe_alone(ends).await.map_err(ControlError::Facts)?.is_some() {
         return Err(ControlError::Complete);
+    }
+    let marked = abandon::is_marked(&client).await;
+    if marked.map_err(|source| postgres("read its state", source))? {
+        return Err(ControlError::Abandoned);
     }
     if extent != Extent::DryRun {
         run_postgres(&client, "take the setup lock", ONE_AT_A_TIME).await?;

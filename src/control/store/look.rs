@@ -2,13 +2,18 @@
 //!
 //! Invariant: a look changes nothing, and costs two statements that were prepared once a connection.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::backend::postgres::control::Presence;
 use crate::backend::postgres::introspect;
+use crate::catalog::Catalog;
+use crate::catalog::naming::Naming;
 use crate::control::layout::{self, UnknownLayout};
+use crate::phase::{Phase, Situation};
+use crate::policy::Policies;
 
 /// Where things stand, without the catalogue itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub(super) struct SetUp {
     pub(super) registry: String,
     pub(super) dirty: i64,
     pub(super) sidecars: i64,
+    /// The migration is given up; clients may be held for it for as many milliseconds, if any are left.
+    pub(super) abandoned: Option<i64>,
 }
 
 impl Seen {
@@ -70,6 +77,7 @@ impl State {
     /// What a situation says beside its catalogue.
     pub(super) fn turn(&self) -> Option<(u64, bool, &str)> {
         match self {
+            Self::SetUp(SetUp { abandoned: Some(_), .. }) => None,
             Self::SetUp(state) => Some((state.epoch, state.mysql_is_primary, &state.timeline)),
             _ => None,
         }
@@ -104,7 +112,9 @@ const STATE: &str = "SELECT e.last_value, now.timeline, \
          FROM crossfade.tables t), \
        (SELECT pg_catalog.count(*) FROM crossfade.tables t WHERE t.dirty_reason IS NOT NULL), \
        (SELECT pg_catalog.count(*) FROM crossfade.sidecars s WHERE pg_catalog.now() < s.lease_until), \
-       (SELECT s.value FROM crossfade.settings s WHERE s.key = 'layout') \
+       (SELECT s.value FROM crossfade.settings s WHERE s.key = 'layout'), \
+       (SELECT ((s.value::float8 - extract(epoch FROM pg_catalog.clock_timestamp())::float8) * 1000)::int8 \
+         FROM crossfade.settings s WHERE s.key = 'abandon') \
      FROM crossfade.epoch e CROSS JOIN (SELECT \
        pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) AS timeline, \
        (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() c) AS system, \
@@ -165,6 +175,30 @@ impl SetUp {
             registry: row.get(3),
             dirty: row.get(4),
             sidecars: row.get(5),
+            abandoned: row.get(7),
         }
     }
+}
+
+/// Where things stand, asked once: for whoever is not a sidecar.
+pub async fn observe(
+    client: &Client,
+    policies: &Policies,
+    naming: &Naming,
+) -> Result<Situation, Error> {
+    let seen = Looker::new(client, 0).await?.look(client).await?;
+    let catalog = introspect::introspect(client, policies, naming).await?;
+    Ok(situation(&seen, Arc::new(catalog)))
+}
+
+pub(super) fn situation(seen: &Seen, catalog: Arc<Catalog>) -> Situation {
+    let (phase, epoch, timeline) = match &seen.state {
+        State::SetUp(SetUp { abandoned: Some(_), .. }) => (Phase::Setup, 0, String::new()),
+        State::SetUp(state) if state.mysql_is_primary => {
+            (Phase::Switched, state.epoch, state.timeline.clone())
+        }
+        State::SetUp(state) => (Phase::DualWrite, state.epoch, state.timeline.clone()),
+        _ => (Phase::Setup, 0, String::new()),
+    };
+    Situation { phase, epoch, timeline, catalog, server: seen.server }
 }

@@ -14,6 +14,7 @@
 //! was read; a table is marked dirty before the catalogue that made it so is published; the lease is
 //! confirmed only by a look that found the published phase and epoch, and from before that look.
 
+mod abandoned;
 mod drift;
 mod epoch;
 mod failure;
@@ -31,7 +32,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::Client;
 use tracing::{debug, error, info, warn};
 
 use crate::backend::mysql::{self, WriteError};
@@ -47,7 +47,8 @@ use crate::session::Flow;
 
 use failure::{LookError, chain, told};
 use follow::{Followed, Follower};
-use look::{Looker, Seen, State};
+pub use look::observe;
+use look::{Looker, Seen, State, situation};
 pub use metrics::StoreMetrics;
 use settling::Settling;
 pub use sidecar::Sidecar;
@@ -104,6 +105,8 @@ pub struct Store {
     home: Option<mysql::Link>,
     /// What finishes a change of the primary that is half done.
     finishing: Option<tokio::task::JoinHandle<()>>,
+    /// Clients are held because the migration is given up.
+    holds_until: Option<Instant>,
 }
 
 impl std::fmt::Debug for Looker {
@@ -149,6 +152,7 @@ impl Store {
             settling: None,
             home: None,
             finishing: None,
+            holds_until: None,
         };
         (store, nudge)
     }
@@ -157,6 +161,7 @@ impl Store {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut failed = false;
         while !*stop.borrow() {
+            self.release_in_time();
             match self.look_in_time().await {
                 Ok(()) => {
                     self.link.settled();
@@ -209,7 +214,7 @@ impl Store {
             return self.link.back_off().await;
         }
         tokio::select! {
-            () = tokio::time::sleep(self.sidecar.poll) => {}
+            () = tokio::time::sleep(self.pace()) => {}
             _ = self.nudges.recv() => {}
             Ok(()) = self.policies.changed() => self.reread = true,
         }
@@ -249,6 +254,9 @@ impl Store {
         // It may have been cleared away since it was left, or be of a backup from before.
         if self.known.is_none() && self.was_left().await {
             return self.start_alone().await;
+        }
+        if self.give_up(&seen).await? {
+            return Ok(());
         }
         if let State::SetUp(state) = &seen.state
             && !state.same_primary
@@ -375,7 +383,7 @@ impl Store {
         let before = Arc::clone(&self.situation.borrow());
         if (before.phase, before.epoch) != (phase, epoch) {
             info!(phase = phase.as_str(), epoch, timeline, "phase");
-            if phase == Phase::Setup && before.phase != Phase::Setup {
+            if seen.state == State::NotSetUp && before.phase == Phase::DualWrite {
                 warn!("Crossfade's schema is gone from the primary, writes are not carried over");
             }
         }
@@ -467,26 +475,4 @@ impl Store {
         control::mark_dirty(client, &found, unseen::UNSEEN).await?;
         Ok(())
     }
-}
-
-/// Where things stand, asked once: for whoever is not a sidecar.
-pub async fn observe(
-    client: &Client,
-    policies: &Policies,
-    naming: &Naming,
-) -> Result<Situation, tokio_postgres::Error> {
-    let seen = Looker::new(client, 0).await?.look(client).await?;
-    let catalog = introspect::introspect(client, policies, naming).await?;
-    Ok(situation(&seen, Arc::new(catalog)))
-}
-
-fn situation(seen: &Seen, catalog: Arc<Catalog>) -> Situation {
-    let (phase, epoch, timeline) = match &seen.state {
-        State::SetUp(state) if state.mysql_is_primary => {
-            (Phase::Switched, state.epoch, state.timeline.clone())
-        }
-        State::SetUp(state) => (Phase::DualWrite, state.epoch, state.timeline.clone()),
-        _ => (Phase::Setup, 0, String::new()),
-    };
-    Situation { phase, epoch, timeline, catalog, server: seen.server }
 }

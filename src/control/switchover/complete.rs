@@ -25,7 +25,7 @@ use super::facts::{ask_turn, sidecars, standing, verifiers};
 use super::gates::{Left, behind, unknown_sidecars};
 use super::standing::Standing;
 use super::{Ended, Outcome, SwitchError};
-use crate::backend::mysql::control::{self as mysql, Turn};
+use crate::backend::mysql::control::{self as mysql, Completed, Turn};
 use crate::backend::mysql::outbox::Outbox;
 use crate::backend::mysql::{Link, WriteError, kept, switch, verifiers as kept_verifiers};
 use crate::backend::postgres::attempts;
@@ -89,8 +89,7 @@ pub async fn complete(
         // Passwords may have changed since the switchover.
         kept_verifiers::keep(link.conn(), &verifiers(&ends.from, users).await?).await?;
     }
-    if !mysql::complete(link.conn(), epoch).await? {
-        let reason = format!("MySQL gives the lead of epoch {epoch} back just now");
+    if let Some(reason) = flip(&mut link, epoch, wanted.timeout).await? {
         return Ok(ended(Ended::Refused, vec![reason]));
     }
     let left = drop_all(&mut link, wanted).await?;
@@ -168,6 +167,27 @@ async fn ask_postgres(client: &Client, reasons: &mut Reasons) -> Result<(), Swit
         reasons.unforced.push(format!("table {} is dirty", row.get::<_, String>(0)));
     }
     Ok(())
+}
+
+/// The moment from which there is no way back; a reason where it did not come.
+async fn flip(
+    link: &mut Link,
+    epoch: u64,
+    patience: Duration,
+) -> Result<Option<String>, SwitchError> {
+    let until = Instant::now() + patience;
+    loop {
+        match mysql::complete(link.conn(), epoch).await? {
+            Completed::Yes => return Ok(None),
+            Completed::Moved => {
+                return Ok(Some(format!("MySQL has given the lead of epoch {epoch} back")));
+            }
+            Completed::Busy if until <= Instant::now() => {
+                return Ok(Some("a serializable transaction that has written does not end".into()));
+            }
+            Completed::Busy => sleep(POLL).await,
+        }
+    }
 }
 
 /// Drops what nobody needs any more; a reason where somebody was in the way until the time was up.

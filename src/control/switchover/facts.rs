@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Error};
 
-use super::{Ended, Outcome, SwitchError};
 use super::gates::{Facts, Left, SidecarFacts, TableFacts};
 use super::standing::{COMPLETE, Standing};
+use super::{Ended, Outcome, SwitchError};
 use crate::backend::mysql::control::Turn;
 use crate::backend::mysql::outbox::Outbox;
 use crate::backend::mysql::{Link, WriteError, control as mysql, switch};
+use crate::backend::postgres::abandon;
 use crate::backend::postgres::attempts::{self, Direction};
 use crate::backend::postgres::connect::Connector;
 use crate::backend::postgres::control::Presence;
@@ -143,6 +144,7 @@ pub(super) async fn gather(
     facts.impossible = impossible(&catalog);
     facts.after_failover = client.query_one(LOST, &[]).await?.get(0);
     facts.statements = statements::read(client).await?.unwrap_or_default();
+    facts.abandoned = abandon::is_marked(client).await?;
     facts.has_record = attempts::exist(client).await?;
     if facts.has_record {
         facts.attempt = attempts::under_way(client).await?.map(|attempt| attempt.id);
@@ -180,6 +182,7 @@ fn empty(direction: Direction, standing: Standing) -> Facts {
         without_verifier: Vec::new(),
         rehearsal: Vec::new(),
         attempt: None,
+        abandoned: false,
         sidecars: Vec::new(),
         mysql: None,
         prepared: Vec::new(),

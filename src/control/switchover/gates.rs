@@ -16,6 +16,8 @@ use crate::plan::seen::{Line, Readiness};
 const REASONS_MAX: usize = 50;
 /// An entry that has waited for longer says that the secondary does not keep up.
 const BEHIND_SECONDS: f64 = 10.0;
+pub(super) const ABANDONED: &str =
+    "the migration is being given up: run `crossfade abandon`, which finishes it";
 /// Accepts every statement that cannot be translated.
 pub(super) const ACCEPT_ALL: &str = "all";
 
@@ -78,6 +80,8 @@ pub struct Facts {
     pub rehearsal: Vec<String>,
     /// Another attempt is under way, until then.
     pub attempt: Option<i64>,
+    /// The migration is being given up.
+    pub abandoned: bool,
     pub sidecars: Vec<SidecarFacts>,
     /// Why MySQL could not be asked.
     pub mysql: Option<String>,
@@ -168,7 +172,9 @@ fn phase(facts: &Facts) -> Vec<String> {
 }
 
 fn attempt(facts: &Facts) -> Vec<String> {
-    facts.attempt.iter().map(|id| format!("attempt {id} is under way")).collect()
+    let abandoned = facts.abandoned.then(|| ABANDONED.to_owned());
+    let attempt = facts.attempt.map(|id| format!("attempt {id} is under way"));
+    abandoned.into_iter().chain(attempt).collect()
 }
 
 fn sidecars(facts: &Facts) -> Vec<String> {
@@ -308,6 +314,7 @@ mod tests {
             without_verifier: Vec::new(),
             rehearsal: Vec::new(),
             attempt: None,
+            abandoned: false,
             sidecars: Vec::new(),
             mysql: None,
             prepared: Vec::new(),
@@ -347,6 +354,7 @@ mod tests {
         let mut facts = ready();
         facts.standing = Standing::MySql { epoch: 2 };
         facts.attempt = Some(7);
+        facts.abandoned = true;
         facts.sidecars.push(SidecarFacts {
             id: "a".into(),
             address: "here".into(),
@@ -369,7 +377,7 @@ mod tests {
         facts.statements.push(line(1, Readiness::Refused("LATERAL".into())));
         let found = gates(&facts, &[]);
         assert!(found.iter().all(|gate| !gate.ok), "{found:#?}");
-        assert_eq!(shut(&found).len(), 16, "{found:#?}");
+        assert_eq!(shut(&found).len(), 17, "{found:#?}");
     }
 
     #[test]

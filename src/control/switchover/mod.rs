@@ -20,6 +20,7 @@
 //! Invariant: at no time do both sides take writes of clients. The old primary's epoch comes first, so it
 //! refuses before the other one accepts.
 
+mod abandon;
 mod back;
 mod complete;
 mod counters;
@@ -53,6 +54,7 @@ use crate::plan::seen::{Line, Readiness};
 use crate::policy::Policies;
 
 pub use crate::backend::postgres::attempts::Direction;
+pub use abandon::{Abandon, abandon};
 pub use complete::{Completion, complete};
 use facts::captured;
 use finish::Since;
