@@ -38,6 +38,25 @@ impl Phase {
     }
 }
 
+/// Who answers, where both databases have the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    Postgres,
+    MySql,
+}
+
+impl Phase {
+    /// `None` where only one of them has them.
+    #[must_use]
+    pub fn leads(self) -> Option<Leads> {
+        match self {
+            Self::DualWrite => Some(Leads::Postgres),
+            Self::Switched => Some(Leads::MySql),
+            Self::Setup | Self::Complete => None,
+        }
+    }
+}
+
 /// One consistent picture of the migration.
 #[derive(Clone, Debug)]
 pub struct Situation {

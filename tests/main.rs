@@ -14,6 +14,7 @@ mod apply;
 mod backfill;
 mod capture;
 mod check;
+mod compared_back;
 mod complete;
 mod config;
 mod dashboard;

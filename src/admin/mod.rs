@@ -365,7 +365,7 @@ async fn backfill(State(published): State<Published>, body: Bytes) -> Response {
         return refusal(StatusCode::BAD_REQUEST, wanted);
     };
     let tables: Vec<TableName> = tables.iter().map(|name| TableName::parse(name)).collect();
-    if let Some(refusal) = published.refuses(&tables) {
+    if let Some(refusal) = published.refuses(&[Phase::DualWrite], &tables) {
         return refusal;
     }
     let (reply, answer) = oneshot::channel();
@@ -390,7 +390,7 @@ async fn verify(State(published): State<Published>, body: Bytes) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "wanted: {\"tables\": []}");
     };
     let tables: Vec<TableName> = tables.iter().map(|name| TableName::parse(name)).collect();
-    if let Some(refusal) = published.refuses(&tables) {
+    if let Some(refusal) = published.refuses(&[Phase::DualWrite, Phase::Switched], &tables) {
         return refusal;
     }
     let (reply, answer) = oneshot::channel();
@@ -453,11 +453,12 @@ impl Published {
         self.statements.list().into_iter().map(StatementReport::from).collect()
     }
 
-    /// Where dual writes have not begun, or one of these tables takes no part in them.
-    fn refuses(&self, tables: &[TableName]) -> Option<Response> {
+    /// Where the phase is none of these, or one of these tables is not migrated.
+    fn refuses(&self, phases: &[Phase], tables: &[TableName]) -> Option<Response> {
         let situation = Arc::clone(&self.situation.borrow());
-        if situation.phase != Phase::DualWrite {
-            return Some(refusal(StatusCode::CONFLICT, "dual writes have not begun"));
+        if !phases.contains(&situation.phase) {
+            let message = format!("there is nothing to do in phase {}", situation.phase.as_str());
+            return Some(refusal(StatusCode::CONFLICT, &message));
         }
         let is_captured =
             |name: &TableName| situation.catalog.captured().any(|table| table.name == *name);

@@ -56,8 +56,7 @@ impl Repair {
         let table = self.table.as_deref().map(TableName::parse);
         let Self { key, entry, dry_run, .. } = self;
         let wanted = Wanted { table, key, entry, dry_run };
-        let repaired =
-            repair(&ends, &client, &situation.catalog, &wanted).await.map_err(refused)?;
+        let repaired = repair(&ends, &client, &situation, &wanted).await.map_err(refused)?;
         match format {
             Format::Text => write!(out, "{repaired}")?,
             Format::Json => {
@@ -76,7 +75,9 @@ fn refused(error: RepairError) -> Failure {
             let code = source.code().map_or("no connection", |code| code.code());
             Failure::Refused(anyhow!("{error} ({code})"))
         }
-        RepairError::Layout(_) => Failure::Refused(anyhow!(error)),
+        RepairError::Layout(_) | RepairError::Phase(_) | RepairError::MySql(_) => {
+            Failure::Refused(anyhow!(error))
+        }
         _ => Failure::Usage(error.to_string()),
     }
 }

@@ -173,6 +173,7 @@ impl Attendant {
             self.say(link, &attempt, "flipped = pg_catalog.clock_timestamp()").await;
         }
         self.hold.end();
+        self.hold.count(done);
         self.say(link, &attempt, "resumed = pg_catalog.clock_timestamp()").await;
         info!(attempt = attempt.id, done, "clients go on");
     }

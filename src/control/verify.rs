@@ -28,7 +28,7 @@ use crate::verify::{Options, Progress, Report, Verifier, VerifyError};
 pub enum Failure {
     #[error("table {0} is not migrated")]
     Table(TableName),
-    #[error("nothing to compare in phase {0}: dual writes have not begun")]
+    #[error("nothing to compare in phase {0}: only one of the databases has the rows")]
     Phase(&'static str),
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -76,9 +76,13 @@ impl Pass {
             return Err(ControlError::from(unknown).into());
         }
         drop(client);
-        if situation.phase != Phase::DualWrite {
-            return Err(Failure::Phase(situation.phase.as_str()));
+        let mut phase = situation.phase;
+        if phase == Phase::Switched
+            && store::observe_alone(ends).await.map_err(VerifyError::from)?.is_some()
+        {
+            phase = Phase::Complete;
         }
+        let leads = phase.leads().ok_or(Failure::Phase(phase.as_str()))?;
         let catalog = situation.catalog;
         let wanted = |table: &&Arc<Table>| names.is_empty() || names.contains(&table.name);
         let mut tables: Vec<Arc<Table>> = catalog.captured().filter(wanted).cloned().collect();
@@ -86,7 +90,8 @@ impl Pass {
             return Err(Failure::Table(name.clone()));
         }
         tables.sort_by(|a, b| a.name.cmp(&b.name));
-        let verifier = Verifier::connect(&ends.from, &ends.to, &ends.limits, options).await?;
+        let verifier =
+            Verifier::connect(&ends.from, &ends.to, &ends.limits, options, leads).await?;
         let schema = schema(ends, &catalog, &tables).await?;
         Ok(Self { verifier, catalog, tables, schema })
     }

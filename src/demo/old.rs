@@ -120,8 +120,8 @@ async fn planted_and_repaired(stage: &Stage, out: &mut impl Write) -> anyhow::Re
     let planted = Found { missing: 1, different: 1, extra: 1, ..Found::default() };
     let expected = Found { rows: found.rows, ..planted };
     ensure!(found == expected, "verify found something else than what was planted");
-    let catalog = Arc::clone(&stage.published().situation.borrow().catalog);
-    let repaired = repair(stage.ends(), &postgres, &catalog, &Wanted::default()).await?;
+    let situation = Arc::clone(&stage.published().situation.borrow());
+    let repaired = repair(stage.ends(), &postgres, &situation, &Wanted::default()).await?;
     writeln!(
         out,
         "repair: {} rows found, {} carried over again, {} compared and equal",

@@ -14,7 +14,7 @@ use crate::change::Operation;
 use crate::names::{TableId, TableName};
 
 /// Entries read by one statement.
-const PAGE: i64 = 1000;
+pub const PAGE: i64 = 1000;
 
 const LIST: &str = "SELECT o.id, o.table_id, t.schema, t.name, o.op::text, o.key, o.attempts, o.last_error, \
      extract(epoch FROM pg_catalog.clock_timestamp() - o.at)::float8 \
@@ -44,6 +44,12 @@ const ENTER_DIRTY: &str = "WITH page AS (SELECT d.table_id, d.key_hash FROM cros
        FROM taken t CROSS JOIN crossfade.epoch e RETURNING id, table_id, key) \
      SELECT n.id, n.table_id, n.key, l.table_id, l.key_hash FROM entered n CROSS JOIN \
        (SELECT * FROM page p ORDER BY p.table_id DESC, p.key_hash DESC LIMIT 1) l";
+const LIST_DIRTY: &str = "SELECT d.table_id, d.key, d.key_hash FROM crossfade.dirty_keys d \
+     WHERE ($1::int4 IS NULL OR d.table_id = $1) AND (d.table_id, d.key_hash) > ($3, $4) \
+     ORDER BY d.table_id, d.key_hash LIMIT $2";
+const FORGET_DIRTY: &str = "DELETE FROM crossfade.dirty_keys d \
+     USING unnest($1::int4[], $2::bytea[]) f(table_id, key) \
+     WHERE d.table_id = f.table_id AND d.key = f.key";
 const COUNT_DIRTY: &str = "SELECT pg_catalog.count(*) FROM crossfade.dirty_keys d \
      WHERE $1::int4 IS NULL OR d.table_id = $1";
 const LOOK: &str = "SELECT id, attempts, last_error FROM crossfade.outbox WHERE id = ANY ($1)";
@@ -126,6 +132,31 @@ pub async fn enter_dirty(
         })
     });
     entered.collect()
+}
+
+/// As [`enter_dirty`], for whoever enters them elsewhere: nothing is entered or forgotten.
+pub async fn list_dirty(
+    client: &Client,
+    table: Option<TableId>,
+    reached: &mut Reached,
+) -> Result<Vec<(TableId, Bytes)>, Error> {
+    let table = table.map(|table| table.0);
+    let params: [&(dyn ToSql + Sync); 4] = [&table, &PAGE, &reached.0, &reached.1];
+    let found = client.query(LIST_DIRTY, &params).await?;
+    if let Some(row) = found.last() {
+        *reached = Reached(row.try_get(0)?, row.try_get(2)?);
+    }
+    let keys = found
+        .iter()
+        .map(|row| Ok((TableId(row.try_get(0)?), Bytes::from(row.try_get::<_, Vec<u8>>(1)?))));
+    keys.collect()
+}
+
+/// They are entered elsewhere.
+pub async fn forget_dirty(client: &Client, keys: &[(TableId, Bytes)]) -> Result<(), Error> {
+    let tables: Vec<i32> = keys.iter().map(|(table, _)| table.0).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(|(_, key)| &**key).collect();
+    client.execute(FORGET_DIRTY, &[&tables, &keys]).await.map(drop)
 }
 
 /// How many keys `verify` has found different that are not repaired yet.

@@ -342,8 +342,8 @@ impl Running {
                 drop(reply.send(taken));
             }
             Request::Repair { wanted, reply } => {
-                let catalog = Arc::clone(&self.parts.situation.borrow().catalog);
-                self.repairs.start(&self.config, catalog, wanted, reply);
+                let situation = Arc::clone(&self.parts.situation.borrow());
+                self.repairs.start(&self.config, situation, wanted, reply);
             }
             Request::Switching(wanted) => {
                 let policies = Policies::clone(&self.parts.policies.borrow());

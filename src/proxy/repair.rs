@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::admin::Denial;
-use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::control::Ends;
 use crate::control::repair::{self, RepairError, Repaired, Wanted};
+use crate::phase::Situation;
 
 /// Repairs under way at once, each with a connection.
 const REPAIRS_MAX: usize = 2;
@@ -23,7 +23,7 @@ impl Repairs {
     pub(super) fn start(
         &mut self,
         config: &Config,
-        catalog: Arc<Catalog>,
+        situation: Arc<Situation>,
         wanted: Wanted,
         reply: oneshot::Sender<Result<Repaired, Denial>>,
     ) {
@@ -36,7 +36,7 @@ impl Repairs {
         let ends = config.ends().map_err(|error| Denial::Later(error.to_string()));
         self.0.spawn(async move {
             let repaired = match ends {
-                Ok(ends) => run(&ends, &catalog, &wanted).await,
+                Ok(ends) => run(&ends, &situation, &wanted).await,
                 Err(denial) => Err(denial),
             };
             drop(reply.send(repaired));
@@ -44,14 +44,16 @@ impl Repairs {
     }
 }
 
-async fn run(ends: &Ends, catalog: &Catalog, wanted: &Wanted) -> Result<Repaired, Denial> {
+async fn run(ends: &Ends, situation: &Situation, wanted: &Wanted) -> Result<Repaired, Denial> {
     let client = ends.from.connect().await.map_err(|error| Denial::Later(error.to_string()))?;
-    repair::repair(ends, &client, catalog, wanted).await.map_err(|error| match &error {
+    repair::repair(ends, &client, situation, wanted).await.map_err(|error| match &error {
         RepairError::Postgres(source) => {
             let code = source.code().map_or("no connection", |code| code.code());
             Denial::Later(format!("{error} ({code})"))
         }
-        RepairError::Layout(_) => Denial::Later(error.to_string()),
+        RepairError::Layout(_) | RepairError::Phase(_) | RepairError::MySql(_) => {
+            Denial::Later(error.to_string())
+        }
         _ => Denial::Unknown(error.to_string()),
     })
 }

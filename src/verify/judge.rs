@@ -11,6 +11,8 @@
 //! from its commit until the secondary has it; and one that is found twice, with the same row on the
 //! primary, the same row and version on the secondary, and no entry in between, is one.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::backend::mysql::Sight;
@@ -27,6 +29,17 @@ pub(super) enum Finding {
     Extra,
     /// Bit n stands for the n-th column that MySQL has; past the 127th they share the last bit.
     Different(u128),
+}
+
+impl Finding {
+    /// Of PostgreSQL's row and MySQL's, where MySQL leads.
+    pub(super) fn reversed(self) -> Self {
+        match self {
+            Self::Missing => Self::Extra,
+            Self::Extra => Self::Missing,
+            other => other,
+        }
+    }
 }
 
 /// By what the next look is known to have found the same.
@@ -100,6 +113,15 @@ pub(super) fn compare(
         }
     }
     if columns == 0 { Finding::Equal } else { Finding::Different(columns) }
+}
+
+/// Counts a row that differs in these columns, by their names.
+pub(super) fn count_columns(table: &Table, columns: u128, counts: &mut BTreeMap<String, u64>) {
+    for (n, (_, column)) in carried(table).enumerate() {
+        if columns & (1 << n.min(127)) != 0 {
+            *counts.entry(column.name.clone()).or_insert(0) += 1;
+        }
+    }
 }
 
 /// Names a row of the secondary without keeping its values.

@@ -9,6 +9,9 @@
 //!
 //! For thin links [`checksum`] takes the place of the scans, where [`texts`] says that it can.
 //!
+//! Either side may be the primary ([`Leads`]): the scans are the same, and so are the marks, which stay on
+//! PostgreSQL; what is on its way is in the outbox of the one that leads.
+//!
 //! Values are read in binary on both sides and compared as MySQL would hold them
 //! ([`crate::value::push_normal`]); nothing is sampled, and no order of rows has to be the same.
 //!
@@ -28,6 +31,7 @@ mod scan;
 mod settle;
 mod sieve;
 mod texts;
+mod turn;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -39,7 +43,6 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use crate::backend::mysql::connect::LinkLimits;
-use crate::backend::mysql::look::carried;
 use crate::backend::mysql::{Link, ToUrl, WriteError};
 use crate::backend::postgres::connect::{ConnectError, Connector};
 use crate::backend::postgres::facts;
@@ -48,6 +51,7 @@ use crate::backend::postgres::session::unhurried;
 use crate::catalog::{Catalog, Table};
 use crate::change::{Key, KeyHash};
 use crate::outbox::{Outbox, Reader};
+use crate::phase::Leads;
 
 use checksum::Checksum;
 use digest::{Digest, Scheme};
@@ -55,6 +59,7 @@ use judge::Finding;
 pub use scan::Progress;
 use scan::Scan;
 use settle::{Candidates, Looker};
+use turn::Turn;
 
 /// Candidates looked at one by one in one pass; where more rows differ, the report says so.
 const CANDIDATES_MAX: u64 = 200_000;
@@ -77,6 +82,8 @@ pub enum VerifyError {
     Stale,
     #[error("the key has a type that is not read back from MySQL")]
     Key,
+    #[error("the primary has changed meanwhile")]
+    Turned,
     #[error("it was stopped")]
     Stopped,
 }
@@ -92,7 +99,7 @@ impl VerifyError {
                 .as_db_error()
                 .is_none_or(|answer| error.is_closed() || answer.code().code().starts_with("57P0")),
             Self::MySql(error) => error.breaks_connection(),
-            Self::Stale | Self::Key | Self::Stopped => false,
+            Self::Stale | Self::Key | Self::Turned | Self::Stopped => false,
         }
     }
 }
@@ -173,6 +180,8 @@ pub struct Verifier {
     scan: Arc<Mutex<Link>>,
     look: Link,
     options: Options,
+    leads: Leads,
+    turn: Turn,
     places: (Connector, ToUrl, LinkLimits),
 }
 
@@ -199,10 +208,12 @@ impl Verifier {
         to: &ToUrl,
         limits: &LinkLimits,
         options: Options,
+        leads: Leads,
     ) -> Result<Self, VerifyError> {
         let client = from.connect().await?;
         unhurried(&client).await?;
         VERIFIED.ensure(&client).await?;
+        let turn = Turn::note(&client, leads).await?;
         let places = (from.clone(), to.clone(), *limits);
         let limits = LinkLimits { idle: IDLE, ..*limits };
         Ok(Self {
@@ -212,6 +223,8 @@ impl Verifier {
             scan: Arc::new(Mutex::new(Link::connect(to, &limits).await?)),
             look: Link::connect(to, &limits).await?,
             options,
+            leads,
+            turn,
             places,
         })
     }
@@ -221,9 +234,9 @@ impl Verifier {
         loop {
             tokio::time::sleep(RECONNECT_PAUSE).await;
             let (from, to, limits) = &self.places;
-            match Self::connect(from, to, limits, self.options).await {
+            match Self::connect(from, to, limits, self.options, self.leads).await {
                 Ok(anew) => {
-                    *self = anew;
+                    *self = Self { turn: self.turn, ..anew };
                     return Ok(());
                 }
                 Err(error) if error.is_unreachable() && !candidates.is_late() => {}
@@ -249,6 +262,7 @@ impl Verifier {
             let keys = keys.into_values().collect();
             self.candidates(table, catalog, keys, &mut report).await?;
         }
+        self.turn.holds(&self.client).await?;
         self.note(table, &before, ended, &mut report).await?;
         report.elapsed = start.elapsed();
         record::keep(&self.client, table, &report).await?;
@@ -287,13 +301,21 @@ impl Verifier {
         let (mut left, mut right) = self.digests(scan).await?;
         let mut keys = scan::named(&scan.table, &mut left, &mut right);
         let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
-        (report.rows, report.rows_secondary) = (left.rows, right.rows);
+        (report.rows, report.rows_secondary) = self.sides(left.rows, right.rows);
         report.complete = complete;
         drop((left, right));
         if !buckets.is_empty() {
             report.unjudged = self.candidate_keys(scan, &Arc::new(buckets), &mut keys).await?;
         }
         Ok(keys)
+    }
+
+    /// Of PostgreSQL and of MySQL: of the primary and of the secondary.
+    fn sides<T>(&self, postgres: T, mysql: T) -> (T, T) {
+        match self.leads {
+            Leads::Postgres => (postgres, mysql),
+            Leads::MySql => (mysql, postgres),
+        }
     }
 
     async fn by_hashes(
@@ -310,7 +332,7 @@ impl Verifier {
             checksum.secondary_sums(link, table)
         );
         let (left, right) = (left?, right?);
-        (report.rows, report.rows_secondary) = (left.rows(), right.rows());
+        (report.rows, report.rows_secondary) = self.sides(left.rows(), right.rows());
         let (buckets, complete) = left.differing(&right, CANDIDATES_MAX);
         report.complete = complete;
         if buckets.is_empty() {
@@ -363,6 +385,7 @@ impl Verifier {
         let start = Instant::now();
         let mut report = Report { rows: keys.len() as u64, complete: true, ..Report::default() };
         self.candidates(table, catalog, keys, &mut report).await?;
+        self.turn.holds(&self.client).await?;
         if !report.differences.is_empty() {
             marks::more(&mut self.client, table, &report.differences).await?;
         }
@@ -386,6 +409,7 @@ impl Verifier {
                 client: &self.client,
                 reader: &mut self.reader,
                 link: &mut self.look,
+                leads: self.leads,
             };
             match looker.settle(&mut candidates).await {
                 Ok(()) => break,
@@ -404,7 +428,7 @@ impl Verifier {
                 Finding::Missing => Kind::Missing,
                 Finding::Extra => Kind::Extra,
                 Finding::Different(columns) => {
-                    count_columns(table, columns, &mut report.columns);
+                    judge::count_columns(table, columns, &mut report.columns);
                     Kind::Different
                 }
             };
@@ -438,6 +462,10 @@ impl Verifier {
     /// Waits for what runs now: a write that is not captured is marked before it runs, and may come
     /// to light after a pass that began before it had ended. False if it did not end in time.
     async fn older_ended(&self) -> Result<bool, VerifyError> {
+        if self.leads == Leads::MySql {
+            // There every write is captured, or refused.
+            return Ok(true);
+        }
         let moment = self.outbox.note().await?;
         let deadline = Instant::now() + self.options.patience;
         while !self.outbox.ended(moment).await? {
@@ -461,13 +489,5 @@ async fn joined<T: 'static>(mut beside: JoinSet<Result<T, VerifyError>>) -> Resu
         Some(Ok(outcome)) => outcome,
         Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Some(Err(_)) | None => Err(VerifyError::Stopped),
-    }
-}
-
-fn count_columns(table: &Table, columns: u128, counts: &mut BTreeMap<String, u64>) {
-    for (n, (_, column)) in carried(table).enumerate() {
-        if columns & (1 << n.min(127)) != 0 {
-            *counts.entry(column.name.clone()).or_insert(0) += 1;
-        }
     }
 }

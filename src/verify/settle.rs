@@ -19,10 +19,11 @@ use tokio_postgres::Client;
 
 use super::VerifyError;
 use super::judge::{self, Finding, Look, Mark, Memory, Verdict};
-use crate::backend::mysql::{Link, Sight};
+use crate::backend::mysql::{Link, Sight, outbox};
 use crate::catalog::{Capture, Column, Table};
 use crate::change::{Key, KeyHash, RowImage};
 use crate::outbox::{Peek, Reader};
+use crate::phase::Leads;
 use crate::value::PgType;
 
 /// Keys looked at together.
@@ -113,12 +114,15 @@ pub(super) struct Looker<'a> {
     pub(super) client: &'a Client,
     pub(super) reader: &'a mut Reader,
     pub(super) link: &'a mut Link,
+    pub(super) leads: Leads,
 }
 
 impl Looker<'_> {
     /// Until every candidate is settled, or time is up. After an error another [`Looker`] may go on.
     pub(super) async fn settle(&mut self, candidates: &mut Candidates) -> Result<(), VerifyError> {
-        let loose = !self.table.policy.outbox && self.table.capture == Capture::Returning;
+        let loose = self.leads == Leads::Postgres
+            && !self.table.policy.outbox
+            && self.table.capture == Capture::Returning;
         let times = if loose { TIMES_LOOSE } else { TIMES };
         loop {
             while !candidates.left.is_empty() {
@@ -135,6 +139,34 @@ impl Looker<'_> {
     }
 
     async fn look(&mut self, keys: &[Key]) -> Result<Vec<Look>, VerifyError> {
+        match self.leads {
+            Leads::Postgres => self.look_forth(keys).await,
+            Leads::MySql => self.look_back(keys).await,
+        }
+    }
+
+    /// The same with the sides changed: MySQL's row and its fence entry, which every write raises, say
+    /// whether it moved.
+    async fn look_back(&mut self, keys: &[Key]) -> Result<Vec<Look>, VerifyError> {
+        let before = self.link.look(self.table, keys).await?;
+        let mut pending = self.pending(keys).await?;
+        let peeks = self.reader.peek(self.table, keys, self.version).await?;
+        let more = self.pending(keys).await?;
+        pending.all |= more.all;
+        pending.keys.extend(more.keys);
+        let after = self.link.look(self.table, keys).await?;
+        let flavor = self.link.flavor();
+        let rows = keys.iter().zip(before).zip(after).zip(peeks);
+        rows.map(|(((key, before), after), peek)| {
+            let (image, identity) = present(peek)?;
+            let moving = pending.all || pending.keys.contains(&key.hash) || before != after;
+            let finding = judge::compare(self.table, image.as_ref(), &after, flavor);
+            Ok(Look { finding: finding.reversed(), mark: self.mark(identity, &after), moving })
+        })
+        .collect()
+    }
+
+    async fn look_forth(&mut self, keys: &[Key]) -> Result<Vec<Look>, VerifyError> {
         let before = self.reader.peek(self.table, keys, self.version).await?;
         let mut pending = self.pending(keys).await?;
         let sights = self.link.look(self.table, keys).await?;
@@ -159,37 +191,51 @@ impl Looker<'_> {
         Mark { identity, fence: sight.fence, secondary }
     }
 
-    /// What the outbox has entries for, these keys at least; one without a key is a TRUNCATE.
-    async fn pending(&self, keys: &[Key]) -> Result<Pending, VerifyError> {
-        let id = self.table.id.map_or(0, |id| id.0);
+    /// What the primary's outbox has entries for, these keys at least; one without a key is a TRUNCATE.
+    async fn pending(&mut self, keys: &[Key]) -> Result<Pending, VerifyError> {
         let mut pending = Pending::default();
-        let spelled = self.table.key_columns().any(is_spelled_in_several_ways);
-        if !spelled {
+        if !self.table.key_columns().any(is_spelled_in_several_ways) {
             let by_raw: HashMap<&[u8], KeyHash> =
                 keys.iter().map(|key| (&*key.raw, key.hash)).collect();
             let raw: Vec<&[u8]> = by_raw.keys().copied().collect();
-            for row in self.client.query(PENDING, &[&id, &raw]).await? {
-                match row.try_get::<_, Option<&[u8]>>(0)? {
+            for entry in self.entries(Some(&raw)).await? {
+                match entry {
                     None => pending.all = true,
-                    Some(found) => pending.keys.extend(by_raw.get(found)),
+                    Some(found) => pending.keys.extend(by_raw.get(&*found)),
                 }
             }
             return Ok(pending);
         }
-        let limit = i64::try_from(SPELLED_MAX).unwrap_or(i64::MAX);
-        let rows = self.client.query(PENDING_SPELLED, &[&id, &limit]).await?;
-        pending.all = SPELLED_MAX <= rows.len();
-        for row in rows {
-            match row.try_get::<_, Option<&[u8]>>(0)? {
+        let entries = self.entries(None).await?;
+        pending.all = SPELLED_MAX <= entries.len();
+        for entry in entries {
+            match entry {
                 None => pending.all = true,
                 // A key of another shape than the table's is of no row that is compared.
                 Some(raw) => {
-                    let key = Key::decode(Bytes::copy_from_slice(raw), self.table);
+                    let key = Key::decode(Bytes::from(raw), self.table);
                     pending.keys.extend(key.ok().map(|key| key.hash));
                 }
             }
         }
         Ok(pending)
+    }
+
+    /// Keys of the table's entries, each once: among these, or of all up to a bound; `None` is one without.
+    async fn entries(
+        &mut self,
+        among: Option<&[&[u8]]>,
+    ) -> Result<Vec<Option<Vec<u8>>>, VerifyError> {
+        let Some(table) = self.table.id else { return Ok(Vec::new()) };
+        if self.leads == Leads::MySql {
+            return Ok(outbox::entered(self.link, table, among, SPELLED_MAX).await?);
+        }
+        let limit = i64::try_from(SPELLED_MAX).unwrap_or(i64::MAX);
+        let rows = match among {
+            Some(among) => self.client.query(PENDING, &[&table.0, &among]).await?,
+            None => self.client.query(PENDING_SPELLED, &[&table.0, &limit]).await?,
+        };
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 }
 

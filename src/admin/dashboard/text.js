@@ -69,6 +69,7 @@ export function canMigrate(table) {
 
 /// Reasons are kept in a word; here is what they mean.
 const DIRTY = {
+  abandon: "may have missed writes while the migration was being given up",
   backfill: "has old rows that are not copied and verified yet",
   "capture changed": "is captured in another way than before",
   verify: "differed at a verify",

@@ -240,6 +240,12 @@ pub(super) fn literal(hash: KeyHash) -> String {
     format!("x'{:032x}'", u128::from_be_bytes(hash.0))
 }
 
+/// Bytes as SQL has them.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{digits}'")
+}
+
 /// A duplicate in the fence itself is a race, not a clash of the user's values.
 fn race(error: mysql_async::Error) -> WriteError {
     match WriteError::from(error) {

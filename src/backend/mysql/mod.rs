@@ -32,6 +32,7 @@ pub mod prune;
 mod rows;
 mod session;
 mod statements;
+pub mod stuck;
 pub mod switch;
 mod truncate;
 pub mod verifiers;

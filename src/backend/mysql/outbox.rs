@@ -259,6 +259,29 @@ pub async fn waiting(link: &mut Link, stuck: i32) -> Result<Vec<Waiting>, WriteE
     Ok(waiting.collect())
 }
 
+/// Keys of a table's entries, each once: among these, or of all up to `limit`; `None` is a TRUNCATE.
+pub async fn entered(
+    link: &mut Link,
+    table: TableId,
+    among: Option<&[&[u8]]>,
+    limit: usize,
+) -> Result<Vec<Option<Vec<u8>>>, WriteError> {
+    let which = match among {
+        None => "TRUE".to_owned(),
+        Some([]) => "`key` IS NULL".to_owned(),
+        Some(keys) => {
+            // Parameters would be taken for text, which not every key is.
+            let keys: Vec<String> = keys.iter().map(|key| super::lock::hex(key)).collect();
+            format!("(`key` IS NULL OR `key` IN ({}))", keys.join(", "))
+        }
+    };
+    let sql = format!(
+        "SELECT DISTINCT `key` FROM `crossfade_outbox` WHERE `table_id` = {} AND {which} LIMIT {limit}",
+        table.0
+    );
+    Ok(link.conn().query(sql).await?)
+}
+
 /// Reads each key in a transaction of its own.
 pub async fn read(link: &mut Link, keys: &[(&Table, &Key)]) -> Result<Vec<Read>, WriteError> {
     let mut found = Vec::with_capacity(keys.len());

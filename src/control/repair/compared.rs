@@ -19,6 +19,7 @@ use crate::change::Key;
 use crate::control::Ends;
 use crate::names::TableId;
 use crate::outbox::stuck::Stuck;
+use crate::phase::Leads;
 use crate::verify::{Options, Verifier, VerifyError};
 
 /// How long rows that are written meanwhile are waited for.
@@ -75,13 +76,14 @@ impl fmt::Display for Compared {
 pub(super) struct Comparer<'a> {
     ends: &'a Ends,
     catalog: &'a Catalog,
+    leads: Leads,
     verifier: Option<Verifier>,
     pub(super) compared: Compared,
 }
 
 impl<'a> Comparer<'a> {
-    pub(super) fn new(ends: &'a Ends, catalog: &'a Catalog) -> Self {
-        Self { ends, catalog, verifier: None, compared: Compared::default() }
+    pub(super) fn new(ends: &'a Ends, catalog: &'a Catalog, leads: Leads) -> Self {
+        Self { ends, catalog, leads, verifier: None, compared: Compared::default() }
     }
 
     pub(super) async fn compare(&mut self, carried: &[Stuck]) {
@@ -111,7 +113,7 @@ impl<'a> Comparer<'a> {
             missing => {
                 let options = Options { patience: PATIENCE, max_rate: None, checksum: false };
                 let Ends { from, to, limits } = self.ends;
-                missing.insert(Verifier::connect(from, to, limits, options).await?)
+                missing.insert(Verifier::connect(from, to, limits, options, self.leads).await?)
             }
         };
         let report = verifier.keys(&table, self.catalog, keys).await?;

@@ -6,6 +6,8 @@
 //!                  └─ none for this key: one is entered, and the row read again       └──[`compared`]──▶ equal?
 //! ```
 //!
+//! Either side may lead: see [`entries`].
+//!
 //! Invariant: rows are carried by the sidecars alone; this asks, watches for a while, and compares what was
 //! carried. Keys are shown to whoever asks for them, no other values are. What `verify` found is entered a
 //! page at a time, and the next page once the sidecars have carried the one before.
@@ -13,6 +15,7 @@
 //! Not here: finding rows that differ without an entry (`verify`).
 
 mod compared;
+mod entries;
 mod key;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,14 +27,17 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Error};
 
+use crate::backend::mysql::WriteError;
 use crate::catalog::{Catalog, Table};
 use crate::change::Key;
 use crate::names::TableName;
 use crate::outbox::stuck::{self, Reached, Stuck};
+use crate::phase::Situation;
 
 use super::{Ends, layout};
 pub use compared::Compared;
 use compared::Comparer;
+use entries::Entries;
 
 /// How long the sidecars' answer is waited for.
 const WATCH_TIME: Duration = Duration::from_secs(10);
@@ -96,15 +102,19 @@ pub enum RepairError {
     Key { table: TableName, why: String },
     #[error(transparent)]
     Layout(#[from] layout::UnknownLayout),
+    #[error("nothing to repair in phase {0}: only one of the databases has the rows")]
+    Phase(&'static str),
     #[error("PostgreSQL refused to repair")]
     Postgres(#[from] Error),
+    #[error("MySQL refused to repair ({})", .0.code())]
+    MySql(#[from] WriteError),
 }
 
 impl RepairError {
     /// True where whoever asked has to ask otherwise.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        !matches!(self, Self::Postgres(_) | Self::Layout(_))
+        matches!(self, Self::Table(_) | Self::NoTable | Self::Key { .. })
     }
 }
 
@@ -121,9 +131,10 @@ impl Repaired {
 pub async fn repair(
     ends: &Ends,
     client: &Client,
-    catalog: &Catalog,
+    situation: &Situation,
     wanted: &Wanted,
 ) -> Result<Repaired, RepairError> {
+    let catalog = &*situation.catalog;
     if let Some(unknown) = layout::check(client).await? {
         return Err(unknown.into());
     }
@@ -136,8 +147,9 @@ pub async fn repair(
         (Some(table), Some(text)) => Some(key::read(client, table, text).await?),
         _ => None,
     };
+    let entries = &mut Entries::open(ends, client, situation).await?;
     let all = key.is_none() && wanted.entry.is_none();
-    let mut found = find(client, table, key.as_ref(), wanted).await?;
+    let mut found = find(entries, table, key.as_ref(), wanted).await?;
     let mut repaired = Repaired { dry_run: wanted.dry_run, ..Repaired::default() };
     if wanted.dry_run {
         let dirty = if all { dirty(client, table).await? } else { 0 };
@@ -147,18 +159,18 @@ pub async fn repair(
         return Ok(repaired);
     }
     if let (Some(table), Some(key), 0, None) = (&table, &key, found.count, wanted.entry) {
-        found = Found { count: 1, first: vec![entered(client, table, key).await?] };
+        found = Found { count: 1, first: vec![entered(entries, table, key).await?] };
     }
-    let mut comparer = Comparer::new(ends, catalog);
-    follow(client, catalog, found, &mut comparer, &mut repaired).await?;
+    let mut comparer = Comparer::new(ends, catalog, entries.leads());
+    follow(entries, catalog, found, &mut comparer, &mut repaired).await?;
     let mut reached = Reached::default();
     while all && repaired.waiting == 0 && repaired.stuck.len() < LISTED_MAX {
-        let page = different(client, catalog, table, &mut reached).await?;
+        let page = different(entries, catalog, table, &mut reached).await?;
         if page.is_empty() {
             break;
         }
         let page = Found { count: page.len() as u64, first: page };
-        follow(client, catalog, page, &mut comparer, &mut repaired).await?;
+        follow(entries, catalog, page, &mut comparer, &mut repaired).await?;
     }
     if all {
         // A page that was not carried in time is followed by no other.
@@ -172,14 +184,14 @@ pub async fn repair(
 
 /// Waits for some entries, and compares what was carried.
 async fn follow(
-    client: &Client,
+    entries: &mut Entries<'_>,
     catalog: &Catalog,
     found: Found,
     comparer: &mut Comparer<'_>,
     repaired: &mut Repaired,
-) -> Result<(), Error> {
+) -> Result<(), RepairError> {
     repaired.found += found.count;
-    let carried = watch(client, catalog, found, repaired).await?;
+    let carried = watch(entries, catalog, found, repaired).await?;
     repaired.carried += carried.len() as u64;
     comparer.compare(&carried).await;
     Ok(())
@@ -199,14 +211,14 @@ struct Found {
 
 /// Goes through all that failed, a page at a time.
 async fn find(
-    client: &Client,
+    entries: &mut Entries<'_>,
     table: Option<&Arc<Table>>,
     key: Option<&Key>,
     wanted: &Wanted,
-) -> Result<Found, Error> {
+) -> Result<Found, RepairError> {
     let (mut found, mut after) = (Found::default(), i64::MIN);
     loop {
-        let mut page = stuck::list(client, table.and_then(|table| table.id), after).await?;
+        let mut page = entries.list(table.and_then(|table| table.id), after).await?;
         let Some(last) = page.last() else { return Ok(found) };
         after = last.id;
         if let (Some(table), Some(key)) = (table, key) {
@@ -218,7 +230,7 @@ async fn find(
         page.retain(|entry| wanted.entry.is_none_or(|wanted| entry.id == wanted));
         if !wanted.dry_run {
             let ids: Vec<i64> = page.iter().map(|entry| entry.id).collect();
-            stuck::retry(client, &ids).await?;
+            entries.retry(&ids).await?;
         }
         found.count += page.len() as u64;
         page.truncate(LISTED_MAX.saturating_sub(found.first.len()));
@@ -233,22 +245,26 @@ async fn dirty(client: &Client, table: Option<&Arc<Table>>) -> Result<u64, Error
 
 /// A page of what `verify` found different, entered to be read again.
 async fn different(
-    client: &Client,
+    entries: &mut Entries<'_>,
     catalog: &Catalog,
     table: Option<&Arc<Table>>,
     reached: &mut Reached,
-) -> Result<Vec<Stuck>, Error> {
-    let mut page = stuck::enter_dirty(client, table.and_then(|table| table.id), reached).await?;
+) -> Result<Vec<Stuck>, RepairError> {
+    let mut page = entries.enter_dirty(table.and_then(|table| table.id), reached).await?;
     for entry in &mut page {
         entry.name = catalog.by_id(entry.table).map(|table| table.name.clone());
     }
     Ok(page)
 }
 
-async fn entered(client: &Client, table: &Table, key: &Key) -> Result<Stuck, RepairError> {
+async fn entered(
+    entries: &mut Entries<'_>,
+    table: &Table,
+    key: &Key,
+) -> Result<Stuck, RepairError> {
     let id = table.id.ok_or_else(|| RepairError::Table(table.name.clone()))?;
     Ok(Stuck {
-        id: stuck::enter(client, id, &key.raw).await?,
+        id: entries.enter(id, key).await?,
         table: id,
         name: Some(table.name.clone()),
         operation: None,
@@ -261,11 +277,11 @@ async fn entered(client: &Client, table: &Table, key: &Key) -> Result<Stuck, Rep
 
 /// Waits until each entry is gone or has failed once more; those that are gone.
 async fn watch(
-    client: &Client,
+    entries: &mut Entries<'_>,
     catalog: &Catalog,
     found: Found,
     repaired: &mut Repaired,
-) -> Result<Vec<Stuck>, Error> {
+) -> Result<Vec<Stuck>, RepairError> {
     let unwatched = found.count - found.first.len() as u64;
     let mut open: BTreeMap<i64, Stuck> =
         found.first.into_iter().map(|entry| (entry.id, entry)).collect();
@@ -273,7 +289,8 @@ async fn watch(
     let deadline = Instant::now() + WATCH_TIME;
     loop {
         let ids: Vec<i64> = open.keys().copied().collect();
-        let mut now: HashMap<_, _> = stuck::look(client, &ids)
+        let mut now: HashMap<_, _> = entries
+            .look(&ids)
             .await?
             .into_iter()
             .map(|(id, attempts, reason)| (id, (attempts, reason)))
@@ -295,7 +312,7 @@ async fn watch(
         sleep(LOOK_AGAIN).await;
     }
     repaired.waiting += unwatched + open.len() as u64;
-    repaired.stuck.extend(lines(client, catalog, failed).await?);
+    repaired.stuck.extend(lines(entries.client(), catalog, failed).await?);
     Ok(carried)
 }
 
