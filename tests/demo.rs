@@ -30,6 +30,13 @@ fn the_demo_ends_with_equal_for_every_table() {
             .unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert_eq!(output.status.code(), Some(0), "{target}\n{text}");
+        for told in [
+            "crossfade switchover: MySQL is the primary",
+            "crossfade rollback: PostgreSQL is the primary",
+            "crossfade complete: PostgreSQL is left",
+        ] {
+            assert!(text.contains(told), "{target}: not told: {told}\n{text}");
+        }
         for table in TABLES {
             let line = text.lines().rfind(|line| line.split_whitespace().next() == Some(table));
             let line = line.unwrap_or_else(|| panic!("{target}: no line for {table}\n{text}"));

@@ -112,24 +112,24 @@ impl Session {
         let (kind, name) = target(body)?;
         if kind == b'S' {
             let planned = self.prepared(&name)?.planned;
-            if !planned.ends_transaction() && !planned.columns().is_empty() {
+            if !planned.ends_transaction() && planned.has_rows() {
                 self.block.admits()?;
             }
             rows::parameters(&mut self.out, planned.parameters());
             let formats = vec![Format::Text; planned.columns().len()];
-            self.description(planned.columns(), &formats);
+            self.description(&planned, &formats);
         } else {
             let portal = self.statements.portal(&name)?;
             let (planned, formats) = (Arc::clone(&portal.planned), portal.formats.clone());
-            self.description(planned.columns(), &formats);
+            self.description(&planned, &formats);
         }
         Ok(())
     }
 
-    fn description(&mut self, columns: &[crate::dialect::ResultColumn], formats: &[Format]) {
-        match columns {
-            [] => write::empty(&mut self.out, b'n'),
-            columns => rows::description(&mut self.out, columns, formats),
+    fn description(&mut self, planned: &Planned, formats: &[Format]) {
+        match planned.has_rows() {
+            false => write::empty(&mut self.out, b'n'),
+            true => rows::description(&mut self.out, planned.columns(), formats),
         }
     }
 
@@ -188,7 +188,7 @@ impl Session {
                 let sent = kept.give(limit.unwrap_or(u64::MAX), &mut self.out);
                 (later(&portal.planned, word, sent), kept)
             }
-            PortalState::Done(_) if portal.planned.columns().is_empty() => {
+            PortalState::Done(_) if !portal.planned.has_rows() => {
                 let text = format!("portal \"{name}\" cannot be run");
                 return Err(PgError::new("55000", text).into());
             }

@@ -16,7 +16,7 @@ use crate::answer::known::{Known, column_of};
 use crate::answer::settings::spelled;
 use crate::answer::verbs::Verb;
 use crate::catalog::Catalog;
-use crate::dialect::{self, ResultColumn, Surroundings, Translated, Type};
+use crate::dialect::{self, ResultColumn, Surroundings, Tag, Translated, Type};
 use crate::names::Oid;
 use crate::sql::lexer::{Lexer, Token, split};
 use crate::value::Flavor;
@@ -59,6 +59,14 @@ impl Planned {
             Self::Verb(_, columns) => columns,
             Self::Known(known) => &known.columns,
             Self::Program(translated) => &translated.columns,
+        }
+    }
+
+    /// True where it has a RowDescription, though it may be one of no columns.
+    pub(super) fn has_rows(&self) -> bool {
+        match self {
+            Self::Program(translated) if translated.tag == Tag::Select => true,
+            _ => !self.columns().is_empty(),
         }
     }
 

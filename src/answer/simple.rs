@@ -76,7 +76,7 @@ impl Session {
         }
         let columns = planned.columns();
         let formats = vec![Format::Text; columns.len()];
-        if !columns.is_empty() {
+        if planned.has_rows() {
             rows::description(&mut self.out, columns, &formats);
         }
         let ask = Ask { planned, values: &[], formats: &formats, wanted: u64::MAX };

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! load ─▶ switchover ─▶ load ─▶ rest, drain, compare ─▶ rollback ─▶ load ─▶ rest, drain, compare
+//!      ─▶ switchover ─▶ … ─▶ complete: PostgreSQL is ended, and the clients go on
 //! ```
 //!
 //! Invariant: the clients keep their connections from beginning to end, and an error that one of them
@@ -18,7 +19,7 @@ use anyhow::bail;
 use super::load::{Done, Load};
 use super::stage::Stage;
 use super::{DemoError, compare_all, drain};
-use crate::control::switchover::{self, Direction, Ended};
+use crate::control::switchover::{self, Completion, Direction, Ended};
 
 /// How long clients work on either side of a change.
 const SIDE_TIME_MAX: Duration = Duration::from_secs(8);
@@ -59,6 +60,33 @@ pub(super) async fn flip(
     compare_all(stage, out).await
 }
 
+/// Leaves PostgreSQL for good while the clients work, and ends its server.
+pub(super) async fn complete(
+    stage: &mut Stage,
+    load: &mut Load,
+    side: Duration,
+    out: &mut impl Write,
+) -> Result<(), DemoError> {
+    let side = side.min(SIDE_TIME_MAX);
+    load.go_on();
+    logins(load, side / 4, out).await?;
+    let left = leave(stage).await;
+    left.map_err(|source| DemoError::Stage { action: "complete the migration", source })?;
+    stage.end_postgres().await;
+    writeln!(out, "  crossfade complete: PostgreSQL is left, and its server is ended")?;
+    logins(load, side / 2, out).await?;
+    load.rest().await.map_err(DemoError::Client)
+}
+
+async fn leave(stage: &Stage) -> anyhow::Result<()> {
+    let wanted = Completion { dry_run: false, force: false, timeout: HOLD_TIME_MAX };
+    let left = switchover::complete(stage.ends(), &BTreeMap::new(), &wanted).await?;
+    match left.outcome {
+        Ended::Done => Ok(()),
+        _ => bail!("PostgreSQL stays: {}", left.reasons.join("; ")),
+    }
+}
+
 /// Shows the logins of some seconds, a line each.
 async fn logins(load: &mut Load, lasts: Duration, out: &mut impl Write) -> Result<(), DemoError> {
     let done: Arc<Done> = Arc::clone(load.done());
@@ -76,7 +104,7 @@ async fn logins(load: &mut Load, lasts: Duration, out: &mut impl Write) -> Resul
         let longest = done.take_longest_login().as_secs_f64() * 1000.0;
         writeln!(
             out,
-            "  {now:>7} logins   {rate:>5.0} a second   the longest took {longest:.0} ms   0 failed"
+            "  {now:>7} logins   {rate:>5.0} a second   the longest took {longest:.0} ms"
         )?;
         before = now;
     }

@@ -4,6 +4,7 @@
 //! servers ─▶ schema, 100,000 users ─▶ setup ─▶ proxy ◀── load (an auth service's clients)
 //!                  └──▶ a live table per second ─▶ backfill, verify, repair ─▶ drain ─▶ compare row by row
 //!                       ─▶ switchover under load ─▶ compare ─▶ rollback under load ─▶ compare
+//!                       ─▶ switchover under load ─▶ compare ─▶ complete
 //! ```
 //!
 //! Invariant: nothing outlives the demo: servers and files end with it, however it ends.
@@ -66,7 +67,7 @@ pub async fn run(options: &Options, out: &mut impl Write) -> Result<bool, DemoEr
         out,
         "Starting PostgreSQL and {target}, with an auth service and its 100,000 users …"
     )?;
-    let stage = Stage::set(options.target).await?;
+    let mut stage = Stage::set(options.target).await?;
     writeln!(out, "Crossfade is set up and runs on port {}.", stage.port())?;
     let clients = options.clients;
     writeln!(out, "{clients} clients sign up, log in, refresh, change and leave through it:\n")?;
@@ -89,11 +90,15 @@ pub async fn run(options: &Options, out: &mut impl Write) -> Result<bool, DemoEr
     let mut equal = compare_all(&stage, out).await? && repaired;
     writeln!(
         out,
-        "\nThe clients go on, over the connections they have. MySQL is to answer them:\n"
+        "\nThe clients go on, over the connections they have; an error would end this. MySQL is to answer them:\n"
     )?;
     equal &= flip::flip(&stage, load, Direction::Switchover, options.duration, out).await?;
     writeln!(out, "\nThe clients go on. PostgreSQL is to answer them again:\n")?;
     equal &= flip::flip(&stage, load, Direction::Rollback, options.duration, out).await?;
+    writeln!(out, "\nThe clients go on. MySQL is to answer them for good:\n")?;
+    equal &= flip::flip(&stage, load, Direction::Switchover, options.duration, out).await?;
+    writeln!(out, "\nThe clients go on, and PostgreSQL is left:\n")?;
+    flip::complete(&mut stage, load, options.duration, out).await?;
     stage.strike().await;
     let verdict = match equal {
         true => "Every row is the same on both sides",

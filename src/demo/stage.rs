@@ -25,7 +25,8 @@ const SCHEMA: &str = include_str!("schema.sql");
 const FILL: &str = include_str!("fill.sql");
 
 pub(super) struct Stage {
-    postgres: Server,
+    /// Until it is left.
+    postgres: Option<Server>,
     secondary: Server,
     proxy: Proxy,
     config: Config,
@@ -55,7 +56,16 @@ impl Stage {
         let action = "set the stage";
         let (directory, proxy, (config, ends), port, watcher) =
             staged.await.map_err(|source| DemoError::Stage { action, source })?;
-        Ok(Self { postgres, secondary, proxy, config, ends, port, watcher, _directory: directory })
+        Ok(Self {
+            postgres: Some(postgres),
+            secondary,
+            proxy,
+            config,
+            ends,
+            port,
+            watcher,
+            _directory: directory,
+        })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -110,11 +120,18 @@ impl Stage {
     /// Connections to both servers, past Crossfade.
     pub(super) async fn administrators(&self) -> Result<(Client, mysql_async::Conn), DemoError> {
         let both = async {
-            let postgres = login(&self.postgres, "postgres", DATABASE).await?;
+            let postgres = self.postgres.as_ref().context("PostgreSQL is left")?;
+            let postgres = login(postgres, "postgres", DATABASE).await?;
             let url = self.secondary.url(DATABASE);
             anyhow::Ok((postgres, mysql_async::Conn::from_url(url).await?))
         };
         both.await.map_err(|source| DemoError::Stage { action: "reach the servers", source })
+    }
+
+    /// Ends PostgreSQL's server, which nobody asks any more.
+    pub(super) async fn end_postgres(&mut self) {
+        let postgres = self.postgres.take();
+        drop(tokio::task::spawn_blocking(|| drop(postgres)).await);
     }
 
     /// Ends Crossfade, then the servers.
