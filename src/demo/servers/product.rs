@@ -157,6 +157,8 @@ pub(super) fn command(
     let option = |name: &str, path: &str| format!("--{name}={}", directory.join(path).display());
     command.arg(option("datadir", "data")).arg(option("socket", "socket"));
     command.arg(option("pid-file", "server.pid")).arg(option("init-file", "accounts.sql"));
+    // Its own: one that starts removes temporary tables from a shared one, also those of others that run.
+    command.arg(option("tmpdir", ""));
     command.arg(format!("--port={port}")).args(["--bind-address=127.0.0.1", "--server-id=1"]);
     command.args([
         "--skip-name-resolve",
