@@ -4,6 +4,7 @@
 //! benches ──[`note`]──▶ FIGURES ──[`read`]──▶ benches/readme.rs ─▶ README.md
 //! ```
 
+#![allow(unreachable_pub, reason = "nothing outside the benches reaches any of it")]
 #![allow(dead_code, reason = "each bench has this file of its own, and only one of them reads")]
 
 use std::collections::BTreeMap;
