@@ -809,3 +809,49 @@ async fn the_admin_port_shows_the_gates_and_tries() {
     assert_eq!(attempts[0]["reasons"], json!(["PostgreSQL is the primary"]));
     assert_eq!(attempts[0]["sidecars"], json!([]));
 }
+
+/// A role that can carry dual writes lacks what a switchover wants; all of it is said before anybody is
+/// held, and so is who could not log in afterwards.
+#[tokio::test]
+async fn what_the_role_lacks_is_printed_as_grants() {
+    let world = World::bare(Target::MariaDb, "").await;
+    let (admin, app) = (world.admin().await, world.direct().await);
+    app.batch_execute("CREATE TABLE users (id bigserial PRIMARY KEY, email text)").await.unwrap();
+    let role = format!("carries_{}", world.database);
+    for sql in [
+        format!("DROP ROLE IF EXISTS {role}"),
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"),
+        format!("GRANT CREATE ON DATABASE {} TO {role}", world.database),
+        format!("GRANT SELECT, UPDATE ON users TO {role}"),
+    ] {
+        admin.batch_execute(&sql).await.unwrap();
+    }
+    let login = format!("postgres:{}@", crossfade::demo::servers::PASSWORD);
+    world.edit(|text| text.replace(&login, &format!("{role}:secret@")));
+    let (_, found) = verb(&world.config, &["check"]);
+    for part in [
+        "warning: the role may not follow",
+        "warning: users: the role lacks INSERT, DELETE, TRIGGER on it",
+    ] {
+        assert!(found.contains(part), "{found}");
+    }
+    world.setup();
+    let refused = || {
+        let (code, said) = verb(&world.config, &["switchover", "--dry-run"]);
+        assert_eq!(code, Some(1), "{said}");
+        said
+    };
+    let said = refused();
+    assert!(said.contains("role app has no password verifier"), "{said}");
+    assert!(said.contains("GRANT SET ON PARAMETER session_replication_role"), "{said}");
+    let grant = format!("GRANT SET ON PARAMETER session_replication_role TO {role}");
+    admin.batch_execute(&grant).await.unwrap();
+    let said = refused();
+    let line = said.lines().find(|line| line.contains("a right on table users is missing"));
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    let grants = line.split_once("missing: ").unwrap().1;
+    assert_eq!(grants.matches("GRANT ").count(), 2, "{grants}");
+    admin.batch_execute(grants).await.unwrap();
+    let said = refused();
+    assert!(!said.contains("GRANT"), "{said}");
+}

@@ -52,9 +52,7 @@ impl Session {
     pub(super) async fn execute(&mut self, ask: Ask<'_>, kept: &mut Kept) -> Result<Ran, Stop> {
         let began = Instant::now();
         let ran = self.run_one(ask, kept).await?;
-        if let (Some(metrics), Some(kind)) = (&self.services.metrics, ask.planned.kind()) {
-            metrics.statement(kind, began.elapsed());
-        }
+        self.services.count(ask.planned.kind(), began.elapsed());
         Ok(ran)
     }
 

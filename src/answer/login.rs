@@ -85,6 +85,10 @@ impl Users {
             return Ok(Proof::Md5(hash.to_owned()));
         }
         let scram = text.as_deref().and_then(ScramVerifier::parse);
+        if scram.is_none() {
+            // Whatever the password, it will not do; what the client calls itself is nobody's business.
+            warn!("a login as a role that has no verifier here: listen.users can name it");
+        }
         Ok(Proof::Scram(scram.unwrap_or_else(|| ScramVerifier::invented(user))))
     }
 

@@ -135,6 +135,13 @@ impl Services {
         self.config.borrow().limits
     }
 
+    /// A statement of this kind has completed.
+    fn count(&self, kind: Option<&'static str>, took: Duration) {
+        if let (Some(metrics), Some(kind)) = (&self.metrics, kind) {
+            metrics.statement(kind, took);
+        }
+    }
+
     /// The one database that is served.
     pub(crate) fn database(&self) -> String {
         self.config.borrow().database.clone()

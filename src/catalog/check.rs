@@ -82,6 +82,8 @@ pub struct PrimaryFacts {
     pub superuser: bool,
     pub bypasses_row_security: bool,
     pub reads_verifiers: bool,
+    /// May set `session_replication_role`, as whoever follows does.
+    pub follows: bool,
     /// May create the schema `crossfade`, or owns it.
     pub owns_schema: bool,
     /// The role that owns the schema `crossfade`, where it is neither ours nor a superuser.
@@ -106,6 +108,8 @@ pub struct Rights {
     pub select: bool,
     pub update: bool,
     pub trigger: bool,
+    pub insert: bool,
+    pub delete: bool,
     pub owner: bool,
 }
 

@@ -17,10 +17,10 @@ use crate::capture::cut;
 use crate::plan::{Capture, Step};
 use crate::session::again::is_stale;
 use crate::session::count::counted;
-use crate::session::frontend::kind;
 use crate::session::pending::Expect;
 use crate::session::pipe::Pipe;
 use crate::session::state::{Broken, State};
+use crate::session::statements::kind;
 use crate::wire::{Body, Header, write};
 
 impl State {

@@ -488,16 +488,3 @@ fn types(rest: &[u8]) -> &[u8] {
     let end = rest.iter().position(|byte| *byte == 0).map_or(rest.len(), |end| end + 1);
     &rest[end..]
 }
-
-/// The kind that `statements_total` counts a step as.
-pub(super) fn kind(step: &Step) -> &'static str {
-    match step {
-        Step::Read => "read",
-        Step::Capture(_)
-        | Step::Entered(_)
-        | Step::Truncate(_)
-        | Step::Uncaptured { .. }
-        | Step::Unmigrated => "write",
-        _ => "other",
-    }
-}

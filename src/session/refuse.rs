@@ -20,10 +20,10 @@ use bytes::BytesMut;
 
 use crate::plan::{Plan, Step};
 use crate::policy::Mode;
-use crate::session::frontend::kind;
 use crate::session::pending::Expect;
 use crate::session::pipe::Pipe;
 use crate::session::state::{Awaits, State, Work};
+use crate::session::statements::kind;
 use crate::wire::{Header, write};
 
 /// Why a statement does not pass.

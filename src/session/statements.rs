@@ -193,3 +193,16 @@ impl Statements {
         self.portals.clear();
     }
 }
+
+/// The kind that `statements_total` counts a step as.
+pub(super) fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::Read => "read",
+        Step::Capture(_)
+        | Step::Entered(_)
+        | Step::Truncate(_)
+        | Step::Uncaptured { .. }
+        | Step::Unmigrated => "write",
+        _ => "other",
+    }
+}

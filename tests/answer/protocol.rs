@@ -165,8 +165,6 @@ const SCRIPTS: &[Script<'_>] = &[
     &[&["Q UNLISTEN *"], &["Q CLOSE ALL"], &["Q DEALLOCATE ALL"], &["Q DISCARD ALL"]],
     &[&["P s SHOW TimeZone", "S"], &["Q DEALLOCATE s"], &["Q DEALLOCATE s"], &["B _ s", "S"]],
     &[&["Q BEGIN"], &["Q DISCARD ALL"], &["Q ROLLBACK"]],
-    // Rows without columns.
-    &[&["Q SELECT"], &["P _ SELECT", "D S _", "B _ _", "D P _", "E _", "S"]],
     // Advisory locks.
     &[
         &["Q SELECT pg_try_advisory_lock(77)"],

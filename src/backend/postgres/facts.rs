@@ -1,11 +1,12 @@
 //! What PostgreSQL says about itself and about our role's rights, for `check`, and how many rows a table may have.
 //!
-//! Invariant: nothing is changed, and everything asked is open to every role.
+//! Invariant: nothing is changed, and everything asked or tried is open to every role.
 //!
 //! Not here: what follows from it (`catalog::check`).
 
 use std::collections::{HashMap, HashSet};
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
 
 use crate::backend::postgres::control::STRANGER;
@@ -41,6 +42,8 @@ const RIGHTS: &str = "SELECT c.oid, pg_catalog.has_schema_privilege(c.relnamespa
        pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
        pg_catalog.has_table_privilege(c.oid, 'UPDATE'), \
        pg_catalog.has_table_privilege(c.oid, 'TRIGGER'), \
+       pg_catalog.has_table_privilege(c.oid, 'INSERT'), \
+       pg_catalog.has_table_privilege(c.oid, 'DELETE'), \
        pg_catalog.pg_has_role(c.relowner, 'USAGE') \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' \
@@ -72,6 +75,7 @@ pub async fn facts(client: &Client) -> Result<PrimaryFacts, Error> {
         superuser: row.get(6),
         bypasses_row_security: row.get(7),
         reads_verifiers: row.get(8),
+        follows: follows(client).await?,
         owns_schema: row.get(9),
         schema_stranger: row.get(14),
         database: row.get(10),
@@ -82,6 +86,17 @@ pub async fn facts(client: &Client) -> Result<PrimaryFacts, Error> {
         rights,
         recorded_types: None, // Read with the catalogue.
     })
+}
+
+/// Tried rather than asked: before PostgreSQL 15 no function tells it.
+async fn follows(client: &Client) -> Result<bool, Error> {
+    let tried = client.batch_execute("BEGIN; SET LOCAL session_replication_role = 'replica'").await;
+    client.batch_execute("ROLLBACK").await?;
+    match tried {
+        Ok(()) => Ok(true),
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// What our session began with is the server's value only where neither the database nor our role has
@@ -110,7 +125,9 @@ fn rights_of(row: &Row) -> (Oid, Rights) {
         select: row.get(2),
         update: row.get(3),
         trigger: row.get(4),
-        owner: row.get(5),
+        insert: row.get(5),
+        delete: row.get(6),
+        owner: row.get(7),
     };
     (row.get(0), rights)
 }

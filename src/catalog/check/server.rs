@@ -94,8 +94,18 @@ fn primary_warnings(facts: &PrimaryFacts, wanted: Wanted, found: &mut Found) {
         warn(
             "the role may not read pg_authid",
             &format!(
-                "Needed where both legs use TLS and clients log in by SCRAM: {grant}  or list the \
-                 verifiers under listen.users."
+                "Needed for a switchover, since MySQL's end checks passwords itself, and where both legs \
+                 use TLS and clients log in by SCRAM: {grant}  or list the verifiers under listen.users."
+            ),
+        );
+    }
+    if !facts.follows {
+        let role = quote_pg(&facts.role);
+        warn(
+            "the role may not follow: session_replication_role is not its to set",
+            &format!(
+                "Needed for a switchover, after which PostgreSQL is the secondary: GRANT SET ON PARAMETER \
+                 session_replication_role TO {role};  before PostgreSQL 15 only a superuser may."
             ),
         );
     }

@@ -234,6 +234,24 @@ fn rights(
         let what = format!("the role lacks {list} on it");
         found.add(Severity::Blocker, Some(&table.name), what, advice);
     }
+    // Whatever blocks dual writes is named above.
+    let later: Vec<&str> = [
+        ("INSERT", rights.insert),
+        ("DELETE", rights.delete),
+        ("TRIGGER", rights.trigger || missing.contains(&"TRIGGER")),
+    ]
+    .into_iter()
+    .filter_map(|(name, held)| (!held).then_some(name))
+    .collect();
+    if !later.is_empty() {
+        let list = later.join(", ");
+        let what = format!("the role lacks {list} on it");
+        let advice = format!(
+            "Needed for a switchover, after which PostgreSQL is the secondary: GRANT {list} ON {} TO {role};",
+            table.name.quoted()
+        );
+        found.add(Severity::Warning, Some(&table.name), what, advice);
+    }
     if trigger && !rights.owner {
         let what = "changes that logical replication applies here are not captured";
         let advice = format!(

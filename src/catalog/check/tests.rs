@@ -8,7 +8,15 @@ use expect_test::{Expect, expect};
 use std::sync::Arc;
 
 fn primary(catalog: &Catalog) -> PrimaryFacts {
-    let all = Rights { usage: true, select: true, update: true, trigger: true, owner: true };
+    let all = Rights {
+        usage: true,
+        select: true,
+        update: true,
+        trigger: true,
+        insert: true,
+        delete: true,
+        owner: true,
+    };
     PrimaryFacts {
         version: 150_000,
         wal_level: "replica".to_owned(),
@@ -18,6 +26,7 @@ fn primary(catalog: &Catalog) -> PrimaryFacts {
         superuser: true,
         bypasses_row_security: true,
         reads_verifiers: true,
+        follows: true,
         owns_schema: true,
         schema_stranger: None,
         database: "auth".to_owned(),
@@ -79,6 +88,7 @@ fn every_obstacle_of_the_servers_is_listed_at_once() {
             primary.collation = "de_DE.UTF-8".to_owned();
             primary.max_connections = 100;
             primary.reads_verifiers = false;
+            primary.follows = false;
             primary.owns_schema = false;
             let of = |name: &str, value: &str, scope| Setting {
                 name: name.to_owned(),
@@ -148,8 +158,10 @@ fn every_obstacle_of_the_servers_is_listed_at_once() {
                 ALTER DATABASE "auth" CONNECTION LIMIT -1;  or lower limits.max_connections.
             warning: the database sorts text by "de_DE.UTF-8", MySQL will by code point
                 Nothing to do before switchover; afterwards ORDER BY and comparisons of text may order differently.
+            warning: the role may not follow: session_replication_role is not its to set
+                Needed for a switchover, after which PostgreSQL is the secondary: GRANT SET ON PARAMETER session_replication_role TO "crossfade";  before PostgreSQL 15 only a superuser may.
             warning: the role may not read pg_authid
-                Needed where both legs use TLS and clients log in by SCRAM: GRANT SELECT ON pg_catalog.pg_authid TO "crossfade";  or list the verifiers under listen.users.
+                Needed for a switchover, since MySQL's end checks passwords itself, and where both legs use TLS and clients log in by SCRAM: GRANT SELECT ON pg_catalog.pg_authid TO "crossfade";  or list the verifiers under listen.users.
         "#]],
     );
 }
@@ -159,8 +171,15 @@ fn every_obstacle_of_a_table_is_listed_with_its_grant() {
     verify(
         &[("auth.users", "id:int4*"), ("auth_users", "id:int4*,Name:text,name:text")],
         |_, primary, _, circumstances| {
-            let none =
-                Rights { usage: false, select: false, update: false, trigger: false, owner: false };
+            let none = Rights {
+                usage: false,
+                select: false,
+                update: false,
+                trigger: false,
+                insert: false,
+                delete: false,
+                owner: false,
+            };
             primary.rights.values_mut().for_each(|rights| *rights = none);
             primary.superuser = false;
             primary.bypasses_row_security = false;
@@ -186,9 +205,13 @@ fn every_obstacle_of_a_table_is_listed_with_its_grant() {
             warning: auth.users: captured by a trigger, since it has row-level security
             warning: auth.users: changes that logical replication applies here are not captured
                 Only where something replicates into it: as its owner, ALTER TABLE "auth"."users" ENABLE ALWAYS TRIGGER crossfade_capture;
+            warning: auth.users: the role lacks INSERT, DELETE on it
+                Needed for a switchover, after which PostgreSQL is the secondary: GRANT INSERT, DELETE ON "auth"."users" TO "crossfade";
             warning: auth_users: captured by a trigger, since it has row-level security
             warning: auth_users: changes that logical replication applies here are not captured
                 Only where something replicates into it: as its owner, ALTER TABLE "public"."auth_users" ENABLE ALWAYS TRIGGER crossfade_capture;
+            warning: auth_users: the role lacks INSERT, DELETE on it
+                Needed for a switchover, after which PostgreSQL is the secondary: GRANT INSERT, DELETE ON "public"."auth_users" TO "crossfade";
         "#]],
     );
 }

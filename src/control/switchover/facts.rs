@@ -44,9 +44,16 @@ const SIDECARS: &str = "SELECT s.id, s.address, s.version FROM crossfade.sidecar
 const PREPARED: &str = "SELECT x.owner::text FROM pg_catalog.pg_prepared_xacts x \
      WHERE x.database = pg_catalog.current_database() ORDER BY 1";
 /// Crossfade's own role, and what has no password to be checked, are no clients of a sidecar's.
-const ROLES: &str = "SELECT DISTINCT a.usename::text FROM pg_catalog.pg_stat_activity a \
-     WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend' \
-     AND a.usename <> session_user ORDER BY 1";
+/// Those that are logged in, and those that own captured tables and may log in. Without the rights of
+/// `pg_read_all_stats`, others' `backend_type` is NULL.
+const ROLES: &str = "SELECT a.usename::text FROM pg_catalog.pg_stat_activity a \
+     WHERE a.datname = pg_catalog.current_database() AND a.usename <> session_user \
+       AND coalesce(a.backend_type, 'client backend') = 'client backend' \
+     UNION SELECT r.rolname::text FROM crossfade.tables t \
+     JOIN pg_catalog.pg_class c \
+       ON c.oid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', t.schema, t.name)) \
+     JOIN pg_catalog.pg_roles r ON r.oid = c.relowner \
+     WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> session_user ORDER BY 1";
 const SESSIONS: &str = "\
 SELECT 'role ' || a.usename || ', process ' || a.pid || ': a transaction that has been open for '
     || pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)) || ' s'
@@ -66,10 +73,24 @@ const FOREIGN: &str = "SELECT DISTINCT 'setup was run as role ' || o.rolname || 
      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles o ON o.oid = p.proowner \
      WHERE o.rolname <> session_user AND p.oid IN (pg_catalog.to_regprocedure('crossfade.trigger_guard()'), \
        pg_catalog.to_regprocedure('crossfade.refuse()')) ORDER BY 1";
-const MAY: &str = "SELECT pg_catalog.has_table_privilege($1::oid, 'SELECT') \
-     AND pg_catalog.has_table_privilege($1::oid, 'INSERT') \
-     AND pg_catalog.has_table_privilege($1::oid, 'UPDATE') \
-     AND pg_catalog.has_table_privilege($1::oid, 'DELETE')";
+/// What our role lacks to change a table, to refuse others' changes of it, and to read and set its
+/// counters; each as a GRANT.
+const LACKS: &str = "SELECT pg_catalog.format('GRANT %s ON %I.%I TO %I', w.words, n.nspname, c.relname, session_user) \
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     CROSS JOIN LATERAL (SELECT pg_catalog.string_agg(p, ', ') AS words \
+       FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRIGGER']) p \
+       WHERE NOT pg_catalog.has_table_privilege(c.oid, p)) w \
+     WHERE c.oid = $1::oid AND w.words IS NOT NULL \
+     UNION ALL \
+     SELECT pg_catalog.format('GRANT SELECT, UPDATE ON SEQUENCE %I.%I TO %I', n.nspname, s.relname, session_user) \
+     FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
+     JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace \
+     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass \
+       AND d.refobjid = $1::oid AND d.deptype IN ('a', 'i') \
+       AND NOT (pg_catalog.has_sequence_privilege(s.oid, 'SELECT') \
+         AND pg_catalog.has_sequence_privilege(s.oid, 'UPDATE'))";
+/// Whoever follows changes rows without the application's triggers.
+const REPLICA: &str = "GRANT SET ON PARAMETER session_replication_role to it (before PostgreSQL 15 only a superuser may)";
 
 /// What `crossfade.epoch` holds; `None` where dual writes have not begun.
 pub(super) async fn turn(client: &Client) -> Result<Option<u64>, Error> {
@@ -292,6 +313,9 @@ async fn rehearse_postgres(from: &Connector, tables: &[&Arc<Table>]) -> Vec<Stri
         FollowLimits { lock: std::time::Duration::from_secs(1), ..FollowLimits::default() };
     let follower = match Follower::connect(from, limits).await {
         Ok(follower) => follower,
+        Err(error) if error.code() == "42501" => {
+            return vec![format!("Crossfade's role may not follow on PostgreSQL: {REPLICA}")];
+        }
         Err(error) => return vec![format!("PostgreSQL could not follow: {}", error.code())],
     };
     let mut failed = match texts(follower.client(), FOREIGN).await {
@@ -302,6 +326,18 @@ async fn rehearse_postgres(from: &Connector, tables: &[&Arc<Table>]) -> Vec<Stri
         *reason = format!("PostgreSQL would refuse what MySQL has written: {reason}");
     }
     for table in tables {
+        match lacks(follower.client(), table).await {
+            Ok(grants) if grants.is_empty() => {}
+            Ok(grants) => {
+                let grants = grants.join("; ");
+                failed.push(format!("a right on table {} is missing: {grants}", table.name));
+                continue;
+            }
+            Err(why) => {
+                failed.push(format!("PostgreSQL refuses to tell rights on {} ({why})", table.name));
+                continue;
+            }
+        }
         if let Err(why) = rehearse_one(follower.client(), table).await {
             failed.push(format!("PostgreSQL refuses to change table {} ({why})", table.name));
         }
@@ -309,13 +345,18 @@ async fn rehearse_postgres(from: &Connector, tables: &[&Arc<Table>]) -> Vec<Stri
     failed
 }
 
-async fn rehearse_one(client: &Client, table: &Table) -> Result<(), String> {
-    let code = |error: Error| error.code().map_or("no connection", |code| code.code()).to_owned();
+fn code_of(error: &Error) -> String {
+    error.code().map_or("no connection", |code| code.code()).to_owned()
+}
+
+async fn lacks(client: &Client, table: &Table) -> Result<Vec<String>, String> {
     let oid: Oid = table.oid;
-    let may = client.query_one(MAY, &[&oid]).await.map_err(code)?;
-    if !may.get::<_, bool>(0) {
-        return Err("a privilege is missing".to_owned());
-    }
+    let rows = client.query(LACKS, &[&oid]).await.map_err(|error| code_of(&error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn rehearse_one(client: &Client, table: &Table) -> Result<(), String> {
+    let code = |error: Error| code_of(&error);
     let delete = format!("BEGIN; DELETE FROM {} WHERE false", table.name.quoted());
     let tried = client.batch_execute(&delete).await;
     client.batch_execute("ROLLBACK").await.map_err(code)?;
