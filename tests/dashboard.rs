@@ -288,6 +288,51 @@ async fn the_step_over_waits_for_its_gates_and_for_a_word_that_is_typed() {
     browser.sees("Record of switchovers", "took 30 s").await;
 }
 
+/// What is known of the gates is said with its age, and nothing is begun on the strength of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates_that_cannot_be_looked_at_are_unknown_and_shut_the_buttons() {
+    const CARD: &str = "Switch over to MySQL";
+    let world = equal().await;
+    let mut browser = browser(&world).await;
+    unlock(&mut browser).await;
+    let outbox = |ok: bool, reasons: &[&str]| {
+        json!({ "direction": "switchover", "gates":
+            [{ "name": "outbox", "ok": ok, "reasons": reasons }] })
+    };
+    let open = json!({ "do": "plays", "path": "/switchover", "json": outbox(true, &[]) });
+    let fails = json!({ "do": "plays", "path": "/switchover", "status": 409,
+        "json": { "error": "PostgreSQL does not answer" } });
+    let hangs = json!({ "do": "plays", "path": "/switchover", "hangs": true });
+    browser.order(open.clone()).await;
+    for (away, why) in [(fails, "PostgreSQL does not answer"), (hangs, "no later look has ended")] {
+        browser.sees(CARD, "All gates are open.").await;
+        browser.order(json!({ "do": "enabled", "role": "button", "name": "Switch over…" })).await;
+        browser.order(away).await;
+        browser.sees(CARD, "The gates are unknown, as of ").await;
+        browser.sees(CARD, why).await;
+        browser.shut("Switch over…").await;
+        browser.shut("Rehearse").await;
+        browser.is_sound("with gates unknown").await;
+        browser.order(open.clone()).await;
+    }
+    // Reasons of then are not told as those of now.
+    let behind = outbox(false, &["the oldest write on its way has waited for 45 s"]);
+    let behind = json!({ "do": "plays", "path": "/switchover", "json": behind });
+    browser.order(behind).await;
+    browser.sees(CARD, "has waited for 45 s").await;
+    browser.order(json!({ "do": "plays", "path": "/switchover", "hangs": true })).await;
+    browser.sees(CARD, "no later look has ended").await;
+    let gates = json!({ "do": "text", "selector": ".gates" });
+    let gates = browser.order(gates).await;
+    assert!(!gates.as_str().unwrap().contains("45 s"), "{gates}");
+    // The phase is heard of all the same, and the card follows it.
+    let mut switched = status(&world).await;
+    (switched["phase"], switched["primary"]) = (json!("switched"), json!("mysql"));
+    browser.order(json!({ "do": "plays", "path": "/migration-status", "json": switched })).await;
+    browser.sees("Roll back to PostgreSQL", "The gates are unknown, as of ").await;
+    browser.shut("Roll back…").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_step_over_and_back_is_made_by_clicks() {
     let world = equal().await;

@@ -49,14 +49,15 @@ async function play(route) {
   const request = route.request();
   const answer = played.get(new URL(request.url()).pathname);
   if (request.method() === "POST") sent.push({ path: new URL(request.url()).pathname, headers: request.headers(), body: request.postDataJSON() });
+  if (answer.hangs) return;
   await route.fulfill({ status: answer.status ?? 200, json: answer.json });
 }
 
 const orders = {
   open,
-  async plays({ path, json, status }) {
+  async plays({ path, json, status, hangs }) {
     if (!played.has(path)) await page.route((url) => url.pathname === path, play);
-    played.set(path, { json, status });
+    played.set(path, { json, status, hangs });
   },
   sent: () => sent.splice(0),
   reload: () => page.reload(),

@@ -44,4 +44,4 @@ listen(() => {
   soon();
 });
 // Ages grow without an answer.
-setInterval(soon, 5000);
+setInterval(soon, 1000);

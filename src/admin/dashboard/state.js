@@ -7,6 +7,8 @@ const TIME_MAX = 8000;
 const HIDDEN_FACTOR = 10;
 /// Until what this sidecar does not offer is asked for again.
 const MISSING_PAUSE = 30000;
+/// An answer that is older says nothing about now, in milliseconds.
+const OLD = 5000;
 
 /// Path, pause in milliseconds between an answer and the next question, and which state it is.
 const QUESTIONS = [
@@ -17,19 +19,25 @@ const QUESTIONS = [
   { name: "history", path: "/history", pause: 4000 },
   { name: "stuck", path: "/stuck", pause: 2000 },
   { name: "sidecars", path: "/sidecars", pause: 3000 },
-  { name: "switchover", path: "/switchover", pause: 3000 },
+  { name: "switchover", path: "/switchover", pause: 2000 },
   { name: "attempts", path: "/attempts", pause: 5000 },
   { name: "statements", path: "/statements?only=open", pause: 10000 },
 ];
 
 /// The last answer of each kind; `null` before the first, `missing` where there is no such endpoint.
-export const state = { token: null, heardAt: 0, failing: false, why: "" };
+/// `heard` and `failed`, by kind: when it was answered last, and why the last question was not.
+export const state = { token: null, heardAt: 0, failing: false, why: "", heard: {}, failed: {} };
 export const missing = Symbol("missing");
 for (const { name } of QUESTIONS) state[name] = null;
 
 /// Whether this table is carried over now; before `setup` none is.
 export function isMigrated(table) {
   return canMigrate(table) && state.status?.phase !== "setup";
+}
+
+/// Whether the last answer of this kind still holds.
+export function isFresh(name, old = OLD) {
+  return !state.failed[name] && Date.now() - (state.heard[name] ?? 0) <= old;
 }
 
 const waiting = new Map();
@@ -83,6 +91,7 @@ async function go(question) {
 }
 
 async function once({ name, path, also = [] }) {
+  const before = state.status?.phase;
   const query = name === "history" && state.history ? `?after=${state.history.next}` : "";
   try {
     const answer = await fetch(path + query, { cache: "no-store", headers: headers(), signal: AbortSignal.timeout(TIME_MAX) });
@@ -94,10 +103,18 @@ async function once({ name, path, also = [] }) {
     } else {
       throw new Error((await answer.json().catch(() => ({}))).error ?? `status ${answer.status}`);
     }
-    if (name === "status") [state.heardAt, state.failing] = [Date.now(), false];
+    [state.heard[name], state.failed[name]] = [Date.now(), null];
+    if (name === "status") heardStatus(before);
   } catch (error) {
-    if (name === "status") [state.failing, state.why] = [true, error.name === "TimeoutError" ? "no answer in time" : error.message];
+    state.failed[name] = error.name === "TimeoutError" ? "no answer in time" : error.message;
+    if (name === "status") [state.failing, state.why] = [true, state.failed.status];
   }
+}
+
+function heardStatus(before) {
+  [state.heardAt, state.failing] = [Date.now(), false];
+  // What hangs on the phase is asked for at once.
+  if (state.status.phase !== before) ask("switchover", "attempts", "sidecars");
 }
 
 /// Of the kept hour and what is new; all anew where the sidecar is another one.

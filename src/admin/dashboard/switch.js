@@ -3,8 +3,8 @@
 import { act, confirmTyped, isBusy, mayChange } from "./act.js";
 import { h } from "./dom.js";
 import { lockedHint } from "./overview.js";
-import { missing, state } from "./state.js";
-import { duration, moment, number } from "./text.js";
+import { isFresh, missing, state } from "./state.js";
+import { clock, duration, moment, number } from "./text.js";
 
 const GATES = {
   phase: "The phase allows it",
@@ -18,6 +18,10 @@ const GATES = {
   sidecars: "Every sidecar is there, at the same epoch",
   breaker: "The follower can be reached",
 };
+/// The change that a phase allows.
+const TURNS = { dual_write: "switchover", switched: "rollback" };
+/// The record says when each attempt was, so it may be older than gates.
+const RECORD_OLD = 15000;
 const options = { timeout: "30s", terminate: false, accept: new Set() };
 let lastAnswer = null;
 let redraw = () => {};
@@ -28,44 +32,65 @@ export function onOption(change) {
 
 export function switchover() {
   const { switchover: said, status } = state;
-  const direction = said && said !== missing ? said.direction : null;
+  // The phase is heard of even while a database is away, and the gates are not: the card follows the phase.
+  const direction = status && said?.direction !== null ? TURNS[status.phase] ?? null : said?.direction ?? null;
+  const never = !said && !state.failed.switchover;
   const back = direction === "rollback";
   const title = back ? "Roll back to PostgreSQL" : "Switch over to MySQL";
   return h("section", { class: "card", id: "switchover", "aria-labelledby": "h-switch", key: "switchover" },
     h("h2", { id: "h-switch" }, direction ? title : "Switchover"),
     said === missing ? h("p", { class: "muted" }, "Not available: this sidecar does not offer it.")
-      : !said ? h("p", { class: "muted" }, "Asking…")
+      : never || !said && !direction ? h("p", { class: "muted" }, "Asking…")
         : !direction ? h("p", { class: "muted" }, status?.phase === "complete" ? "The migration is complete: there is no way back by a button." : ["Nothing to switch in this phase. ", h("code", null, "crossfade setup"), " begins dual writes."])
-          : step(said, back));
+          : step(said, direction, back));
+}
+
+/// Why nobody can tell how the gates are now; `null` where it can be told.
+function whyUnknown(said, direction) {
+  if (said?.direction === direction && isFresh("switchover")) return null;
+  const { heard, failed } = state;
+  const why = failed.switchover ?? (said?.direction === direction ? "no later look has ended" : "they were of another phase");
+  return `The gates are unknown${heard.switchover ? `, as of ${clock(heard.switchover)}` : ""}: ${why}.`;
 }
 
 function isOpen(gate) {
   return gate.ok || (gate.accept?.length > 0 && gate.accept.every((item) => options.accept.has(item)));
 }
 
-function step(said, back) {
-  const shut = said.gates.filter((gate) => !isOpen(gate));
+function step(said, direction, back) {
+  const unknown = whyUnknown(said, direction);
+  const gates = said?.direction === direction ? said.gates : [];
+  const shut = gates.filter((gate) => !isOpen(gate));
   const verb = back ? "rollback" : "switchover";
   const name = back ? "Roll back" : "Switch over";
-  const ready = shut.length === 0;
+  const ready = !unknown && shut.length === 0;
   return [
     h("p", { class: "lead" }, back
       ? "PostgreSQL answers again, and MySQL follows. Clients wait for a moment; no connection is lost."
       : "MySQL answers the clients, and PostgreSQL follows, so that there is a way back. Clients wait for a moment; no connection is lost."),
     h("h3", { id: "h-gates" }, "Gates"),
-    h("ul", { class: "gates", "aria-labelledby": "h-gates" }, said.gates.map(gateLine)),
+    h("ul", { class: "gates", "aria-labelledby": "h-gates" }, gates.map((gate) => unknown ? unknownLine(gate) : gateLine(gate))),
     h("fieldset", { class: "options", disabled: !mayChange() },
       h("legend", null, "Options"),
       h("label", null, "Give up after ", h("input", { type: "text", class: "short", value: options.timeout, "aria-label": "Give up after", oninput: (event) => { options.timeout = event.target.value.trim(); } })),
       h("label", null, h("input", { type: "checkbox", checked: options.terminate, onchange: (event) => { options.terminate = event.target.checked; redraw(); } }), " End sessions that cannot be moved")),
     h("p", { id: "switch-why", class: ready ? "good" : "bad", "aria-live": "polite" },
-      ready ? "All gates are open." : `${shut.length} of ${said.gates.length} gates ${shut.length === 1 ? "is" : "are"} shut: see above why.`),
+      unknown ?? (ready ? "All gates are open." : `${shut.length} of ${gates.length} gates ${shut.length === 1 ? "is" : "are"} shut: see above why.`)),
     h("div", { class: "buttons start" },
-      h("button", { type: "button", key: "dry", disabled: !mayChange() || isBusy(name), onclick: () => go(verb, name, true) }, "Rehearse"),
+      h("button", { type: "button", key: "dry", disabled: unknown || !mayChange() || isBusy(name), onclick: () => go(verb, name, true) }, "Rehearse"),
       h("button", { type: "button", key: "go", class: "main", disabled: !ready || !mayChange() || isBusy(name), "aria-describedby": "switch-why", "aria-busy": isBusy(name) ? "true" : null, onclick: () => sure(verb, name, back) }, isBusy(name) ? `${name}…` : `${name}…`)),
     lockedHint(),
-    lastAnswer ? outcome() : null,
+    isLatest() ? outcome() : null,
   ];
+}
+
+/// What it was says nothing about now, so its reasons are left out.
+function unknownLine(gate) {
+  return h("li", { key: gate.name },
+    h("span", { class: "mark warn", "aria-hidden": "true" }, "?"),
+    h("div", null,
+      h("b", null, GATES[gate.name] ?? gate.name.replaceAll("_", " ")),
+      h("span", { class: "state warn" }, "unknown")));
 }
 
 function gateLine(gate) {
@@ -111,11 +136,16 @@ async function go(verb, name, dry) {
   redraw();
 }
 
+/// Once somebody has changed the primary since, what was done here before is told by the record.
+function isLatest() {
+  return lastAnswer && !((state.status?.epoch ?? 0) > lastAnswer.epoch);
+}
+
 function outcome() {
-  const { outcome: how, reasons = [], dry, name, epoch, hold_seconds: held } = lastAnswer;
+  const { outcome: how, reasons = [], dry, name, epoch, hold_seconds: held, at } = lastAnswer;
   const kind = how === "done" ? "good" : "bad";
   return h("div", { class: `outcome ${kind}`, role: "status" },
-    h("b", null, `${dry ? "Rehearsal" : name}: ${how}`),
+    h("b", null, `${dry ? "Rehearsal" : name}: ${how}`), ` at ${clock(at)}`,
     how === "done" && !dry ? h("p", null, `Epoch ${number(epoch)}. Clients waited ${duration(held)}.`) : null,
     reasons.length ? h("ul", null, reasons.map((reason) => h("li", { key: reason }, reason))) : null);
 }
@@ -126,6 +156,7 @@ export function attempts() {
   const { attempts: list } = state;
   return h("section", { class: Array.isArray(list) && list.length ? "card full" : "card", id: "attempts", "aria-labelledby": "h-attempts", key: "attempts" },
     h("h2", { id: "h-attempts" }, "Record of switchovers", Array.isArray(list) && list.length ? h("small", null, number(list.length)) : null),
+    list === missing || isFresh("attempts", RECORD_OLD) || !state.heard.attempts ? null : h("p", { class: "warn small" }, `As of ${clock(state.heard.attempts)}: ${state.failed.attempts ?? "no later look has ended"}.`),
     list === missing ? h("p", { class: "muted" }, "Not available: this sidecar keeps no record.")
       : !Array.isArray(list) || list.length === 0 ? h("p", { class: "muted" }, "There was none.")
         : h("ol", { class: "attempts" }, [...list].sort((a, b) => b.id - a.id).map(attempt)));
