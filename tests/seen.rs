@@ -3,6 +3,7 @@
 use std::fs;
 
 use crossfade::config::Config;
+use crossfade::demo::servers::PASSWORD;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
@@ -227,6 +228,18 @@ async fn status_without_a_sidecar_is_what_the_databases_say() {
     assert_eq!(report["tables"]["users"]["dirty"], "copy");
     // No statement has passed.
     assert_eq!(status(&["--statements"]).0, Some(0));
+    admin
+        .batch_execute(
+            "DELETE FROM crossfade.outbox; UPDATE crossfade.tables SET dirty_reason = NULL",
+        )
+        .await
+        .unwrap();
+    assert_eq!(status(&[]).0, Some(0));
+    let mysql = format!("mysql://root:{PASSWORD}@");
+    world.edit(|text| text.replace(&mysql, "mysql://root:not-it@"));
+    let (code, printed) = status(&[]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("MySQL at ") && printed.contains("does not answer"), "{printed}");
 }
 
 #[tokio::test]

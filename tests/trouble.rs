@@ -88,6 +88,10 @@ async fn a_secondary_that_is_down_or_refuses_us_stops_nobody() {
         let expected = if wrong_password { "1045" } else { "refused" };
         assert!(line.is_some_and(|line| line.contains(expected)), "{log}");
         assert!(!log.contains("not-it"), "{log}");
+        let (code, status) = process::verb(&world.config, &["status"]);
+        assert_eq!(code, Some(1), "{status}");
+        let line = status.lines().find(|line| line.starts_with("MySQL does not answer: "));
+        assert!(line.is_some_and(|line| line.contains(expected)), "{status}");
 
         if wrong_password {
             std::fs::write(&world.config, right).unwrap();
@@ -97,6 +101,9 @@ async fn a_secondary_that_is_down_or_refuses_us_stops_nobody() {
         }
         world.drained().await;
         world.assert_all_equal().await;
+        let answers =
+            async || !process::verb(&world.config, &["status"]).1.contains("does not answer");
+        world.until("status names nobody any more", answers).await;
     }
 }
 

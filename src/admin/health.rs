@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use crate::phase::Phase;
 
+const NOT_ASKED: &str = "not asked yet";
+
 /// Answer of `GET /health/readiness`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Readiness {
@@ -41,8 +43,21 @@ impl Health {
     /// Before anyone has looked.
     #[must_use]
     pub fn unknown() -> Self {
-        let side = |product| Side { product, answers: false, error: Some("not asked yet".into()) };
+        let side = |product| Side { product, answers: false, error: Some(NOT_ASKED.into()) };
         Self { primary: side("postgresql"), secondary: side("mysql") }
+    }
+
+    /// A line for each database that was asked and does not answer.
+    #[must_use]
+    pub fn unanswered(&self, phase: Phase) -> Vec<String> {
+        // Once it is left for good nobody asks PostgreSQL.
+        let postgres = (phase != Phase::Complete).then_some(("PostgreSQL", &self.primary));
+        let sides = postgres.into_iter().chain([("MySQL", &self.secondary)]);
+        let down = sides.filter_map(|(name, side)| {
+            let why = side.error.as_deref().filter(|why| !side.answers && *why != NOT_ASKED)?;
+            Some(format!("{name} does not answer: {why}"))
+        });
+        down.collect()
     }
 
     /// With their roles changed where MySQL answers.

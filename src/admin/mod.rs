@@ -444,7 +444,9 @@ impl Published {
     pub fn report(&self) -> Report {
         let situation = Arc::clone(&self.situation.borrow());
         let ledger = Arc::clone(&self.ledger.borrow());
-        Report::new(&situation, &ledger, &self.gather()).counted(&self.counts.borrow())
+        let unanswered = self.health.borrow().unanswered(situation.phase);
+        let report = Report::new(&situation, &ledger, &self.gather());
+        Report { unanswered, ..report.counted(&self.counts.borrow()) }
     }
 
     /// What `/statements` says.

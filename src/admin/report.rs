@@ -35,6 +35,9 @@ pub struct Report {
     /// What stops the migration, and what to do.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
+    /// Which database does not answer, and why: what is said of the migration may be old then.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unanswered: Vec<String>,
     pub tables: BTreeMap<String, TableReport>,
     /// `databases` where no sidecar was asked: errors are not known then.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -189,6 +192,7 @@ impl Report {
                 stuck: lines().map(|line| line.stuck).sum(),
             },
             problem: ledger.problem.clone(),
+            unanswered: Vec::new(),
             tables: situation.catalog.tables.values().map(|table| line(table, ledger)).collect(),
             source: None,
         }
@@ -265,8 +269,8 @@ impl fmt::Display for Report {
             None => writeln!(f, "   errors {}", self.total_errors)?,
             Some(source) => writeln!(f, "   from the {source}, without a sidecar")?,
         }
-        if let Some(problem) = &self.problem {
-            writeln!(f, "{problem}")?;
+        for line in self.unanswered.iter().chain(&self.problem) {
+            writeln!(f, "{line}")?;
         }
         let width = self.tables.keys().map(String::len).max().unwrap_or(0).max("table".len());
         writeln!(f, "\n{:width$}  mode      capture    pending  stuck  state", "table")?;

@@ -48,8 +48,8 @@ enum Silence {
 }
 
 impl Status {
-    /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables (with
-    /// `--statements`: a write that is not carried over), 3 when neither a sidecar nor the primary
+    /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables or a database does
+    /// not answer (with `--statements`: a write that is not carried over), 3 when neither a sidecar nor the primary
     /// answers (with `--statements`: when no sidecar does and the primary has no list).
     pub(super) async fn run(
         self,
@@ -97,9 +97,7 @@ impl Status {
             Ok(report) => (report, None),
             Err(Silence::Stranger(error)) => return Err(Failure::Unreachable(error)),
             Err(Silence::Nobody(error)) => {
-                let (report, secondary) = read(config).await?;
-                let note = format!("{error:#}; this is what the databases say");
-                (report, Some(note + &secondary.map(|why| format!("\n{why}")).unwrap_or_default()))
+                (read(config).await?, Some(format!("{error:#}; this is what the databases say")))
             }
         };
         let text = match format {
@@ -147,14 +145,13 @@ async fn read_statements(
     Ok(lines.into_iter().map(StatementReport::from).collect())
 }
 
-/// As the databases have it: counts of errors are a sidecar's own. The second part says that the
-/// secondary does not answer.
-async fn read(config: &Config) -> Result<(Report, Option<String>), Failure> {
+/// As the databases have it: counts of errors are a sidecar's own.
+async fn read(config: &Config) -> Result<Report, Failure> {
     let ends = ends(config)?;
     if let Ok(Some(situation)) = store::observe_alone(&ends).await {
         // PostgreSQL has no say any more.
         let read = Report::new(&situation, &Ledger::default(), &[]);
-        return Ok((Report { source: Some("databases".to_owned()), ..read }, None));
+        return Ok(Report { source: Some("databases".to_owned()), ..read });
     }
     let client = ends.from.connect().await.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
     let refused = |error: tokio_postgres::Error| {
@@ -163,20 +160,19 @@ async fn read(config: &Config) -> Result<(Report, Option<String>), Failure> {
     let situation = store::observe(&client, &config.tables, &Naming::default()).await;
     let situation = situation.map_err(refused)?;
     let ledger = ledger::read(&client).await.map_err(refused)?;
-    let secondary = match Link::connect(&ends.to, &ends.limits).await {
-        Ok(_) => None,
-        Err(error) => {
-            let error = anyhow!(error).context(format!("MySQL at {} does not answer", ends.to));
-            Some(format!("{error:#}"))
-        }
-    };
+    let mysql = Link::connect(&ends.to, &ends.limits).await.err().map(|error| {
+        let error = anyhow!(error).context(format!("MySQL at {} does not answer", ends.to));
+        format!("{error:#}")
+    });
     let read = Report::new(&situation, &ledger, &[]);
-    Ok((Report { source: Some("databases".to_owned()), ..read }, secondary))
+    let unanswered = mysql.into_iter().collect();
+    Ok(Report { source: Some("databases".to_owned()), unanswered, ..read })
 }
 
 fn outcome(report: &Report) -> Outcome {
     let dirty = report.tables.values().any(|table| table.dirty.is_some());
-    match report.status == Verdict::Errors || report.lag.stuck > 0 || dirty {
+    let down = !report.unanswered.is_empty();
+    match report.status == Verdict::Errors || report.lag.stuck > 0 || dirty || down {
         true => Outcome::Found,
         false => Outcome::Well,
     }
