@@ -169,6 +169,12 @@ async fn statements_are_listed_by_what_becomes_of_them_and_without_their_values(
     let (code, printed) = process::verb(&world.config, &["status", "--statements"]);
     assert_eq!(code, Some(1), "{printed}");
     assert!(printed.contains("uncaptured: do") && printed.contains(INSERT), "{printed}");
+    // As `--accept` takes it.
+    let list = json(proxy, "/statements").await;
+    for line in list.as_array().unwrap() {
+        let fingerprint = line["fingerprint"].as_str().unwrap();
+        assert!(printed.contains(fingerprint), "no {fingerprint} in\n{printed}");
+    }
     let list = json(proxy, "/statements").await.to_string();
     assert!(!list.contains("sesame") && !printed.contains("sesame"), "{list}\n{printed}");
 }

@@ -794,6 +794,12 @@ async fn the_admin_port_shows_the_gates_and_tries() {
     let answer = post(address, "/switchover", None, dry.to_owned()).await.unwrap();
     let said: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!((answer.status, &said["outcome"]), (200, &json!("ready")), "{said:#}");
+    // A table is known, whether or not there is something to accept of it; a slip is not.
+    let slip = r#"{"dry_run": true, "accept": ["all", "scratch", "users", "nonsense"]}"#;
+    let answer = post(address, "/switchover", None, slip.to_owned()).await.unwrap();
+    let said: Value = serde_json::from_str(&answer.body).unwrap();
+    let reason = "accepted is nonsense, which is no statement that was seen, and no table";
+    assert_eq!((&said["outcome"], &said["reasons"]), (&json!("refused"), &json!([reason])));
     for wrong in [r#"{"dryRun": true}"#, r#"{"timeout": "5"}"#, "7"] {
         let answer = post(address, "/rollback", None, wrong.to_owned()).await.unwrap();
         assert_eq!(answer.status, 400, "{wrong}: {}", answer.body);

@@ -100,8 +100,8 @@ impl fmt::Display for StatementReport {
             Some(reason) => format!("{}: {reason}", self.kind),
             None => self.kind.clone(),
         };
-        let Self { count, last_seen, readiness, text, .. } = self;
-        write!(f, "{count:>9}  {what:24}  {readiness:16}  {last_seen}  ")?;
+        let Self { fingerprint, count, last_seen, readiness, text, .. } = self;
+        write!(f, "{fingerprint}  {count:>9}  {what:24}  {readiness:16}  {last_seen}  ")?;
         if let Some(shadow) = &self.shadow {
             let ShadowReport { matched, mismatch, primary_ms, secondary_ms, .. } = shadow;
             let differ = if 0 < *mismatch { format!(" {mismatch} differ") } else { String::new() };

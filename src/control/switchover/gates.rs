@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::standing::{COMPLETE, Standing};
 use crate::backend::postgres::attempts::Direction;
+use crate::catalog::Catalog;
 use crate::plan::seen::{Line, Readiness};
 
 /// Reasons of one gate that are written out; the rest is counted.
@@ -247,6 +248,19 @@ fn tables(facts: &Facts, accept: &[String]) -> Vec<String> {
 pub(super) fn is_accepted(line: &Line, accept: &[String]) -> bool {
     let fingerprint = line.fingerprint.to_string();
     accept.iter().any(|item| item == ACCEPT_ALL || *item == fingerprint)
+}
+
+/// Items that are accepted and are there nowhere: a slip, which would leave its reason standing.
+pub(super) fn unknown_items(accept: &[String], lines: &[Line], tables: &Catalog) -> Vec<String> {
+    let is_known = |item: &String| {
+        item == ACCEPT_ALL
+            || lines.iter().any(|line| line.fingerprint.to_string() == *item)
+            || tables.tables.values().any(|table| table.name.to_string() == *item)
+    };
+    let unknown = accept.iter().filter(|item| !is_known(item));
+    let reason =
+        |item| format!("accepted is {item}, which is no statement that was seen, and no table");
+    bounded(unknown.map(reason).collect())
 }
 
 fn statements(facts: &Facts, accept: &[String]) -> Vec<String> {

@@ -293,7 +293,11 @@ pub async fn run(
     }
     let (facts, catalog) = run.gather(policies).await?;
     let epoch = facts.standing.epoch();
-    let reasons = shut(&gates(&facts, &options.accept));
+    let mut reasons = shut(&gates(&facts, &options.accept));
+    // Otherwise nothing was read that it could name.
+    if facts.standing.next().is_some() {
+        reasons.extend(gates::unknown_items(&options.accept, &facts.statements, &catalog));
+    }
     if !reasons.is_empty() {
         return run.refuse(epoch, reasons, facts.has_record && !options.dry_run).await;
     }
