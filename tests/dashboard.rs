@@ -331,6 +331,26 @@ async fn gates_that_cannot_be_looked_at_are_unknown_and_shut_the_buttons() {
     browser.order(json!({ "do": "plays", "path": "/migration-status", "json": switched })).await;
     browser.sees("Roll back to PostgreSQL", "The gates are unknown, as of ").await;
     browser.shut("Roll back…").await;
+    browser.sees("Phases", "next: crossfade complete, and after it there is no way back").await;
+}
+
+/// A change is heard of by one sidecar after the other, and by the list of them last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_is_of_another_epoch_once_it_stays_so_and_never_this_one() {
+    let world = equal().await;
+    let mut browser = browser(&world).await;
+    browser.sees("All is well", "MySQL follows").await;
+    let (_, list) = world.proxy.as_ref().unwrap().get("/sidecars").await.unwrap();
+    let mut list: Value = serde_json::from_str(&list).unwrap();
+    let mut other = list[0].clone();
+    list[0]["epoch"] = json!(0);
+    (other["id"], other["epoch"]) = (json!("0123456789abcdef"), json!(0));
+    list.as_array_mut().unwrap().push(other);
+    browser.order(json!({ "do": "plays", "path": "/sidecars", "json": list })).await;
+    browser.sees("1 thing needs attention", "1 sidecar of another epoch than this one").await;
+    list[1]["epoch"] = json!(1);
+    browser.order(json!({ "do": "plays", "path": "/sidecars", "json": list })).await;
+    browser.sees("All is well", "MySQL follows").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

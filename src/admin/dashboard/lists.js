@@ -96,11 +96,12 @@ export function sidecars() {
   return section("sidecars", "Sidecars", list.length,
     list.length === 0 ? h("p", { class: "muted" }, state.status?.phase === "setup" ? "They are listed once dual writes have begun." : "None is known.") :
       cells([["Sidecar"], ["Address"], ["Version"], ["Epoch", "n"], ["Lease"], ["Up for", "n"]], list.map((one) => {
-        const [kind, text] = !one.current ? ["bad", "ran out"] : one.epoch !== epoch ? ["bad", "another epoch"] : ["good", "held"];
+        const [kind, text] = !one.current ? ["bad", "ran out"] : state.apart.has(one.id) ? ["bad", "another epoch"] : ["good", "held"];
+        const own = one.id === state.access?.sidecar;
         return {
           key: one.id,
-          values: [[h("code", null, one.id), one.id === state.access?.sidecar ? h("span", { class: "here" }, "this one") : null],
-            one.address, one.version, number(one.epoch),
+          values: [[h("code", null, one.id), own ? h("span", { class: "here" }, "this one") : null],
+            one.address, one.version, number(own ? epoch : one.epoch),
             h("span", { class: `pill ${kind}` }, h("i", { class: `dot ${kind}`, "aria-hidden": "true" }), `${text}, ${duration(one.leaseMs / 1000)}`),
             duration(Math.max(0, (Date.now() - new Date(one.startedAt)) / 1000))],
         };

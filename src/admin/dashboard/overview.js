@@ -40,7 +40,7 @@ function lock(access) {
 /// What needs a person, the gravest first: [kind, what, where].
 export function concerns() {
   const found = [];
-  const { status, health, stuck, sidecars, statements, history, work } = state;
+  const { apart, status, health, stuck, statements, history, work } = state;
   const add = (kind, text, where) => found.push({ kind, text, where });
   if (state.failing) add("bad", `This sidecar does not answer: ${state.why}. What you see is old.`, null);
   if (health) {
@@ -69,10 +69,7 @@ export function concerns() {
   if (status.lag.seconds > LAG_SLOW) add("warn", `${product(other(status.primary))} is ${duration(status.lag.seconds)} behind`, "charts");
   const impossible = rows.filter(([, table]) => table.capture.startsWith("impossible"));
   if (impossible.length) add("warn", `${count(impossible.length, "table")} cannot be migrated as it is: ${names(impossible)}`, "tables");
-  if (Array.isArray(sidecars)) {
-    const apart = sidecars.filter((one) => one.current && one.epoch !== status.epoch);
-    if (apart.length) add("bad", `${count(apart.length, "sidecar")} of another epoch than this one`, "sidecars");
-  }
+  if (apart.size) add("bad", `${count(apart.size, "sidecar")} of another epoch than this one`, "sidecars");
   if (Array.isArray(statements)) {
     const lost = statements.filter((one) => one.reason).length;
     const differ = statements.filter((one) => one.shadow?.mismatch > 0).length;
@@ -142,10 +139,10 @@ function sentence(status) {
 }
 
 const STEPS = [
-  ["setup", "PostgreSQL alone", "crossfade setup"],
-  ["dual_write", "PostgreSQL answers, MySQL follows", "crossfade switchover"],
-  ["switched", "MySQL answers, PostgreSQL follows", "crossfade complete"],
-  ["complete", "MySQL alone", null],
+  ["setup", "PostgreSQL alone", "crossfade setup", ""],
+  ["dual_write", "PostgreSQL answers, MySQL follows", "crossfade switchover", ""],
+  ["switched", "MySQL answers, PostgreSQL follows", "crossfade complete", ", and after it there is no way back"],
+  ["complete", "MySQL alone", null, ""],
 ];
 
 export function path() {
@@ -153,14 +150,14 @@ export function path() {
   const at = STEPS.findIndex(([name]) => name === status?.phase);
   return h("section", { class: "card", id: "phases", "aria-labelledby": "h-phases", key: "phases" },
     h("h2", { id: "h-phases" }, "Phases"),
-    h("ol", { class: "path" }, STEPS.map(([name, what, next], n) => {
+    h("ol", { class: "path" }, STEPS.map(([name, what, next, warning], n) => {
       const kind = n < at ? "past" : n === at ? "now" : "ahead";
       return h("li", { class: kind, key: name, "aria-current": n === at ? "step" : null },
         h("span", { class: "bullet", "aria-hidden": "true" }, n < at ? "✓" : n + 1),
         h("div", null,
           h("b", null, phase(name), n < at ? h("span", { class: "unseen" }, " (done)") : null, n === at ? h("span", { class: "here" }, "now") : null),
           h("span", { class: "muted" }, what),
-          n === at && next ? h("span", { class: "muted next" }, "next: ", h("code", null, next)) : null));
+          n === at && next ? h("span", { class: "muted next" }, "next: ", h("code", null, next), warning) : null));
     })));
 }
 

@@ -9,6 +9,8 @@ const HIDDEN_FACTOR = 10;
 const MISSING_PAUSE = 30000;
 /// An answer that is older says nothing about now, in milliseconds.
 const OLD = 5000;
+/// Looks in a row that find a sidecar at another epoch before it is said: it hears of a change a little later.
+const APART_LOOKS = 3;
 
 /// Path, pause in milliseconds between an answer and the next question, and which state it is.
 const QUESTIONS = [
@@ -25,8 +27,9 @@ const QUESTIONS = [
 ];
 
 /// The last answer of each kind; `null` before the first, `missing` where there is no such endpoint.
+/// `apart`: ids of sidecars at another epoch than this one, which is no news right after a change.
 /// `heard` and `failed`, by kind: when it was answered last, and why the last question was not.
-export const state = { token: null, heardAt: 0, failing: false, why: "", heard: {}, failed: {} };
+export const state = { token: null, heardAt: 0, failing: false, why: "", heard: {}, failed: {}, apart: new Set() };
 export const missing = Symbol("missing");
 for (const { name } of QUESTIONS) state[name] = null;
 
@@ -105,6 +108,7 @@ async function once({ name, path, also = [] }) {
     }
     [state.heard[name], state.failed[name]] = [Date.now(), null];
     if (name === "status") heardStatus(before);
+    if (name === "sidecars" && Array.isArray(state.sidecars)) heardSidecars(state.sidecars);
   } catch (error) {
     state.failed[name] = error.name === "TimeoutError" ? "no answer in time" : error.message;
     if (name === "status") [state.failing, state.why] = [true, state.failed.status];
@@ -115,6 +119,19 @@ function heardStatus(before) {
   [state.heardAt, state.failing] = [Date.now(), false];
   // What hangs on the phase is asked for at once.
   if (state.status.phase !== before) ask("switchover", "attempts", "sidecars");
+}
+
+const looks = new Map();
+
+function heardSidecars(list) {
+  const { access, health, status } = state;
+  // It is PostgreSQL that keeps the list, and what it said before its outage is old.
+  const postgres = [health?.primary, health?.secondary].find((side) => side?.product === "postgresql");
+  const apart = postgres?.answers && status ? list.filter((one) => one.current && one.id !== access?.sidecar && one.epoch !== status.epoch) : [];
+  const found = apart.map(({ id }) => [id, looks.get(id)?.epoch === status.epoch ? looks.get(id).count + 1 : 1]);
+  looks.clear();
+  for (const [id, count] of found) looks.set(id, { count, epoch: status.epoch });
+  state.apart = new Set(found.filter(([, count]) => count >= APART_LOOKS).map(([id]) => id));
 }
 
 /// Of the kept hour and what is new; all anew where the sidecar is another one.
