@@ -27,6 +27,7 @@ mod figures;
 #[path = "switch/place.rs"]
 mod place;
 #[path = "../tests/translate/sheet.rs"]
+#[allow(clippy::unwrap_used, reason = "the sheet is written by hand, for tests")]
 mod sheet;
 #[path = "translate/sqlglot.rs"]
 mod sqlglot;

@@ -69,7 +69,7 @@ async fn goes_on(driver: Driver) {
         let mut site = Site::over(world).await;
         let port = site.world.proxy_port();
         let after = run_across(driver, &site.world, port, Some(Answers::MySql), async || {
-            site.verb("switchover", &[]).await
+            site.verb("switchover", &[]).await;
         })
         .await;
         let refused = match driver {
