@@ -265,6 +265,9 @@ impl Worker {
         if GONE.contains(&code) || self.hour.crosses && code == INTERRUPTED {
             return self.hour.lost(kind, self.by, began, &told);
         }
+        if told.starts_with("ERROR 25006 this database is not the primary") {
+            return self.hour.overtaken(kind, began, &told);
+        }
         self.hour.wrong(kind, &told);
     }
 

@@ -245,6 +245,16 @@ impl Hour {
         }
     }
 
+    /// Refused by the old primary. A statement of several messages, some of which had passed when the hold
+    /// came, can only end so if no sidecar's lease outlived the change: it has begun before that was over.
+    pub fn overtaken(&self, kind: &str, began: Instant, what: &str) {
+        let mut heard = self.heard.lock().unwrap();
+        match heard.was_changing(began) {
+            true => *heard.conflicts.entry("25006".to_owned()).or_default() += 1,
+            false => heard.violation(format!("{kind}: unexpected {what}")),
+        }
+    }
+
     pub fn secondary_error(&self, kind: &str, what: &str) {
         let mut heard = self.heard.lock().unwrap();
         match kind {
@@ -303,6 +313,13 @@ impl Heard {
             let after = end.is_some_and(|end| end < blame.from);
             lead.is_none_or(|lead| lead == side) && !before && !after
         })
+    }
+
+    /// Whether nobody knew who leads, at any time from then on.
+    fn was_changing(&self, began: Instant) -> bool {
+        let ends = self.leads.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
+        let mut spans = self.leads.iter().zip(ends);
+        spans.any(|((_, lead), end)| lead.is_none() && end.is_none_or(|end| began < end))
     }
 
     fn violation(&mut self, what: String) {
