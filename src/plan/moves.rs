@@ -23,7 +23,9 @@ use crate::plan::rewrite::text;
 pub(super) fn join_old(reader: Reader<'_>, dml: &Dml, table: &Table) -> Vec<Edit> {
     let end = dml.returning.unwrap_or(dml.body.end);
     let previous = previous(dml, table, end);
-    let join = join(dml, table);
+    // What we end with is a word, and the client's next one may follow without a blank.
+    let next = reader.tokens.get(end).filter(|next| next.start == reader.tokens[end - 1].end);
+    let join = join(dml, table) + if next.is_some() { " " } else { "" };
     let source_end = dml.where_.unwrap_or(end);
     let lead = if dml.from.is_some() { ", " } else { " FROM " };
     let mut pieces = vec![Piece::Text(lead.to_owned())];

@@ -214,16 +214,27 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// To where the number ends. A word may follow without a blank: `1OR` was two tokens before
+    /// PostgreSQL 15, and is an error since; a word that hid in a number would be seen by nobody.
     fn skip_number(&mut self) {
-        while self.at < self.sql.len() {
-            let byte = self.sql[self.at];
-            let sign = matches!(byte, b'+' | b'-')
-                && matches!(self.sql[self.at - 1], b'e' | b'E')
-                && self.peek(1).is_ascii_digit();
-            if !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.') || sign) {
-                return;
+        let skip = |this: &mut Self, of: fn(u8) -> bool| {
+            while of(this.peek(0)) {
+                this.at += 1;
             }
-            self.at += 1;
+        };
+        let hexadecimal = |byte: u8| byte.is_ascii_hexdigit() || byte == b'_';
+        if self.peek(0) == b'0'
+            && matches!(self.peek(1), b'x' | b'X' | b'o' | b'O' | b'b' | b'B')
+            && hexadecimal(self.peek(2))
+        {
+            self.at += 2;
+            return skip(self, hexadecimal);
+        }
+        skip(self, |byte| byte.is_ascii_digit() || matches!(byte, b'_' | b'.'));
+        let signed = usize::from(matches!(self.peek(1), b'+' | b'-'));
+        if matches!(self.peek(0), b'e' | b'E') && self.peek(1 + signed).is_ascii_digit() {
+            self.at += 1 + signed;
+            skip(self, |byte| byte.is_ascii_digit() || byte == b'_');
         }
     }
 
