@@ -175,12 +175,17 @@ impl Backend {
         } else {
             let usage = self.prepared.get(conn, sql).await.map_err(failed)?;
             let params = Params::Positional(params);
-            let result = conn.exec_iter(&usage.statement, params).await.map_err(failed)?;
-            let drained = drain(result, about, take).await;
+            let ran = match conn.exec_iter(&usage.statement, params).await {
+                Ok(result) => drain(result, about, take).await,
+                Err(error) => Err(failed(error)),
+            };
             if usage.once {
-                conn.close(usage.statement).await.map_err(failed)?;
+                // Also after a failure, which is the one that matters.
+                let closed = conn.close(usage.statement).await.map_err(failed);
+                ran.and_then(|done| closed.map(|()| done))?
+            } else {
+                ran?
             }
-            drained?
         };
         if 0 < warnings {
             self.judge(about).await?;

@@ -323,6 +323,11 @@ async fn what_sessions_keep_prepared_stays_within_what_mysql_allows() {
                         let row = client.query_one(&sql, &[&7]).await.unwrap();
                         assert_eq!(row.get::<_, i32>(0), 7 + more, "{target:?} {round}");
                     }
+                    for more in 0..6 {
+                        let sql = format!("INSERT INTO t VALUES ($1, {more})");
+                        let error = client.execute(&sql, &[&7]).await.unwrap_err();
+                        assert_eq!(error.code().unwrap().code(), "23505", "{error:?}");
+                    }
                 }
             }
             drop(clients);
