@@ -1,7 +1,5 @@
 //! Asking a session's server what it has disturbs nobody, and is disturbed by nothing the client does.
 
-use std::time::Duration;
-
 use tokio_postgres::{Client, NoTls};
 
 use super::Site;
@@ -32,9 +30,20 @@ impl<'a> Blocked<'a> {
         self.site.world.until("sessions are asked", enough).await;
     }
 
-    /// When the survey that waits has begun to.
+    /// Until one has waited for so many milliseconds.
+    async fn has_waited(&self, millis: i32) {
+        let sql = "SELECT coalesce(max(clock_timestamp() - l.waitstart), '0') > $1 * interval '1 ms' \
+                   FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                   WHERE NOT l.granted AND d.datname = current_database() \
+                   AND l.relation = 'pg_catalog.pg_prepared_statements'::regclass";
+        let millis = f64::from(millis);
+        let waited = async || self.site.admin.query_one(sql, &[&millis]).await.unwrap().get(0);
+        self.site.world.until("it has waited", waited).await;
+    }
+
+    /// When the one that has waited longest has begun to.
     async fn since(&self) -> String {
-        let sql = "SELECT max(l.waitstart)::text FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+        let sql = "SELECT min(l.waitstart)::text FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
                    WHERE NOT l.granted AND d.datname = current_database()";
         self.site.admin.query_one(sql, &[]).await.unwrap().get(0)
     }
@@ -58,8 +67,8 @@ async fn a_statement_timeout_of_the_client_does_not_end_it() {
     let blocked = Blocked::new(&site).await;
     let attempt = site.announce("switchover").await;
     blocked.waits(1).await;
-    // Longer than the timeout: it is what is tested.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Longer than the timeouts: it is what is tested.
+    blocked.has_waited(100).await;
     blocked.release().await;
     site.until("its clients rest", attempt, "drained").await;
     assert_eq!(site.obstacles(attempt).await, Vec::<String>::new());
@@ -79,13 +88,24 @@ async fn a_cancel_request_does_not_reach_it() {
     let client = site.world.client().await;
     client.batch_execute("SELECT 1").await.unwrap();
     let token = client.cancel_token();
+    let other = site.world.client().await;
+    let its_token = other.cancel_token();
+    let sleeps =
+        tokio::spawn(async move { (other.batch_execute("SELECT pg_sleep(600)").await, other) });
+    let asleep = "SELECT EXISTS (SELECT FROM pg_stat_activity \
+                  WHERE datname = current_database() AND wait_event = 'PgSleep')";
+    let asleep = async || site.admin.query_one(asleep, &[]).await.unwrap().get(0);
+    site.world.until("another client runs something", asleep).await;
     let blocked = Blocked::new(&site).await;
     let attempt = site.announce("switchover").await;
     blocked.waits(1).await;
     let since = blocked.since().await;
     token.cancel_query(NoTls).await.unwrap();
-    // Long enough for it to arrive.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // One that is sent later, for what a client runs, has arrived.
+    its_token.cancel_query(NoTls).await.unwrap();
+    let (cancelled, _other) = sleeps.await.unwrap();
+    assert_eq!(cancelled.unwrap_err().code().unwrap().code(), "57014");
+    blocked.waits(2).await;
     assert_eq!(blocked.since().await, since, "the survey was cancelled");
     blocked.release().await;
     site.until("its clients rest", attempt, "drained").await;
