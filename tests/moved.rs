@@ -3,6 +3,7 @@
 mod applications;
 mod carried;
 mod drivers;
+mod halfway;
 mod survey;
 
 use std::time::{Duration, Instant};

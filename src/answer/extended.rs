@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::answer::batch::KEPT_BYTES_MAX;
 use crate::answer::bind::{Bind, Format};
 use crate::answer::error::PgError;
 use crate::answer::execute::{Ask, Ran};
@@ -13,6 +14,7 @@ use crate::answer::rows::{self, Kept, Stop};
 use crate::answer::session::{Session, text_of};
 use crate::answer::statements::{Portal, PortalState, Prepared};
 use crate::answer::verbs::Verb;
+use crate::door::peer::Frame;
 use crate::wire::{self, Body, write};
 
 fn short() -> PgError {
@@ -20,6 +22,20 @@ fn short() -> PgError {
 }
 
 impl Session {
+    /// Keeps what somebody else would have to be told of the batch.
+    pub(super) fn passed(&mut self, frame: &Frame) {
+        let body = Some(frame.body()).filter(|body| body.len() <= KEPT_BYTES_MAX);
+        self.batch.passed(frame.tag, body);
+    }
+
+    /// BindComplete or CloseComplete, unless the client has it.
+    pub(super) fn acknowledge(&mut self, tag: u8) {
+        match self.answered.checked_sub(1) {
+            Some(left) => self.answered = left,
+            None => write::empty(&mut self.out, tag),
+        }
+    }
+
     pub(super) fn parse(&mut self, body: &[u8]) -> Result<(), Stop> {
         let mut body = Body::new(body);
         let name = text_of(body.text().ok_or_else(short)?)?;
@@ -104,7 +120,7 @@ impl Session {
         }
         let portal = Portal { planned, values, formats, state: PortalState::Fresh };
         self.statements.bind(&bind.portal, portal)?;
-        write::empty(&mut self.out, b'2');
+        self.acknowledge(b'2');
         Ok(())
     }
 
@@ -141,7 +157,7 @@ impl Session {
             }
             _ => self.statements.close_portal(&name),
         }
-        write::empty(&mut self.out, b'3');
+        self.acknowledge(b'3');
         Ok(())
     }
 

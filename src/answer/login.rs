@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use crate::answer::backend::Backend;
+use crate::answer::batch::Batch;
 use crate::answer::block::Block;
 use crate::answer::cancel::Guard;
 use crate::answer::captured::Captured;
@@ -147,8 +148,8 @@ pub(super) async fn enter(stream: Stream, services: &Services) -> Option<(Sessio
 /// Takes a client over that is logged in already.
 pub(super) async fn take_over(handover: Handover, services: &Services) -> Option<(Session, Guard)> {
     let config = Arc::clone(&services.config.borrow());
-    let Handover { client, key, user, database, settings: given, set, statements, credential } =
-        handover;
+    let Handover { client, key, user, database, settings: given, .. } = handover;
+    let Handover { set, statements, credential, answered, .. } = handover;
     let connected =
         Backend::connect(&config.url, config.connect_timeout, services.shelf.clone()).await;
     let settings = settings(services, &user, &given.into_iter().collect());
@@ -171,6 +172,7 @@ pub(super) async fn take_over(handover: Handover, services: &Services) -> Option
         session.key = key;
     }
     session.credential = credential;
+    session.answered = answered;
     // The client was told all of this by whoever served it before.
     session.settings.news();
     for (name, sql, declared) in statements {
@@ -341,6 +343,8 @@ fn session(
         backend,
         skipping: false,
         unsynced: false,
+        batch: Batch::default(),
+        answered: 0,
         denied: false,
         started: clock(),
         captured: Captured::default(),

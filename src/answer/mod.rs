@@ -16,10 +16,12 @@
 //! Not here: what a statement becomes in MySQL (`dialect`), when this phase begins and ends (`control`).
 
 mod backend;
+pub(crate) mod batch;
 mod bind;
 mod block;
 mod cancel;
 mod captured;
+mod confirm;
 mod error;
 mod execute;
 mod extended;
@@ -148,7 +150,8 @@ impl Services {
     }
 }
 
-/// A client on its way from one who served it to another: whole, and between two transactions.
+/// A client on its way from one who served it to another: whole, and between two transactions. A batch of
+/// which no statement has begun may be under way.
 #[derive(Debug)]
 pub struct Handover {
     pub(crate) client: Peer,
@@ -164,6 +167,8 @@ pub struct Handover {
     pub statements: Vec<(String, Arc<str>, Vec<Oid>)>,
     /// What it has shown of its password.
     pub(crate) credential: Credential,
+    /// Of what is to be read first, so many answers are not for the client: it has them.
+    pub(crate) answered: usize,
 }
 
 impl Handover {
@@ -173,7 +178,8 @@ impl Handover {
         let client = Peer { stream: client, buffer: unread };
         let (settings, set, statements) = (Vec::new(), Vec::new(), Vec::new());
         let credential = Credential::default();
-        Self { client, key: None, user, database, settings, set, statements, credential }
+        let (key, answered) = (None, 0);
+        Self { client, key, user, database, settings, set, statements, credential, answered }
     }
 
     /// The client's connection, and what was read from it and not looked at yet.

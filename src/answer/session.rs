@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::answer::backend::Backend;
+use crate::answer::batch::Batch;
 use crate::answer::block::Block;
 use crate::answer::captured::Captured;
 use crate::answer::error::PgError;
@@ -62,8 +63,12 @@ pub(super) struct Session {
     pub(super) backend: Backend,
     /// An error has come; everything up to Sync is skipped.
     pub(super) skipping: bool,
-    /// Messages of the extended protocol have come since the last Sync: what they bound is nowhere else.
+    /// Messages of the extended protocol have come since the last Sync.
     pub(super) unsynced: bool,
+    /// These messages, as far as somebody else needs them.
+    pub(super) batch: Batch,
+    /// So many of the next answers to Bind and Close the client has had from somebody else.
+    pub(super) answered: usize,
     /// The lease was waited for in vain, for what is to be answered up to the next ReadyForQuery.
     pub(super) denied: bool,
     /// The transaction's time: microseconds since 2000-01-01 UTC.
@@ -136,6 +141,8 @@ impl Session {
         if self.flush().await.is_err() {
             return Ended::Over;
         }
+        let (again, more) = self.batch.take();
+        self.client.put_back(&again);
         let (settings, set) = self.settings.carried();
         Ended::Moved(Box::new(Handover {
             statements: self.statements.texts(),
@@ -146,13 +153,14 @@ impl Session {
             user: self.user,
             database: self.database,
             credential: self.credential,
+            answered: self.answered + more,
         }))
     }
 
     async fn next(&mut self) -> Result<Next, Stop> {
         let bytes_max = self.services.limits().message_bytes_max;
         let idle = self.block.is_none() && !self.skipping;
-        let whole = idle && !self.unsynced;
+        let whole = idle && (!self.unsynced || self.batch.is_movable());
         if whole {
             if self.guest.is_held() && !self.rest().await? {
                 return Ok(Next::Shutdown);
@@ -284,10 +292,14 @@ impl Session {
         self.unsynced |= matches!(frame.tag, b'P' | b'B' | b'D' | b'E' | b'C');
         let done = match frame.tag {
             tag if self.skipping && tag != b'S' => return Ok(()),
-            b'Q' => return self.simple(&body).await,
+            b'Q' => {
+                self.passed(&frame);
+                return self.simple(&body).await;
+            }
             b'S' => {
                 self.skipping = false;
                 self.unsynced = false;
+                self.passed(&frame);
                 return self.ready().await;
             }
             b'H' => return self.flush().await,
@@ -296,9 +308,13 @@ impl Session {
             b'P' => self.parse(&body),
             b'B' => self.bind(&body),
             b'D' => self.describe(&body),
-            b'E' => self.execute_portal(&body).await,
+            b'E' => {
+                self.passed(&frame);
+                self.execute_portal(&body).await
+            }
             b'C' => self.close(&body),
             b'F' => {
+                self.passed(&frame);
                 let refused = PgError::unsupported("a function call message");
                 self.fail(refused).await?;
                 return self.ready().await;
@@ -311,9 +327,15 @@ impl Session {
         match done {
             Err(Stop::Error(error)) => {
                 self.skipping = true;
+                self.answered = 0;
                 self.fail(*error).await
             }
-            done => done,
+            done => {
+                if frame.tag != b'E' {
+                    self.passed(&frame);
+                }
+                done
+            }
         }
     }
 
@@ -417,44 +439,6 @@ impl Session {
     /// The plan of one statement, on the ground of now.
     pub(super) fn plan(&self, sql: &str, declared: &[Oid]) -> Result<Arc<Planned>, PgError> {
         self.services.plans.plan(sql, declared, &self.ground)
-    }
-
-    /// Waits for the lease, without which nothing is answered.
-    pub(super) async fn confirmed(&self) -> Result<(), PgError> {
-        let lease = &self.services.lease;
-        if lease.holds(Instant::now()) {
-            return Ok(());
-        }
-        let in_block = self.block.is_explicit();
-        let waits = !in_block && !self.denied;
-        if waits && timeout(self.services.limits().hold, lease.held()).await.is_ok() {
-            return Ok(());
-        }
-        Err(self.unconfirmed(if in_block { "57P01" } else { "57P03" }))
-    }
-
-    /// What was read is answered only if MySQL was still the primary when it was: the lease holds after it
-    /// too, and in the epoch in which it was asked. Who has written holds the epoch.
-    pub(super) async fn still_confirmed(&self) -> Result<(), PgError> {
-        if self.captured.is_confirmed() {
-            return Ok(());
-        }
-        let lease = &self.services.lease;
-        let held = lease.holds(Instant::now())
-            || timeout(self.services.limits().hold, lease.held()).await.is_ok();
-        // In this order: a lease that holds for a later epoch is confirmed after that was published.
-        if held && self.services.situation.borrow().epoch == self.situation.epoch {
-            return Ok(());
-        }
-        Err(self.unconfirmed("57P01").fatal())
-    }
-
-    fn unconfirmed(&self, code: &'static str) -> PgError {
-        let text = "Crossfade cannot confirm on MySQL that it may still answer";
-        match self.services.lease.why_not() {
-            Some(why) => PgError::new(code, text).detail(why),
-            None => PgError::new(code, text),
-        }
     }
 }
 

@@ -75,8 +75,13 @@ impl Peer {
 
     /// Gives a message back: it is for whoever reads next.
     pub(crate) fn unread(&mut self, frame: &Frame) {
-        let mut buffer = BytesMut::with_capacity(frame.bytes.len() + self.buffer.len());
-        buffer.extend_from_slice(&frame.bytes);
+        self.put_back(&frame.bytes);
+    }
+
+    /// Puts whole messages in front of what was not read yet.
+    pub(crate) fn put_back(&mut self, messages: &[u8]) {
+        let mut buffer = BytesMut::with_capacity(messages.len() + self.buffer.len());
+        buffer.extend_from_slice(messages);
         buffer.extend_from_slice(&self.buffer);
         self.buffer = buffer;
     }

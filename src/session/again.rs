@@ -1,8 +1,8 @@
 //! A write that fell to the epoch: repeated by us, or an error that applications repeat.
 //!
 //! ```text
-//! CF001, CF002 ─┬─ alone, outside a block ──▶ wait for the new situation ──▶ the same message again
-//!               └─ in the client's transaction ──▶ 40001
+//! CF001, CF002, 25006 of ours ─┬─ alone, outside a block ──▶ wait for the new situation ──▶ the same again
+//!                              └─ in the client's transaction ──▶ 40001
 //! ```
 //!
 //! Invariant: a statement is repeated only if nothing of its answer has reached the client, and only
@@ -12,9 +12,10 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 
 use crate::backend::postgres::control::{STALE_EPOCH, STALE_TIMELINE};
+use crate::backend::postgres::refuse::SQLSTATE as NOT_PRIMARY;
 use crate::plan::Step;
 use crate::plan::cache::Planner;
 use crate::session::pending::Expect;
@@ -29,7 +30,7 @@ const REPEATS_MAX: u32 = 3;
 const HELD_BYTES_MAX: usize = 64 << 10;
 
 /// What SQLSTATE 40001 says in place of ours.
-const MESSAGE: &str = "could not serialize access: the migration has moved on";
+pub(super) const MESSAGE: &str = "could not serialize access: the migration has moved on";
 const HINT: &str = "The transaction might succeed if retried.";
 
 /// The statement that is repeated, as messages of the client's.
@@ -51,8 +52,8 @@ pub(super) struct Repeats {
     count: u32,
     /// Waits for the end of the failed transaction, then for the situation.
     again: Option<Again>,
-    /// The next BindComplete is that of a repeated Bind.
-    bound: bool,
+    /// So many of the next answers to Bind, and to Close of a portal, are to messages that are repeated.
+    bound: usize,
     /// Rows of the statement at hand have reached the client.
     shown: bool,
 }
@@ -168,20 +169,35 @@ impl State {
             && self.pending.is_empty()
             && let Some(again) = self.repeats.again.take()
         {
-            self.repeats.bound = again.bound;
+            self.repeats.bound = usize::from(again.bound);
             pipe.unread(&again.messages);
         }
     }
 
-    /// True for the BindComplete of a repeated Bind.
+    /// So many answers the client has had already.
+    pub(super) fn bind_again(&mut self, answers: usize) {
+        self.repeats.bound = answers;
+    }
+
+    /// How many answers to what is to be said next the client has had already.
+    pub(super) fn bound_again(&self) -> usize {
+        self.repeats.bound
+    }
+
+    /// True for the answer to a repeated Bind.
     pub(super) fn is_bound_again(&mut self) -> bool {
-        std::mem::take(&mut self.repeats.bound)
+        let left = self.repeats.bound.checked_sub(1);
+        self.repeats.bound = left.unwrap_or(0);
+        left.is_some()
     }
 
     /// A transaction has ended.
     pub(super) fn forget_repeats(&mut self) {
         self.repeats.done = 0;
         self.repeats.shown = false;
+        if !self.cuts_batch {
+            self.repeats.bound = 0;
+        }
         if self.repeats.again.is_none() {
             self.repeats.count = 0;
         }
@@ -191,27 +207,24 @@ impl State {
 /// What the context of an error names that was raised by a function of ours; without the schema where
 /// the client has it in its path.
 const RAISED_BY: [&str; 3] = ["crossfade.", "enter(", "guard("];
+/// The same of what refuses writes to the old primary: PostgreSQL has its own uses of that SQLSTATE.
+const REFUSED_BY: [&str; 1] = ["refuse()"];
 
-/// True for an ErrorResponse of [`crate::backend::postgres::control`]'s guard. The client can raise
-/// any SQLSTATE, but not in the name of our functions.
+/// True for an ErrorResponse of [`crate::backend::postgres::control`]'s guard, and of the trigger that
+/// refuses writes to the old primary. The client can raise any SQLSTATE, but not in the name of our functions.
 pub(super) fn is_stale(body: &[u8]) -> bool {
-    let (mut code, mut ours) = (false, false);
+    let (mut raised_by, mut context) = (&[][..], String::new());
     let mut parts = Body::new(body);
     while let Some(field) = parts.byte().filter(|field| *field != 0) {
         let Some(value) = parts.text() else { return false };
         match field {
-            b'C' => code = [STALE_EPOCH, STALE_TIMELINE].iter().any(|of| of.as_bytes() == value),
-            b'W' => {
-                let context = String::from_utf8_lossy(value);
-                ours = RAISED_BY.iter().any(|by| context.contains(by));
+            b'C' if value == NOT_PRIMARY.as_bytes() => raised_by = &REFUSED_BY[..],
+            b'C' if [STALE_EPOCH, STALE_TIMELINE].iter().any(|of| of.as_bytes() == value) => {
+                raised_by = &RAISED_BY[..];
             }
+            b'W' => context = String::from_utf8_lossy(value).into_owned(),
             _ => {}
         }
     }
-    code && ours
-}
-
-/// A Bind as the client wrote it, where it can be repeated.
-pub(super) fn kept(body: &BytesMut) -> Option<Bytes> {
-    (body.len() <= HELD_BYTES_MAX).then(|| Bytes::copy_from_slice(body))
+    raised_by.iter().any(|by| context.contains(by))
 }

@@ -261,6 +261,8 @@ impl State {
                 if status == b'I' && self.is_repeating() {
                     self.at_rest(status);
                     self.repeat();
+                } else if self.cuts_batch {
+                    self.at_rest(status);
                 }
                 return Ok(true);
             }

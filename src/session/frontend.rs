@@ -11,7 +11,6 @@
 use std::sync::Arc;
 
 use crate::plan::{ENCODING, Plan, Step};
-use crate::session::again;
 use crate::session::formats::bind_formats;
 use crate::session::pending::{Expect, Query};
 use crate::session::pipe::Pipe;
@@ -33,16 +32,18 @@ impl State {
     /// Looks at what the client has sent, as far as it has come and nothing has to be waited for.
     pub(super) fn client_messages(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
         self.follow();
-        if self.is_idle() {
+        if self.is_idle() && !self.batch.has_begun() {
             self.asked_in = self.planner.situation.epoch;
         }
         self.speak(pipe);
         self.speak_again(pipe);
+        self.go_on_with_batch(pipe);
         while self.work.is_none() && self.pending.len() < PENDING_MAX && !self.is_wrapping() {
             let Some(header) = pipe.next()? else { break };
-            if self.holds_back(header.tag) {
+            if self.holds_back(header.tag) || self.must_wait(pipe, header) {
                 break;
             }
+            self.take_in_hand(pipe, header);
             self.pen.work();
             let done = match header.tag {
                 b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'c' | b'f'
@@ -72,10 +73,7 @@ impl State {
             if !done {
                 break;
             }
-            self.boundary = match header.tag {
-                b'd' | b'c' | b'f' => self.boundary,
-                tag => matches!(tag, b'Q' | b'S' | b'F'),
-            };
+            self.note_passed(header.tag);
         }
         self.speak(pipe);
         Ok(())
@@ -288,7 +286,7 @@ impl State {
         let (returning, added) = (capture.returning, capture.columns.len());
         let body = pipe.take(header);
         let binary = bind_formats(&body, returning, added, &mut pipe.output);
-        let bind = if self.block { None } else { again::kept(&body) };
+        let bind = self.at_hand.clone();
         self.statements.bind(&portal, Some(Portal { prepared, binary, bind, sampled: None }));
         self.pending.push(Expect::Bind);
         true

@@ -71,6 +71,8 @@ pub struct Established {
     pub(crate) credential: Credential,
     /// What another has prepared for the client: name, text, declared types.
     pub(crate) statements: Vec<(String, Arc<str>, Vec<Oid>)>,
+    /// So many of the first answers are not for the client, which has them already.
+    pub(crate) answered: usize,
 }
 
 /// Why there is no session.
@@ -189,6 +191,7 @@ fn establish(client: Peer, entered: Entered, startup: Startup) -> Established {
         cancel: entered.cancel,
         credential: entered.credential,
         statements: Vec::new(),
+        answered: 0,
     }
 }
 

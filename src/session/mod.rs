@@ -10,6 +10,7 @@
 mod again;
 mod answers;
 mod auth;
+mod batch;
 pub mod cancel;
 mod count;
 mod described;

@@ -1,7 +1,7 @@
 //! What is not passed on, and what the client is told instead.
 //!
 //! ```text
-//! statement ──lease holds?──▶ passes
+//! statement ──lease holds?──▶ passes, unless its transaction has begun on what is not the primary now: 40001
 //!                 └──no──▶ in a transaction: 57P01
 //!                          else waits, for limits.hold at most, then 57P03
 //! answer of a read ──lease holds, in the epoch that it was asked in?──▶ passes
@@ -18,8 +18,10 @@
 
 use bytes::BytesMut;
 
+use crate::answer::serves;
 use crate::plan::{Plan, Step};
 use crate::policy::Mode;
+use crate::session::again;
 use crate::session::pending::Expect;
 use crate::session::pipe::Pipe;
 use crate::session::state::{Awaits, State, Work};
@@ -63,11 +65,11 @@ impl State {
     pub(super) fn admit(&mut self, plan: &Plan) -> Admit {
         if self.flow.lease.holds(self.now) || self.pending.is_skipping() || self.status == b'E' {
             self.denied = false;
-            return Admit::Now;
+            let left_behind = self.is_left_behind() && !ends_transaction(plan);
+            return if left_behind { Admit::Never(MOVED_ON) } else { Admit::Now };
         }
         if self.block {
-            let ends = |step: &Step| matches!(step, Step::Commit | Step::Transaction);
-            return match plan.statements.iter().all(|planned| ends(&planned.step)) {
+            return match ends_transaction(plan) {
                 true => Admit::Now,
                 false => self.unconfirmed("transaction"),
             };
@@ -86,6 +88,12 @@ impl State {
             message: UNCONFIRMED,
             detail: self.flow.lease.why_not(),
         })
+    }
+
+    /// MySQL answers, and this is no statement that could be left to it: its transaction is under way here.
+    fn is_left_behind(&self) -> bool {
+        let goes_on = !self.pending.is_skipping() && self.status != b'E';
+        goes_on && serves(&self.planner.situation)
     }
 
     /// True where what the server has sent has to wait for the lease.
@@ -143,6 +151,15 @@ impl State {
         self.pending.push(Expect::Ours);
     }
 }
+
+/// Whether it does nothing but end a transaction.
+fn ends_transaction(plan: &Plan) -> bool {
+    let ends = |step: &Step| matches!(step, Step::Commit | Step::Transaction);
+    plan.statements.iter().all(|planned| ends(&planned.step))
+}
+
+/// What a transaction is told of which a part has happened on the old primary.
+const MOVED_ON: Denied = Denied { code: "40001", message: again::MESSAGE, detail: None };
 
 /// A captured statement that was prepared in UTF-8 and is run in another encoding.
 pub(super) const OTHER_ENCODING: Denied = Denied {

@@ -186,6 +186,7 @@ impl Session {
     /// The client, with what it brings.
     pub(super) fn hand_over(self, belongings: Belongings) -> Handover {
         let Belongings { settings, set, statements, .. } = belongings;
+        let answered = self.state.bound_again();
         let unread = self.to_server.into_unread();
         let mut handover = Handover::new(self.client, unread, self.user, self.database);
         handover.key = self.cancel.as_ref().map(|guard| guard.key().clone());
@@ -193,6 +194,7 @@ impl Session {
         handover.set = set;
         handover.statements = statements;
         handover.credential = self.credential;
+        handover.answered = answered;
         handover
     }
 }

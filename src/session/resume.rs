@@ -40,7 +40,8 @@ type Pairs = [(String, String)];
 /// Serves a client that somebody else has served before.
 pub async fn go_on(handover: Handover, services: Services) -> Option<Box<Handover>> {
     let config = Arc::clone(&services.login.borrow());
-    let Handover { client, key, user, database, settings, set, statements, credential } = handover;
+    let Handover { client, key, user, database, settings, .. } = handover;
+    let Handover { set, statements, credential, answered, .. } = handover;
     let (client, client_buffer) = client.into_parts();
     let entered = match timeout(config.timeout, dial(&config)).await {
         Ok(Ok(server)) => {
@@ -76,6 +77,7 @@ pub async fn go_on(handover: Handover, services: Services) -> Option<Box<Handove
         cancel,
         credential: entered.credential,
         statements,
+        answered,
     };
     serve::serve(established, services.flow, services.shutdown).await
 }

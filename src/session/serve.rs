@@ -120,6 +120,7 @@ pub(super) async fn serve(
             return None;
         }
     }
+    state.bind_again(established.answered);
     let mut session = Session {
         client: established.client,
         server,
@@ -277,7 +278,7 @@ impl Session {
                 }
             }
             // What is held back is still to be said, to whoever answers then.
-            let held_back = self.state.is_to_rest() && self.to_server.has_more();
+            let held_back = self.state.is_held_back() && self.to_server.has_more();
             let said = self.to_server.backlog() == 0 && !held_back && !self.state.owes_an_end();
             if self.hearing == Hearing::Last && said {
                 match self.server.poll_shutdown(cx) {

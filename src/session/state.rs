@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::answer::batch::Batch;
 use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
 use crate::hold::Guest;
@@ -189,6 +191,12 @@ pub(super) struct State {
     pub(super) own: Own,
     /// What the client said last ends a transaction, unless that is in a block.
     pub(super) boundary: bool,
+    /// What it has said since, as far as it has to be said again where somebody else answers.
+    pub(super) batch: Batch,
+    /// The server is told that the batch ends here; it goes on with whoever answers then.
+    pub(super) cuts_batch: bool,
+    /// The body of the message at hand, where it may have to be said again.
+    pub(super) at_hand: Option<Bytes>,
 }
 
 impl State {
@@ -248,6 +256,9 @@ impl State {
             guest: flow.hold.enter(),
             own: Own::new(parameters, &[]),
             boundary: true,
+            batch: Batch::default(),
+            cuts_batch: false,
+            at_hand: None,
             flow,
         };
         for (name, value) in reported {

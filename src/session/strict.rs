@@ -25,6 +25,8 @@ pub(super) enum Say {
     /// Bring the answers of a batch whose Sync is held back.
     Flush,
     Begin,
+    /// End a batch that somebody else goes on with.
+    Sync,
     /// ROLLBACK of a transaction around a statement that is repeated.
     Undo,
     /// COMMIT or ROLLBACK of a transaction that we have put around a single statement.
@@ -166,6 +168,11 @@ impl State {
             let (text, expect) = match say {
                 Say::Flush => {
                     write::empty(&mut pipe.output, b'H');
+                    continue;
+                }
+                Say::Sync => {
+                    write::empty(&mut pipe.output, b'S');
+                    self.pending.push(Expect::OurQuery);
                     continue;
                 }
                 Say::Begin => (self.begin(), Expect::OurQuery),

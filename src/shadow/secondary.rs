@@ -104,6 +104,7 @@ impl Session {
             set: Vec::new(),
             statements: Vec::new(),
             credential: Credential::default(),
+            answered: 0,
         };
         let services = services.clone();
         let task = tokio::spawn(async move {

@@ -26,8 +26,12 @@ pub(crate) struct Wire {
 impl Wire {
     /// Logs in as the administrator, by whatever method the server asks for.
     pub(crate) async fn connect(port: u16, database: &str) -> Self {
+        Self::connect_as("postgres", PASSWORD, port, database).await
+    }
+
+    pub(crate) async fn connect_as(user: &str, password: &str, port: u16, database: &str) -> Self {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        login(&mut socket, database).await;
+        login(&mut socket, user, password, database).await;
         Self { socket, details: Vec::new() }
     }
 
@@ -124,13 +128,13 @@ impl Wire {
 }
 
 /// What the test server asks for is SCRAM; the exchange is libpq's own, borrowed from a client library.
-async fn login(socket: &mut TcpStream, database: &str) {
+async fn login(socket: &mut TcpStream, user: &str, password: &str, database: &str) {
     use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
     let mut startup = 196_608_u32.to_be_bytes().to_vec();
-    startup.extend_from_slice(format!("user\0postgres\0database\0{database}\0\0").as_bytes());
+    startup.extend_from_slice(format!("user\0{user}\0database\0{database}\0\0").as_bytes());
     let length = u32::try_from(startup.len() + 4).unwrap().to_be_bytes();
     socket.write_all(&[&length[..], &startup].concat()).await.unwrap();
-    let mut scram = ScramSha256::new(PASSWORD.as_bytes(), ChannelBinding::unsupported());
+    let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
     loop {
         let tag = socket.read_u8().await.unwrap();
         let length = socket.read_u32().await.unwrap();
