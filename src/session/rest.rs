@@ -140,7 +140,10 @@ impl Session {
                     true => Rested::Moves(Box::new(found)),
                     // The answer to our question may still be on its way, and is not the client's.
                     false if broken => Rested::Ends,
-                    false => Rested::GoesOn,
+                    false => {
+                        self.prepare_unnamed().await?;
+                        Rested::GoesOn
+                    }
                 });
             }
             let guest = &mut self.state.guest;
@@ -152,9 +155,31 @@ impl Session {
         }
     }
 
+    /// Our questions were simple queries, and have ended the statement without a name.
+    async fn prepare_unnamed(&mut self) -> Result<(), Broken> {
+        let Some((text, types)) = self.state.statements.unnamed().and_then(parsed) else {
+            return Ok(());
+        };
+        let (text, mut aside) = (text.to_owned(), (BytesMut::new(), BytesMut::new()));
+        let _calm = match &self.cancel {
+            Some(guard) => Some(guard.hold().await),
+            None => None,
+        };
+        let prepared = self.state.adopt(&mut self.server, &mut aside, "", &text, &types).await;
+        prepared.map_err(Broken::Primary)?;
+        self.hear_aside(&aside);
+        Ok(())
+    }
+
+    /// Notices and notifications are the client's, also those that came between; and what has come since.
+    fn hear_aside(&mut self, (buffer, aside): &(BytesMut, BytesMut)) {
+        self.to_client.output.extend_from_slice(aside);
+        self.to_client.unread(buffer);
+    }
+
     /// What the session has, and whether its server went on with the question.
     async fn belongings(&mut self) -> (Belongings, bool) {
-        let mut aside = BytesMut::new();
+        let mut aside = (BytesMut::new(), BytesMut::new());
         let question = format!("{SURVEY}{}", self.state.own.question());
         let survey = async {
             // A cancel request is for what the client runs.
@@ -172,9 +197,12 @@ impl Session {
         };
         let survey = timeout(SURVEY_TIME_MAX, survey).await;
         let survey = survey.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        // Notices and notifications are the client's, also those that came between.
-        self.to_client.output.extend_from_slice(&aside);
         let broken = survey.is_err();
+        if broken {
+            // The rest of an answer is nobody's.
+            aside.0.clear();
+        }
+        self.hear_aside(&aside);
         let mut found = survey.unwrap_or_else(|error| {
             debug!(%error, "a session's state could not be asked for");
             Belongings { obstacles: vec![UNKNOWN], ..Belongings::default() }
@@ -218,11 +246,11 @@ impl State {
     }
 
     /// Prepares for the client, on its new server, what another has prepared for it. What fails there is
-    /// left out: the client learns of it when it uses it.
+    /// left out: the client learns of it when it uses it. What the server says unasked is put aside.
     pub(super) async fn adopt(
         &mut self,
         server: &mut Stream,
-        buffer: &mut BytesMut,
+        (buffer, aside): &mut (BytesMut, BytesMut),
         name: &str,
         sql: &str,
         declared: &[Oid],
@@ -241,8 +269,10 @@ impl State {
         let mut taken = true;
         loop {
             let frame = Peer::frame_of(server, buffer, ROW_BYTES_MAX).await;
-            match frame.map_err(|_| std::io::ErrorKind::InvalidData)?.tag {
+            let frame = frame.map_err(|_| std::io::ErrorKind::InvalidData)?;
+            match frame.tag {
                 b'E' => taken = false,
+                b'A' | b'N' | b'S' => aside.extend_from_slice(&frame.bytes),
                 b'Z' if taken => {
                     self.statements.put(name.as_bytes(), prepared);
                     return Ok(());
@@ -270,20 +300,21 @@ impl State {
     }
 }
 
-/// Asks the server. Its connection is between two transactions. `aside`: what it says unasked.
+/// Asks the server. Its connection is between two transactions. `buffer`: what is read beyond its answer;
+/// `aside`: what it says unasked.
 async fn survey(
     server: &mut Stream,
     question: &str,
-    aside: &mut BytesMut,
+    (buffer, aside): &mut (BytesMut, BytesMut),
 ) -> std::io::Result<Belongings> {
     let questions = [WITHOUT_TIMEOUTS, question, "ROLLBACK"];
     let mut out = BytesMut::new();
     questions.iter().for_each(|sql| write::query(&mut out, sql));
     server.write_all(&out).await?;
-    let (mut found, mut buffer) = (Belongings::default(), BytesMut::new());
+    let mut found = Belongings::default();
     let mut left = questions.len();
     loop {
-        let frame = Peer::frame_of(server, &mut buffer, ROW_BYTES_MAX).await;
+        let frame = Peer::frame_of(server, buffer, ROW_BYTES_MAX).await;
         let frame = frame.map_err(|_| std::io::Error::from(std::io::ErrorKind::InvalidData))?;
         match frame.tag {
             b'D' => found.take(frame.body()).ok_or(std::io::ErrorKind::InvalidData)?,

@@ -15,6 +15,7 @@ use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
@@ -111,11 +112,9 @@ pub(super) async fn serve(
     );
     state.has_set(&established.parameters, &established.set);
     let mut server = established.server;
-    let mut server_buffer = established.server_buffer;
+    let mut heard = (established.server_buffer, BytesMut::new());
     for (name, sql, declared) in established.statements {
-        if let Err(error) =
-            state.adopt(&mut server, &mut server_buffer, &name, &sql, &declared).await
-        {
+        if let Err(error) = state.adopt(&mut server, &mut heard, &name, &sql, &declared).await {
             debug!(%error, "session broke");
             return None;
         }
@@ -125,7 +124,7 @@ pub(super) async fn serve(
         client: established.client,
         server,
         to_server: Pipe::new(established.client_buffer),
-        to_client: Pipe::new(server_buffer),
+        to_client: Pipe::new(heard.0),
         state,
         stopping: false,
         hearing: Hearing::Client,
@@ -222,7 +221,7 @@ impl Session {
     /// Tells the client why, where it can be blamed for the end.
     async fn violation(&mut self, pause: Result<Pause, Broken>) -> Result<Pause, Broken> {
         if let Err(Broken::BadLength) = pause {
-            let mut out = bytes::BytesMut::new();
+            let mut out = BytesMut::new();
             write::error(&mut out, "FATAL", "08P01", "invalid message length");
             drop(self.client.write_all(&out).await);
         }

@@ -118,6 +118,25 @@ async fn the_unnamed_statement_goes_along() {
     }
 }
 
+/// Also where nothing changes after all: the server was asked by simple queries meanwhile, which end it.
+#[tokio::test]
+async fn the_unnamed_statement_outlives_a_hold() {
+    let site = Site::start(Target::all().remove(0)).await;
+    let mut read = Wire::connect(site.world.proxy_port(), &site.world.database).await;
+    let mut write = Wire::connect(site.world.proxy_port(), &site.world.database).await;
+    read.say(&["P _ SELECT email FROM users WHERE id = $1", "S"]).await;
+    write.say(&["P _ INSERT INTO users (email) VALUES ($1)", "S"]).await;
+    assert_eq!((&*read.hear(1).await, &*write.hear(1).await), ("1 Z(I)", "1 Z(I)"));
+    let attempt = site.hold("switchover").await;
+    site.state(attempt, "undone").await;
+    read.say(&["B _ _ 1", "E _", "S"]).await;
+    assert_eq!(read.hear(1).await, "2 D(old) C(SELECT 1) Z(I)");
+    write.say(&["B _ _ new", "E _", "S"]).await;
+    assert_eq!(write.hear(1).await, "2 C(INSERT 0 1) Z(I)");
+    site.world.drained().await;
+    site.world.assert_all_equal().await;
+}
+
 /// It is refused while MySQL answers, and there again afterwards.
 #[tokio::test]
 async fn a_statement_that_mysql_refuses_is_not_forgotten() {
