@@ -5,6 +5,7 @@ mod carried;
 mod drivers;
 mod halfway;
 mod survey;
+mod unknown;
 
 use std::time::{Duration, Instant};
 

@@ -10,6 +10,7 @@
 //! crossfade_catalog  PostgreSQL's catalogue: [`super::kept`]
 //! crossfade_backfill   per table, how far its old rows are copied: [`super::progress`]
 //! crossfade_verifiers  of the application's users: [`super::verifiers`]
+//! crossfade_sidecars   those that PostgreSQL does not know: [`super::sidecars`]
 //! ```
 //!
 //! Invariant: a table that is written to has its entry 0 in the fence and its floor, so that there is
@@ -19,7 +20,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
 
 use super::error::WriteError;
-use super::{kept, outbox, progress, verifiers};
+use super::{kept, outbox, progress, sidecars, verifiers};
 use crate::change::{KeyHash, Version};
 use crate::names::TableId;
 
@@ -55,6 +56,7 @@ pub const CREATE: &[&str] = &[
 pub const DROP: &[&str] = &[
     outbox::DROP,
     outbox::DROP_FLUSH,
+    sidecars::DROP,
     kept::DROP,
     verifiers::DROP,
     progress::DROP,
@@ -67,6 +69,7 @@ pub const DROP: &[&str] = &[
 pub const LEAVE: &[&str] = &[
     outbox::DROP,
     outbox::DROP_FLUSH,
+    sidecars::DROP,
     progress::DROP,
     "DROP TABLE IF EXISTS `crossfade_floor`",
     "DROP TABLE IF EXISTS `crossfade_fence`",

@@ -31,6 +31,7 @@ pub mod progress;
 pub mod prune;
 mod rows;
 mod session;
+pub mod sidecars;
 mod statements;
 pub mod stuck;
 pub mod switch;

@@ -99,6 +99,8 @@ pub struct Store {
     follower: Follower,
     nudge: Nudge,
     lease_renewed: Option<Instant>,
+    /// The same of its line on MySQL, which it has while PostgreSQL has none.
+    noted: Option<Instant>,
     tended: Option<Instant>,
     settling: Option<Settling>,
     /// A connection to MySQL, while it is its turn.
@@ -148,6 +150,7 @@ impl Store {
             follower: Follower::default(),
             nudge: nudge.clone(),
             lease_renewed: None,
+            noted: None,
             tended: None,
             settling: None,
             home: None,
@@ -187,6 +190,7 @@ impl Store {
 
     /// Nobody has to wait out the lease of one that ended in good order.
     async fn leave(&mut self) {
+        self.leave_home().await;
         if self.lease_renewed.is_none() {
             return;
         }
@@ -434,6 +438,7 @@ impl Store {
         let client = self.link.get().await?;
         self.sidecar.renew(client, epoch, &written).await?;
         self.lease_renewed = Some(Instant::now());
+        self.leave_home().await;
         Ok(())
     }
 

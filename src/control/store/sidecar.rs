@@ -66,8 +66,7 @@ impl Sidecar {
         let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
         let lease = self.lease.length();
         let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-        // Up to the next renewal the lease may be confirmed again without another word.
-        let covered = milliseconds(lease + lease / 3);
+        let covered = milliseconds(self.covered());
         let version = env!("CARGO_PKG_VERSION");
         client
             .execute(
@@ -77,6 +76,13 @@ impl Sidecar {
             .await?;
         client.execute(PRUNE, &[&(EXPIRED_KEPT_MINUTES as f64)]).await?;
         Ok(())
+    }
+
+    /// How long a line stands for it: up to the next renewal the lease may be confirmed again without
+    /// another word.
+    pub(super) fn covered(&self) -> Duration {
+        let lease = self.lease.length();
+        lease + lease / 3
     }
 
     /// Others that died had images in memory, which were all there was of the tables in `loose`.

@@ -11,14 +11,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::look::SetUp;
-use super::{LookError, Store};
+use super::{LEAVE_TIME_MAX, LookError, Store};
 use crate::backend::mysql::control::{Turn, is_complete, layout, turn};
 use crate::backend::mysql::kept::{Kept, keep, load};
-use crate::backend::mysql::{Link, WriteError};
+use crate::backend::mysql::{Link, WriteError, sidecars};
 use crate::catalog::Catalog;
 use crate::control::Ends;
 use crate::control::layout::numbered;
@@ -86,6 +86,9 @@ impl Store {
         if !matches!(situation.phase, Phase::Switched | Phase::Complete) {
             return Home::Unasked;
         }
+        if situation.phase == Phase::Switched && self.note_at_home().await.is_err() {
+            return Home::Unasked;
+        }
         let asked = Moment::now();
         let ours = Turn { epoch: situation.epoch, mysql_is_primary: true };
         let Ok((turn, complete)) = self.home().await else { return Home::Unasked };
@@ -105,8 +108,13 @@ impl Store {
     /// PostgreSQL could not be asked, and MySQL may have become the primary since: of that it is sure, for
     /// it is told last.
     pub(super) async fn start_alone(&mut self) -> Result<(), LookError> {
+        let (mut turn, mut complete) = self.home().await?;
+        if turn.mysql_is_primary && !complete {
+            self.note_at_home().await?;
+        }
+        // Whoever has given the lead back before this has to find the line.
         let asked = Moment::now();
-        let (turn, complete) = self.home().await?;
+        (turn, complete) = self.home().await?;
         let before = (self.situation.borrow().phase, self.situation.borrow().epoch);
         let is_new = before.1 < turn.epoch || complete && before != (Phase::Complete, turn.epoch);
         if !turn.mysql_is_primary || !is_new {
@@ -133,6 +141,34 @@ impl Store {
         }));
         self.sidecar.lease.confirm(asked);
         Ok(())
+    }
+
+    /// While PostgreSQL has no line of this sidecar MySQL has one: whoever gives the lead back waits for it.
+    async fn note_at_home(&mut self) -> Result<(), LookError> {
+        if self.lease_renewed.is_some() || !self.sidecar.is_due(self.noted) {
+            return Ok(());
+        }
+        let (lease, covered) = (self.sidecar.lease.length(), self.sidecar.covered());
+        let noted = async {
+            let mut link = Link::connect(&self.ends.to, &self.ends.limits).await?;
+            sidecars::note(link.conn(), &self.sidecar.id, lease, covered).await
+        };
+        timeout(lease / 3, noted).await.unwrap_or(Err(WriteError::TimedOut))?;
+        self.noted = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Nobody has to wait for it there.
+    pub(super) async fn leave_home(&mut self) {
+        if self.noted.take().is_none() {
+            return;
+        }
+        let gone = async {
+            let mut link = Link::connect(&self.ends.to, &self.ends.limits).await?;
+            sidecars::forget(link.conn(), &self.sidecar.id).await
+        };
+        // Its line expires all the same.
+        drop(timeout(LEAVE_TIME_MAX, gone).await);
     }
 
     /// Has MySQL keep the published catalogue, beside everything else; in vain it is tried again with the

@@ -19,7 +19,7 @@ use super::forward::try_lock;
 use super::hold::POLL;
 use super::stall::{self, STEP};
 use super::{Run, SwitchError, Told, counters};
-use crate::backend::mysql::{Link, WriteError, switch};
+use crate::backend::mysql::{Link, WriteError, sidecars, switch};
 use crate::backend::postgres::attempts::{self, Direction};
 use crate::backend::postgres::refuse;
 use crate::catalog::Table;
@@ -92,20 +92,25 @@ async fn attempt(
 ) -> Result<(), SwitchError> {
     // The coordinator's own connection may be what broke.
     let client = run.ends.from.connect().await?;
+    let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
+    // One that PostgreSQL does not know answers from MySQL, and has not heard of the attempt.
+    let unknown = match direction {
+        Direction::Rollback => sidecars::longest_lease(link.conn()).await?,
+        Direction::Switchover => None,
+    };
     // One that has started since the announcement has its line, and never said that it drained.
     let waits = match since.drained {
         Some(id) => client.query_one(UNHEARD, &[&id]).await?.get(0),
         None => true,
     };
-    if waits {
-        let lease = lease(&client).await?;
+    if waits || unknown.is_some() {
+        let lease = lease(&client).await?.max(unknown.unwrap_or_default());
         let until = since.given + lease;
         if Instant::now() < until {
             (run.tell)(&Told::WaitsLease(lease));
             sleep_until(until).await;
         }
     }
-    let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
     stall::mysql(link.conn(), STEP).await?;
     stall::postgres(&client, STEP).await?;
     match direction {

@@ -1,7 +1,7 @@
 //! What is made before anybody is held: tables for the way back, the trigger that refuses, counters.
 //!
 //! ```text
-//! MySQL: outbox, verifiers      PostgreSQL: fence, each table's entry, [`refuse`] on every table
+//! MySQL: outbox, sidecars, verifiers      PostgreSQL: fence, each table's entry, [`refuse`] on every table
 //! ```
 //!
 //! All of it is harmless while PostgreSQL leads, and can be made again: a coordinator that dies in here
@@ -18,7 +18,9 @@ use tokio_postgres::error::SqlState;
 
 use super::facts::{captured, verifiers};
 use super::{Run, SwitchError, counters};
-use crate::backend::mysql::{Connection as _, Link, WriteError, outbox, verifiers as kept};
+use crate::backend::mysql::{
+    Connection as _, Link, WriteError, outbox, sidecars, verifiers as kept,
+};
 use crate::backend::postgres::attempts::Direction;
 use crate::backend::postgres::control::LOCK_CLASS;
 use crate::backend::postgres::follow::{self, FollowLimits, Follower};
@@ -61,7 +63,7 @@ async fn prepare_switchover(
     tables: &[&Arc<Table>],
     deadline: Instant,
 ) -> Result<Option<String>, SwitchError> {
-    for statement in outbox::CREATE {
+    for statement in outbox::CREATE.iter().chain([&sidecars::CREATE]) {
         link.conn().query_drop(*statement).await.map_err(WriteError::from)?;
     }
     let known = verifiers(&run.ends.from, run.users).await?;
