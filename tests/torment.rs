@@ -107,7 +107,7 @@ async fn torment_would_notice_a_lost_write_and_a_different_row() {
     assert!(!found.failures().is_empty());
 
     secondary.query_drop("UPDATE async_journal SET body = 'y' LIMIT 1").await.unwrap();
-    beside::last_pass(&stage, &mut report.beside);
+    beside::last_pass(&stage, &hour, &mut report.beside);
     assert_eq!((report.beside.false_alarms.len(), report.beside.failed.len()), (1, 1));
     assert!(!report.failures().is_empty());
 }
@@ -135,7 +135,7 @@ async fn torment(target: Target) {
     let began = Instant::now();
     let random = StdRng::seed_from_u64(seed);
     let duration = Duration::from_secs(seconds);
-    let beside = Beside::start(&stage, seed, beside::rate(duration), LONG <= seconds);
+    let beside = Beside::start(&stage, &hour, seed, beside::rate(duration), LONG <= seconds);
     let tormentor = schedule(&mut stage, &hour, &faults, random, duration, &mut report);
     let mut journal = work(&hour, seed, duration, tormentor, beside::old_of).await;
     journal.take_in(beside::old_journal());
@@ -144,7 +144,7 @@ async fn torment(target: Target) {
     report.beside = beside.end(&stage);
     heal(&stage, &mut report).await;
     judge(&stage, &hour, &journal, &mut report).await;
-    beside::last_pass(&stage, &mut report.beside);
+    beside::last_pass(&stage, &hour, &mut report.beside);
     // Neither the last repair nor what came after it has left anything to do.
     report.outbox.extend(emptied(&stage).await);
     conclude(&mut stage, report, seed);

@@ -7,8 +7,8 @@
 //! afterwards: backfill to its end, repair, and a pass of verify that finds everything equal
 //! ```
 //!
-//! Where the primary changes, backfill and a pass of verify come first, since a switchover asks for them, and
-//! the verbs are refused while MySQL is the primary.
+//! Where the primary changes, backfill and a pass of verify come first, since a switchover asks for them.
+//! While MySQL is the primary there is nothing to copy; what is compared and repaired is judged all the same.
 //!
 //! Invariant: nothing excuses an `extra` or `different` row that verify reports, whatever is killed
 //! meanwhile; `missing` is true only of old rows, and only until a backfill has been through.
@@ -27,7 +27,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
 use super::clients::{KINDS, journals, mode};
-use super::hour::now;
+use super::hour::{Hour, Side, now};
 use super::journal::{Journal, Told};
 use super::stage::{Stage, blocking};
 use super::{BODY, CLIENTS};
@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What says nothing for so long hangs: no fault lasts a tenth of it.
 const STUCK: Duration = Duration::from_secs(90);
 const REPAIR_EVERY: Duration = Duration::from_secs(4);
-/// What was refused, mostly for who is primary.
+/// What was refused: a backfill for who is primary, the others while that changes.
 const TRIED_AGAIN: Duration = Duration::from_secs(2);
 /// Where the primary changes.
 const REFILL_EVERY: Duration = Duration::from_secs(75);
@@ -123,6 +123,8 @@ pub struct Found {
     /// Tables that verify compared; and after a backfill had been through, the last pass with them.
     passes: u64,
     passes_after: u64,
+    /// Those of them during which MySQL was the primary.
+    passes_on_mysql: u64,
     not_compared: u64,
     repairs: u64,
     /// When a backfill had first been through.
@@ -153,6 +155,14 @@ impl Found {
         }
     }
 
+    /// What repair says: rows that it had carried over, and compared.
+    fn judge_repair(&mut self, line: &Value) {
+        let differs = |what: &str| line["compared"][what].as_u64().is_some_and(|rows| 0 < rows);
+        if ["missing", "extra", "different"].into_iter().any(differs) {
+            self.false_alarms.push(format!("{} repaired: {}", now(), shown(line)));
+        }
+    }
+
     fn tell(&mut self, verb: &str, what: &str) {
         self.story += &format!("{verb}: {} {what}\n", now());
     }
@@ -163,12 +173,13 @@ impl fmt::Display for Found {
         write!(
             f,
             "beside it: backfills {} (killed {}, rows inserted {}), verify passes {} ({} after the \
-             backfill, not compared {}), repairs {}, false alarms {}",
+             backfill, {} on MySQL as the primary, not compared {}), repairs {}, false alarms {}",
             self.backfills,
             self.killed,
             self.copied,
             self.passes,
             self.passes_after,
+            self.passes_on_mysql,
             self.not_compared,
             self.repairs,
             self.false_alarms.len()
@@ -185,6 +196,7 @@ type Work = fn(&Verb, StdRng);
 
 /// The verbs, each in a thread of its own.
 pub struct Beside {
+    hour: Arc<Hour>,
     found: Arc<Mutex<Found>>,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -193,12 +205,12 @@ pub struct Beside {
 impl Beside {
     /// `rate` is the backfill's, in rows per second. Without `compare`, both sides are compared at the end
     /// only: the short run shares its processors with other tests.
-    pub fn start(stage: &Stage, seed: u64, rate: u64, compare: bool) -> Self {
+    pub fn start(stage: &Stage, hour: &Arc<Hour>, seed: u64, rate: u64, compare: bool) -> Self {
         let configs: Vec<_> = stage.sidecars.iter().map(|sidecar| sidecar.config.clone()).collect();
         let (found, over) = (Arc::default(), Arc::default());
         if stage.crosses {
             // No change is begun before a backfill has been through, and everything was compared.
-            Self::prepare(stage, &found);
+            Self::prepare(stage, hour, &found);
         }
         let backfill = if stage.crosses { Verb::refill } else { Verb::backfill };
         let mut work: Vec<(Work, Vec<PathBuf>)> = vec![(Verb::repair, configs.clone())];
@@ -212,16 +224,15 @@ impl Beside {
         }
         let threads = work.into_iter().zip(1..).map(|((work, configs), number)| {
             let (found, over) = (Arc::clone(&found), Arc::clone(&over));
-            let verb = Verb { configs, rate, found, over };
+            let verb = Verb { configs, rate, hour: Arc::clone(hour), found, over };
             let random = StdRng::seed_from_u64(seed.wrapping_sub(number));
             std::thread::spawn(move || work(&verb, random))
         });
-        Self { threads: threads.collect(), found, over }
+        Self { threads: threads.collect(), hour: Arc::clone(hour), found, over }
     }
 
-    fn prepare(stage: &Stage, found: &Arc<Mutex<Found>>) {
-        let configs = vec![stage.sidecars[0].config.clone()];
-        let verb = Verb { configs, rate: 0, found: Arc::clone(found), over: Arc::default() };
+    fn prepare(stage: &Stage, hour: &Arc<Hour>, found: &Arc<Mutex<Found>>) {
+        let verb = Verb::alone(stage, hour, Arc::clone(found));
         blocking(|| {
             assert!(verb.copy(false, None), "a backfill that nothing disturbs is through");
             assert_eq!(verb.compare(&[], None), Some(0), "and everything equal");
@@ -231,7 +242,7 @@ impl Beside {
     /// Ends them. Then has the backfill run to its end, and what verify had noted repaired.
     pub fn end(mut self, stage: &Stage) -> Found {
         blocking(|| self.stop());
-        let verb = self.verb(stage);
+        let verb = Verb::alone(stage, &self.hour, Arc::clone(&self.found));
         blocking(|| {
             let deadline = Instant::now() + PATIENCE;
             while !verb.copy(false, None) {
@@ -240,20 +251,11 @@ impl Beside {
                     break;
                 }
             }
-            if verb.run("repair", &[], None, |_, _| {}).is_none() {
+            if verb.repaired().is_none() {
                 verb.note(|found| found.failed.push("the last repair was killed".to_owned()));
             }
         });
         self.found.lock().unwrap().clone()
-    }
-
-    fn verb(&self, stage: &Stage) -> Verb {
-        Verb {
-            configs: vec![stage.sidecars[0].config.clone()],
-            rate: 0,
-            found: Arc::clone(&self.found),
-            over: Arc::default(),
-        }
     }
 
     fn stop(&mut self) {
@@ -270,18 +272,16 @@ impl Drop for Beside {
     }
 }
 
-/// A pass of verify when all is quiet: everything is equal, and nothing is dirty any more.
-pub fn last_pass(stage: &Stage, found: &mut Found) {
+/// A pass of verify when all is quiet: everything is equal, and nothing is dirty any more. Repair is content, too.
+pub fn last_pass(stage: &Stage, hour: &Arc<Hour>, found: &mut Found) {
     let shared = Arc::new(Mutex::new(std::mem::take(found)));
-    let verb = Verb {
-        configs: vec![stage.sidecars[0].config.clone()],
-        rate: 0,
-        found: Arc::clone(&shared),
-        over: Arc::default(),
-    };
-    let code = blocking(|| verb.compare(&[], None));
-    if code != Some(0) {
-        verb.note(|found| found.failed.push(format!("the last verify ended with {code:?}")));
+    let verb = Verb::alone(stage, hour, Arc::clone(&shared));
+    for (what, code) in
+        blocking(|| [("verify", verb.compare(&[], None)), ("repair", verb.repaired())])
+    {
+        if code != Some(0) {
+            verb.note(|found| found.failed.push(format!("the last {what} ended with {code:?}")));
+        }
     }
     *found = shared.lock().unwrap().clone();
 }
@@ -290,11 +290,18 @@ pub fn last_pass(stage: &Stage, found: &mut Found) {
 struct Verb {
     configs: Vec<PathBuf>,
     rate: u64,
+    hour: Arc<Hour>,
     found: Arc<Mutex<Found>>,
     over: Arc<AtomicBool>,
 }
 
 impl Verb {
+    /// One that runs while all is quiet.
+    fn alone(stage: &Stage, hour: &Arc<Hour>, found: Arc<Mutex<Found>>) -> Self {
+        let configs = vec![stage.sidecars[0].config.clone()];
+        Self { configs, rate: 0, hour: Arc::clone(hour), found, over: Arc::default() }
+    }
+
     fn backfill(&self, mut random: StdRng) {
         while !self.is_over() {
             let done = self.found.lock().unwrap().done.is_some();
@@ -326,7 +333,7 @@ impl Verb {
             let tables: Vec<_> = tables().choose_multiple(&mut random, WATCHED).cloned().collect();
             let mut arguments = vec!["--watch"];
             arguments.extend(tables.iter().flat_map(|table| ["--table", table]));
-            // While MySQL is the primary there is nothing to do for it.
+            // Where nobody knows who is the primary there is nothing to compare.
             let ended = self.compare(&arguments, Some(life)).is_some();
             self.pause(if ended { TRIED_AGAIN } else { Duration::from_millis(200) });
         }
@@ -334,10 +341,14 @@ impl Verb {
 
     fn repair(&self, _: StdRng) {
         while !self.is_over() {
-            self.run("repair", &[], None, |_, _| {});
+            self.repaired();
             self.note(|found| found.repairs += 1);
             self.pause(REPAIR_EVERY);
         }
+    }
+
+    fn repaired(&self) -> Option<i32> {
+        self.run("repair", &[], None, Found::judge_repair)
     }
 
     /// Whether the backfill was through.
@@ -379,11 +390,16 @@ impl Verb {
 
     fn compare(&self, more: &[&str], life: Option<Duration>) -> Option<i32> {
         let arguments = [&["--show-values", "--patience", "3"], more].concat();
-        self.run("verify", &arguments, life, |found, line| {
+        let hour = Arc::clone(&self.hour);
+        self.run("verify", &arguments, life, move |found, line| {
             let took = Duration::from_secs_f64(line["seconds"].as_f64().unwrap_or(0.0));
             let began = Instant::now().checked_sub(took).expect("the machine runs for longer");
             let strict = found.done.is_some_and(|done| done < began);
+            let passes = found.passes;
             found.judge(line, strict);
+            if hour.led_since(began) == Some(Side::MySql) {
+                found.passes_on_mysql += found.passes - passes;
+            }
         })
     }
 
@@ -455,5 +471,12 @@ fn verify_is_believed_only_where_nothing_but_the_backfill_explains_it() {
     assert_eq!((alarms(line(0, 0, 0), true), alarms(line(3, 0, 0), false)), (0, 0));
     assert_eq!((alarms(line(3, 0, 0), true), alarms(line(0, 1, 0), false)), (1, 1));
     assert_eq!(alarms(line(0, 0, 1), false), 1);
+    let repaired = |different: u64| {
+        let mut found = Found::default();
+        let compared = serde_json::json!({ "missing": 0, "extra": 0, "different": different });
+        found.judge_repair(&serde_json::json!({ "carried": 1, "compared": compared }));
+        found.false_alarms.len()
+    };
+    assert_eq!((repaired(0), repaired(1)), (0, 1));
     assert!(KINDS.iter().all(|kind| MODES.contains(&mode(kind))));
 }

@@ -18,7 +18,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
-use super::crossing::{self, CROSSING};
+use super::crossing;
 use super::forms::{Broken, FORMS, Form, While as _, Write};
 use super::hour::Hour;
 use super::journal::{Journal, Told};
@@ -43,8 +43,10 @@ const UNCONFIRMED: [&str; 3] = [
 /// What it says where the primary has changed under a transaction: that it waits for, unless it is cut off.
 const MOVED: [&str; 2] =
     ["Crossfade's epoch has changed", "could not serialize access: the migration"];
-/// What MySQL says when it goes away, beside [`GONE`].
-const INTERRUPTED: &str = "57014";
+/// What MySQL says when it goes away, beside [`GONE`], has no room left, or takes no writes.
+const TROUBLED: [&str; 3] = ["57014", "53100", "25006"];
+/// What nobody may hear, whatever goes wrong: it was for the other database to answer.
+const OLD_PRIMARY: &str = "this database is not the primary";
 
 /// The tables with numbers; `triggered` is captured by trigger, so COPY into it is seen.
 pub const KINDS: [&str; 4] = ["async", "blocking", "strict", "triggered"];
@@ -167,8 +169,10 @@ impl Worker {
     async fn one(&mut self, client: &Client) -> bool {
         let began = Instant::now();
         let kind = *KINDS.choose(&mut self.random).unwrap();
-        let forms = if self.hour.crosses { &CROSSING[..] } else { &FORMS[..] };
-        let (form, _) = forms.choose_weighted(&mut self.random, |(_, weight)| *weight).unwrap();
+        let crosses = self.hour.crosses;
+        let weight =
+            |(_, stays, changes): &(Form, u32, u32)| if crosses { *changes } else { *stays };
+        let (form, ..) = FORMS.choose_weighted(&mut self.random, weight).unwrap();
         let form = match form {
             Form::Copy if kind != "triggered" => Form::Text,
             // What is prepared commits through anyone, so `strict` could not wait for it.
@@ -262,11 +266,9 @@ impl Worker {
         if UNCONFIRMED.iter().any(|words| message.starts_with(words)) {
             return self.hour.unconfirmed(kind, self.by, began, &told);
         }
-        if GONE.contains(&code) || self.hour.crosses && code == INTERRUPTED {
+        let troubled = self.hour.crosses && TROUBLED.contains(&code);
+        if (GONE.contains(&code) || troubled) && !message.starts_with(OLD_PRIMARY) {
             return self.hour.lost(kind, self.by, began, &told);
-        }
-        if told.starts_with("ERROR 25006 this database is not the primary") {
-            return self.hour.overtaken(kind, began, &told);
         }
         self.hour.wrong(kind, &told);
     }

@@ -7,7 +7,6 @@ use rand::rngs::StdRng;
 use tokio_postgres::{Client, Error};
 
 use super::clients;
-use super::forms::Form;
 
 /// MySQL's side writes no table with generated columns.
 pub fn schema() -> String {
@@ -16,23 +15,6 @@ pub fn schema() -> String {
     assert!(all.contains(GENERATED));
     all.replace(GENERATED, "")
 }
-
-/// With how often each is drawn; COPY and two-phase commits are PostgreSQL's alone.
-pub const CROSSING: [(Form, u32); 13] = [
-    (Form::Text, 4),
-    (Form::Prepared, 4),
-    (Form::Block, 6),
-    (Form::Savepoints, 3),
-    (Form::Batch, 2),
-    (Form::Pipelined, 2),
-    (Form::RolledBack, 1),
-    (Form::Cancelled, 2),
-    (Form::Vanish, 1),
-    (Form::Big, 1),
-    (Form::Update, 2),
-    (Form::Unnumbered, 4),
-    (Form::Look, 8),
-];
 
 /// A statement, or a transaction of some.
 pub async fn statements(client: &Client, mode: &str, random: &mut StdRng) -> Result<(), Error> {

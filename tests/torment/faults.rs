@@ -103,15 +103,9 @@ impl Fault {
             || self == Self::ReloadConfig
     }
 
-    /// Whether it can happen where the primary stays, or where it changes. A role's password is carried over
-    /// by the change itself, and a MySQL that cannot be written to is no primary.
+    /// Whether it can happen here: only where the primary changes has each sidecar ways of its own.
     pub fn is_had(self, crosses: bool) -> bool {
-        match self {
-            Self::CutOffFromPostgres | Self::CutOffFromMySql | Self::CutOff => crosses,
-            Self::RoleOnPrimary | Self::RoleOfApplication | Self::RoleOnSecondary => !crosses,
-            Self::ReadOnly | Self::FullDisk => !crosses,
-            _ => true,
-        }
+        self.subject() != Subject::Legs || crosses
     }
 
     /// Whether it is a sidecar's alone.
@@ -126,6 +120,10 @@ impl Fault {
         }
         if !stage.crosses {
             return (!self.is_of_secondary()).then_some(Whose::Everybody);
+        }
+        // Whoever leads asks for it at a login.
+        if self == Self::RoleOfApplication {
+            return Some(Whose::Everybody);
         }
         Some(match self.subject() {
             Subject::Sidecar | Subject::Front | Subject::Legs => Whose::Sidecar(number),
@@ -202,9 +200,19 @@ impl Fault {
             Self::RoleOfApplication => {
                 let password = format!("application{}", random.random::<u32>());
                 let sql = format!("ALTER ROLE {ROLE} PASSWORD '{password}'");
-                stage.world.admin().await.batch_execute(&sql).await.unwrap();
+                let admin = stage.world.admin().await;
+                admin.batch_execute(&sql).await.unwrap();
+                if stage.crosses {
+                    // MySQL's end knows what was there at the switchover, and what proxy.yaml names.
+                    let kept = "SELECT rolpassword FROM pg_authid WHERE rolname = $1";
+                    let verifier: String = admin.query_one(kept, &[&ROLE]).await.unwrap().get(0);
+                    stage.reload(|text| with_verifier(&text, &verifier));
+                }
                 hour.set_password(&password);
-                stage.sidecars[number].front.cut(0.5, reset);
+                match stage.crosses {
+                    true => end_sessions(stage, reset),
+                    false => stage.sidecars[number].front.cut(0.5, reset),
+                }
             }
             Self::KillSecondary => blocking(|| stage.world.follower.as_mut().unwrap().kill9()),
             Self::FreezeSecondary => stage.world.follower.as_ref().unwrap().pause(),
@@ -280,6 +288,8 @@ impl Under {
             Fault::FreezeSecondary => stage.world.follower.as_ref().unwrap().resume(),
             Fault::ReadOnly => secondary::read_only(stage, false).await,
             Fault::FullDisk => secondary::make_room(stage).await,
+            // Whoever was faster than the sidecars' reload.
+            Fault::RoleOfApplication if stage.crosses => end_sessions(stage, false),
             _ if fault.subject() == Subject::Legs => {
                 fault.legs(stage, self.number).iter().for_each(|leg| leg.weather(Weather::Fair));
             }
@@ -345,6 +355,24 @@ fn with_password(text: &str, scheme: &str, password: &str) -> String {
     let (before, rest) = text.split_once(&format!("{scheme}{CARRIER}:")).unwrap();
     let (_, after) = rest.split_once('@').unwrap();
     format!("{before}{scheme}{CARRIER}:{password}@{after}")
+}
+
+/// Nobody may go on who has logged in with what is no password any more: PostgreSQL asks for it again when it
+/// takes the lead back.
+fn end_sessions(stage: &Stage, reset: bool) {
+    stage.sidecars.iter().for_each(|sidecar| sidecar.front.cut(1.0, reset));
+}
+
+/// With what `listen.users` says of the application's role.
+fn with_verifier(text: &str, verifier: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("listen: { address: ") {
+        Some(rest) => {
+            let address = rest.split([',', ' ']).next().unwrap();
+            format!("listen: {{ address: {address}, users: {{ {ROLE}: \"{verifier}\" }} }}\n")
+        }
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
 
 fn signal(stage: &Stage, number: usize, name: &str) {

@@ -45,22 +45,24 @@ pub enum Form {
     Look,
 }
 
-/// With how often each is drawn.
-pub const FORMS: [(Form, u32); 14] = [
-    (Form::Text, 4),
-    (Form::Prepared, 4),
-    (Form::Block, 6),
-    (Form::Savepoints, 3),
-    (Form::Batch, 2),
-    (Form::Pipelined, 2),
-    (Form::RolledBack, 1),
-    (Form::Cancelled, 2),
-    (Form::Vanish, 1),
-    (Form::Copy, 2),
-    (Form::TwoPhase, 1),
-    (Form::Big, 1),
-    (Form::Update, 2),
-    (Form::Unnumbered, 6),
+/// With how often each is drawn where the primary stays, and where it changes: there COPY and two-phase
+/// commits would be PostgreSQL's alone.
+pub const FORMS: [(Form, u32, u32); 15] = [
+    (Form::Text, 4, 4),
+    (Form::Prepared, 4, 4),
+    (Form::Block, 6, 6),
+    (Form::Savepoints, 3, 3),
+    (Form::Batch, 2, 2),
+    (Form::Pipelined, 2, 2),
+    (Form::RolledBack, 1, 1),
+    (Form::Cancelled, 2, 2),
+    (Form::Vanish, 1, 1),
+    (Form::Copy, 2, 0),
+    (Form::TwoPhase, 1, 0),
+    (Form::Big, 1, 1),
+    (Form::Update, 2, 2),
+    (Form::Unnumbered, 6, 4),
+    (Form::Look, 0, 8),
 ];
 
 impl Form {
@@ -123,10 +125,8 @@ impl Write<'_> {
             Form::Prepared => self.with_parameters().await?,
             Form::Update => self.many().await?,
             Form::Batch => {
-                let other = match self.crosses {
-                    true => crossing::text(mode(self.kind), self.random),
-                    false => random::text(mode(self.kind), self.random),
-                };
+                let text = if self.crosses { crossing::text } else { random::text };
+                let other = text(mode(self.kind), self.random);
                 let delete = self.delete().map(|delete| delete + ";").unwrap_or_default();
                 let (first, second) = (self.insert(1), self.insert(2));
                 let batch = format!("{first}; {delete} {other}; {second}");

@@ -172,6 +172,12 @@ impl Hour {
         }
     }
 
+    /// Who has led from then on, if it was one all the time.
+    pub fn led_since(&self, then: Instant) -> Option<Side> {
+        let heard = self.heard.lock().unwrap();
+        heard.leads.last().filter(|(at, _)| *at < then).and_then(|(_, side)| *side)
+    }
+
     /// Whether what a server does, or does not, may be felt by now.
     pub fn is_server_blamed(&self, since: Instant) -> bool {
         let heard = self.heard.lock().unwrap();
@@ -245,16 +251,6 @@ impl Hour {
         }
     }
 
-    /// Refused by the old primary. A statement of several messages, some of which had passed when the hold
-    /// came, can only end so if no sidecar's lease outlived the change: it has begun before that was over.
-    pub fn overtaken(&self, kind: &str, began: Instant, what: &str) {
-        let mut heard = self.heard.lock().unwrap();
-        match heard.was_changing(began) {
-            true => *heard.conflicts.entry("25006".to_owned()).or_default() += 1,
-            false => heard.violation(format!("{kind}: unexpected {what}")),
-        }
-    }
-
     pub fn secondary_error(&self, kind: &str, what: &str) {
         let mut heard = self.heard.lock().unwrap();
         match kind {
@@ -313,13 +309,6 @@ impl Heard {
             let after = end.is_some_and(|end| end < blame.from);
             lead.is_none_or(|lead| lead == side) && !before && !after
         })
-    }
-
-    /// Whether nobody knew who leads, at any time from then on.
-    fn was_changing(&self, began: Instant) -> bool {
-        let ends = self.leads.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
-        let mut spans = self.leads.iter().zip(ends);
-        spans.any(|((_, lead), end)| lead.is_none() && end.is_none_or(|end| began < end))
     }
 
     fn violation(&mut self, what: String) {

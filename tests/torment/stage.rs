@@ -166,11 +166,15 @@ impl Stage {
         self.memory = self.memory.max(most.unwrap_or(0));
     }
 
-    /// Changes every sidecar's proxy.yaml, and has those that run read it.
+    /// Changes every sidecar's proxy.yaml, and has those that run read it; coordinators read it when they start.
     pub fn reload(&self, change: impl Fn(String) -> String) {
+        let rewrite = |config: &PathBuf| {
+            let text = fs::read_to_string(config).unwrap();
+            fs::write(config, change(text)).unwrap();
+        };
+        rewrite(&self.coordinator);
         for sidecar in &self.sidecars {
-            let text = fs::read_to_string(&sidecar.config).unwrap();
-            fs::write(&sidecar.config, change(text)).unwrap();
+            rewrite(&sidecar.config);
             if let Some(proxy) = &sidecar.proxy {
                 proxy.reload();
             }

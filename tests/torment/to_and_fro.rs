@@ -49,7 +49,7 @@ async fn torment(target: Target) {
     let mut report = Report { left_out, ..Report::default() };
     report.title = format!("torment to and fro on {target:?}, seed {seed}, {SIDECARS} sidecars");
     let duration = Duration::from_secs(seconds);
-    let beside = Beside::start(&stage, seed, beside::rate(duration), LONG <= seconds);
+    let beside = Beside::start(&stage, &hour, seed, beside::rate(duration), LONG <= seconds);
     let mut changer = Changer::new(&stage, &hour, seed);
     let random = StdRng::seed_from_u64(seed);
     let began = Instant::now();
@@ -68,14 +68,15 @@ async fn torment(target: Target) {
     heal(&stage, &mut report).await;
     report.tell("the outbox is empty".to_owned());
     compare(&stage, &journal, &mut report).await;
-    // What ran beside is for PostgreSQL as the primary.
+    // The last backfill is for PostgreSQL as the primary.
     changer.last(Side::Postgres).await;
     report.beside = beside.end(&stage);
-    beside::last_pass(&stage, &mut report.beside);
+    beside::last_pass(&stage, &hour, &mut report.beside);
     for side in [Side::MySql, Side::Postgres] {
         changer.last(side).await;
         report.outbox.extend(super::emptied(&stage).await);
         compare(&stage, &journal, &mut report).await;
+        beside::last_pass(&stage, &hour, &mut report.beside);
     }
     let mut changes = changer.end().await;
     changes.feel(&report.heard.waits, CLIENTS);
