@@ -435,8 +435,10 @@ impl Changer {
         while Instant::now() < deadline {
             if self.sides.leads().await == Some(side) {
                 self.lead = side;
+                self.hour.leads(Some(side));
                 return;
             }
+            self.hour.leads(None);
             let attempt = Attempt { direction, seconds: 30, fate: Fate::Lives };
             let heard = attempt.run(self.configs[0].clone()).await;
             self.changes.tell(&format!("the last {direction:?} {heard:?}"));
