@@ -29,6 +29,8 @@ mod place;
 #[path = "../tests/translate/sheet.rs"]
 #[allow(clippy::unwrap_used, reason = "the sheet is written by hand, for tests")]
 mod sheet;
+#[path = "../tests/translate/spelling.rs"]
+mod spelling;
 #[path = "translate/sqlglot.rs"]
 mod sqlglot;
 #[path = "translate/value.rs"]

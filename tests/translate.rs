@@ -9,6 +9,7 @@
 mod corpus;
 mod random;
 mod sheet;
+mod spelling;
 
 use std::collections::BTreeMap;
 
@@ -268,36 +269,12 @@ fn normal(text: &str, ty: &Type) -> String {
     let oid = ty.oid();
     match PgType::builtin(oid) {
         Some(PgType::Numeric) => match PgType::Numeric.read(text, "numeric", &Style::default()) {
-            Ok(Value::Numeric(Numeric::Finite(text))) if text.contains('.') => {
-                text.trim_end_matches('0').trim_end_matches('.').to_owned()
-            }
+            Ok(Value::Numeric(Numeric::Finite(text))) => spelling::decimal(&text),
             _ => text.to_owned(),
         },
-        Some(PgType::Float4 | PgType::Float8) => {
-            // The sign of a zero is not told: MySQL's functions lose it.
-            text.parse::<f64>().map_or(text.to_owned(), |value| format!("{:e}", value + 0.0))
-        }
-        Some(PgType::Json | PgType::Jsonb) => serde_json::from_str::<serde_json::Value>(text)
-            .map_or(text.to_owned(), |value| sorted(&value)),
+        Some(PgType::Float4 | PgType::Float8) => spelling::double(text),
+        Some(PgType::Json | PgType::Jsonb) => spelling::document(text),
         _ => text.to_owned(),
-    }
-}
-
-/// Fields in order, numbers as doubles.
-fn sorted(value: &serde_json::Value) -> String {
-    use serde_json::Value as Json;
-    match value {
-        Json::Object(fields) => {
-            let fields: BTreeMap<&String, String> =
-                fields.iter().map(|(name, value)| (name, sorted(value))).collect();
-            format!("{fields:?}")
-        }
-        Json::Array(items) => format!("{:?}", items.iter().map(sorted).collect::<Vec<_>>()),
-        Json::Number(number) => {
-            let text = number.to_string();
-            text.parse::<f64>().map_or(text, |value| format!("{value:e}"))
-        }
-        other => other.to_string(),
     }
 }
 

@@ -1,14 +1,14 @@
 //! One spelling for a value, whoever wrote it: numbers and documents by value, times without zone.
 
-use std::collections::BTreeMap;
-
 use tokio_postgres::types::Type;
+
+use crate::spelling;
 
 /// A text of PostgreSQL.
 pub fn of_postgres(text: &str, ty: &Type) -> String {
     match *ty {
-        Type::TIMESTAMPTZ => moment(text.trim_end_matches("+00")),
-        Type::TIMESTAMP | Type::TIME => moment(text),
+        Type::TIMESTAMPTZ => spelling::decimal(text.trim_end_matches("+00")),
+        Type::TIMESTAMP | Type::TIME => spelling::decimal(text),
         _ => shared(text, ty),
     }
 }
@@ -23,35 +23,20 @@ pub fn of_mysql(bytes: &[u8], ty: &Type) -> String {
     match *ty {
         Type::BOOL if text == "1" => "t".to_owned(),
         Type::BOOL if text == "0" => "f".to_owned(),
-        Type::TIMESTAMPTZ | Type::TIMESTAMP | Type::TIME => moment(&text),
+        Type::TIMESTAMPTZ | Type::TIMESTAMP | Type::TIME => spelling::decimal(&text),
         _ => shared(&text, ty),
     }
 }
 
 fn shared(text: &str, ty: &Type) -> String {
     match *ty {
-        Type::NUMERIC if text.contains('.') => {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
-        Type::FLOAT4 | Type::FLOAT8 => {
-            text.parse::<f64>().map_or(text.to_owned(), |value| format!("{:e}", value + 0.0))
-        }
-        Type::JSON | Type::JSONB => document(text),
+        Type::NUMERIC => spelling::decimal(text),
+        Type::FLOAT4 | Type::FLOAT8 => spelling::double(text),
+        Type::JSON | Type::JSONB => spelling::document(text),
         // MySQL has arrays as documents.
         ref ty if ty.name().starts_with('_') => array(text),
         _ => text.to_owned(),
     }
-}
-
-fn moment(text: &str) -> String {
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    }
-}
-
-fn document(text: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(text).map_or(text.to_owned(), |value| sorted(&value))
 }
 
 /// `{a,"b c"}` or `["a", "b c"]`, as the list of its texts.
@@ -68,22 +53,4 @@ fn array(text: &str) -> String {
         }
     };
     format!("{elements:?}")
-}
-
-/// Fields in order, numbers as doubles.
-fn sorted(value: &serde_json::Value) -> String {
-    use serde_json::Value as Json;
-    match value {
-        Json::Object(fields) => {
-            let fields: BTreeMap<&String, String> =
-                fields.iter().map(|(name, value)| (name, sorted(value))).collect();
-            format!("{fields:?}")
-        }
-        Json::Array(items) => format!("{:?}", items.iter().map(sorted).collect::<Vec<_>>()),
-        Json::Number(number) => {
-            let text = number.to_string();
-            text.parse::<f64>().map_or(text, |value| format!("{value:e}"))
-        }
-        other => other.to_string(),
-    }
 }
