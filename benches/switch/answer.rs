@@ -11,6 +11,11 @@ use crate::quantile;
 /// In one run of one case, in one way.
 const STATEMENTS: i64 = 3_000;
 
+/// At once, where there are many.
+const CLIENTS: i64 = 50;
+/// What they run.
+const CROWDED: [&str; 2] = ["one user by key", "one update by key"];
+
 struct Case {
     name: &'static str,
     postgres: &'static str,
@@ -74,7 +79,41 @@ pub async fn answer(place: &Place) {
             through / direct
         );
     }
+    println!(
+        "\n{CLIENTS} clients: statements a second, and the sidecar's µs of processor for each"
+    );
+    for case in CASES.iter().filter(|case| CROWDED.contains(&case.name)) {
+        let (rate, cpu) = crowded(place, case).await;
+        figures::note(&format!("switch/{}/crowd rate", case.name), rate);
+        figures::note(&format!("switch/{}/crowd cpu", case.name), cpu);
+        println!("  {:<18} {rate:>6.0}   cpu {cpu:.0} µs", case.name);
+    }
     tokio::task::block_in_place(|| place.verb(&["rollback"]));
+}
+
+/// Many clients at once, each as fast as it is answered.
+async fn crowded(place: &Place, case: &'static Case) -> (f64, f64) {
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = place.client().await;
+        let statement = client.prepare(case.postgres).await.expect("it is translated");
+        clients.push((client, statement));
+    }
+    let (before, began) = (place.cpu(), Instant::now());
+    let each = STATEMENTS / CLIENTS * 3;
+    let work = clients.into_iter().enumerate().map(|(at, (client, statement))| {
+        tokio::spawn(async move {
+            for number in 0..each {
+                let id = id(number + at as i64 * each);
+                client.query(&statement, &[&id]).await.expect("it is answered");
+            }
+        })
+    });
+    for client in work.collect::<Vec<_>>() {
+        client.await.expect("a client");
+    }
+    let all = (each * CLIENTS) as f64;
+    (all / began.elapsed().as_secs_f64(), (place.cpu() - before) * 1e6 / all)
 }
 
 async fn by_crossfade(place: &Place, case: &Case) -> Figures {
