@@ -133,6 +133,8 @@ impl Translator<'_> {
                 )),
                 Some(_) => Err(unsupported("a numeric of so many digits")),
             },
+            // As MySQL holds them, arrays of whole numbers are alike; each value has to fit.
+            (PgType::Array(from), PgType::Array(to)) if widens(from, to) => simple("{0}"),
             (_, PgType::Float8) if from.is_number() => simple("({0} + 0E0)"),
             _ if from.is_time() => self.convert_moment(text, from, to),
             _ if from.is_json() => self.convert_document(text, from, to),
@@ -295,4 +297,14 @@ pub(super) fn timestamp_text(separator: &str, zone: &str) -> String {
         "CONCAT(DATE_FORMAT({{0}}, '%Y-%m-%d{separator}%H:%i:%s'), TRIM(TRAILING '.' FROM \
          TRIM(TRAILING '0' FROM DATE_FORMAT({{0}}, '.%f'))), '{zone}')"
     )
+}
+
+fn widens(from: &PgType, to: &PgType) -> bool {
+    let rank = |kind: &PgType| match kind {
+        PgType::Int2 => Some(2),
+        PgType::Int4 => Some(4),
+        PgType::Int8 => Some(8),
+        _ => None,
+    };
+    rank(from).zip(rank(to)).is_some_and(|(from, to)| from <= to)
 }

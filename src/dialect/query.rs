@@ -43,6 +43,8 @@ pub(super) struct OutColumn {
 pub(super) enum Want<'a> {
     /// They are text.
     Text,
+    /// They are text, and all rows go to the client: nothing else reads them.
+    Answer,
     /// All columns are brought to these.
     Types(&'a [Type]),
     /// They stay without: the text is not used.
@@ -52,6 +54,11 @@ pub(super) enum Want<'a> {
 impl Translator<'_> {
     pub(super) fn query(&mut self, query: &Query) -> Result<Output, Refused> {
         self.query_with(query, Want::Text)
+    }
+
+    /// The query whose rows are the client's.
+    pub(super) fn answering(&mut self, query: &Query) -> Result<Output, Refused> {
+        self.query_with(query, Want::Answer)
     }
 
     /// Within a query of its own, grouping of the outer one does not count.
@@ -138,7 +145,7 @@ impl Translator<'_> {
         let types = match want {
             Want::Types(types) => types.to_vec(),
             Want::Raw => self.common_types(body)?,
-            Want::Text => {
+            Want::Text | Want::Answer => {
                 let known = |ty: Type| if ty.is_unknown() { Type::text() } else { ty };
                 self.common_types(body)?.into_iter().map(known).collect()
             }
@@ -262,7 +269,7 @@ impl Translator<'_> {
             types.push(match want {
                 Want::Types(types) => types.get(at).cloned().unwrap_or(ty),
                 Want::Raw => ty,
-                Want::Text => {
+                Want::Text | Want::Answer => {
                     if ty.is_unknown() {
                         Type::text()
                     } else {

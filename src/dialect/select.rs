@@ -14,14 +14,14 @@ use sqlparser::ast::{
 use crate::dialect::aggregate::has_aggregate;
 use crate::dialect::label::label;
 use crate::dialect::names::{fold, parts};
-use crate::dialect::program::Text;
+use crate::dialect::program::{Form, Slot, Source, Text};
 use crate::dialect::query::{OutColumn, Output, Want};
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::scope::{Field, Scope};
 use crate::dialect::translator::{Grouping, Translator};
 use crate::dialect::typed::{Node, Repr, Typed, around, fill, join};
 use crate::names::quote_mysql;
-use crate::value::PgType;
+use crate::value::{PgType, TargetType};
 
 impl Translator<'_> {
     pub(super) fn select(
@@ -313,6 +313,10 @@ impl Translator<'_> {
     fn wanted(&mut self, field: Field, at: usize, want: Want<'_>) -> Result<Field, Refused> {
         let typed = match want {
             Want::Text => self.settle(field.typed)?,
+            Want::Answer => {
+                let typed = self.settle(field.typed)?;
+                returned(typed)
+            }
             Want::Raw => field.typed,
             Want::Types(types) => match types.get(at) {
                 // Assignments convert between kinds of times, and to text.
@@ -434,4 +438,18 @@ fn check_plain(select: &Select) -> Result<(), Refused> {
         return Err(unsupported("SELECT INTO"));
     }
     if odd { Err(unsupported("a SELECT with such clauses")) } else { Ok(()) }
+}
+
+/// A numeric parameter that is only given back keeps the digits that it came with: a decimal of MySQL's has
+/// as many as its type.
+fn returned(typed: Typed) -> Typed {
+    let numeric = typed.ty.kind == PgType::Numeric && typed.ty.scale().is_none();
+    match typed.node {
+        Node::Parameter(at) if numeric => {
+            let form = Form::Column(TargetType::LongText);
+            let slot = Slot { source: Source::Parameter(at), ty: typed.ty.clone(), form };
+            Typed { node: Node::Sql(Text::value(slot)), repr: Repr::Kept, ..typed }
+        }
+        _ => typed,
+    }
 }

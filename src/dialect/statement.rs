@@ -94,7 +94,7 @@ impl Translator<'_> {
                 if writes && let Some(with) = query.with.take() {
                     self.with_steps(&with, &mut steps)?;
                 }
-                let output = self.query(&query)?;
+                let output = self.answering(&query)?;
                 let columns = output.columns.iter().map(|column| ResultColumn {
                     name: column.name.clone(),
                     ty: column.typed.ty.clone(),

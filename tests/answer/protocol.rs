@@ -161,6 +161,13 @@ const SCRIPTS: &[Script<'_>] = &[
         &["Q SELECT pg_is_in_recovery()"],
     ],
     &[&["P _ SELECT set_config($1, $2, $3)", "D S _", "B _ _ app.x,7,f", "E _", "S"]],
+    // Values that only pass through.
+    &[
+        &["P s SELECT $1::numeric AS n", "D S s", "B _ s 1.50", "E _", "S"],
+        &["B _ s -00.10", "E _", "B _ s 12345678901234567890123456789012345.6", "E _", "S"],
+        &["P _ SELECT $1::smallint[]::int[]", "D S _", "B _ _ {7}", "E _", "S"],
+        &["Q SELECT '{1,2}'::smallint[]::bigint[], ARRAY[1::int2]::int4[]"],
+    ],
     // What leaves things as they were.
     &[&["Q UNLISTEN *"], &["Q CLOSE ALL"], &["Q DEALLOCATE ALL"], &["Q DISCARD ALL"]],
     &[&["P s SHOW TimeZone", "S"], &["Q DEALLOCATE s"], &["Q DEALLOCATE s"], &["B _ s", "S"]],
