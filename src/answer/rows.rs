@@ -230,14 +230,29 @@ fn field(
         return Ok(());
     }
     let length = |length: usize| i32::try_from(length).map_err(|_| wrong(column));
-    match format {
-        Format::Text => {
+    match (format, value, &column.ty.kind) {
+        // What most columns are of, without a copy.
+        (Format::Text, Value::Text(text), _)
+        | (Format::Binary, Value::Text(text), PgType::Text) => {
+            out.put_i32(length(text.len())?);
+            out.put_slice(text.as_bytes());
+        }
+        (Format::Binary, Value::Int(value), PgType::Int4) => {
+            out.put_i32(4);
+            out.put_i32(i32::try_from(*value).map_err(|_| wrong(column))?);
+        }
+        (Format::Binary, Value::Int(value), PgType::Int8)
+        | (Format::Binary, Value::TimestampTz(value), PgType::TimestampTz) => {
+            out.put_i32(8);
+            out.put_i64(*value);
+        }
+        (Format::Text, ..) => {
             text.clear();
             value.print(style, text);
             out.put_i32(length(text.len())?);
             out.put_slice(text.as_bytes());
         }
-        Format::Binary => {
+        (Format::Binary, ..) => {
             let element = element_of(column.ty.oid);
             let field = value.send(&column.ty.kind, element).ok_or_else(|| wrong(column))?;
             out.put_i32(length(field.len())?);
