@@ -42,7 +42,7 @@ pub(super) struct Done {
 
 pub(super) struct Backend {
     link: Link,
-    url: ToUrl,
+    url: Arc<ToUrl>,
     cancellable: Arc<Cancellable>,
     prepared: Prepared,
     /// Seconds; as MySQL has it now.
@@ -82,7 +82,7 @@ impl Backend {
         );
         link.conn().query_drop(settings).await?;
         let cancellable = Cancellable::new(link.conn().id());
-        let url = url.clone();
+        let url = Arc::new(url.clone());
         let prepared = Prepared::new(shelf);
         Ok(Self { link, url, cancellable, prepared, lock_wait: LOCK_WAIT_MAX, increment: None })
     }
@@ -96,8 +96,8 @@ impl Backend {
         self.cancellable.pid()
     }
 
-    pub(super) fn url(&self) -> ToUrl {
-        self.url.clone()
+    pub(super) fn url(&self) -> Arc<ToUrl> {
+        Arc::clone(&self.url)
     }
 
     /// A KILL that came too late for its statement must not meet the next one.
@@ -125,10 +125,28 @@ impl Backend {
     /// Statements of the session's own: transactions and savepoints. No cancel request hits them.
     pub(super) async fn tell(&mut self, tell: Tell) -> Result<(), PgError> {
         let Tell::These(statements) = tell else { return Ok(()) };
-        for sql in statements {
-            self.link.conn().query_drop(sql).await.map_err(broken)?;
+        self.batch(statements, &Catalog::default()).await.map(drop)
+    }
+
+    /// Several statements of the session's own in one round trip; the rows of the last. The first that fails
+    /// is the last that runs.
+    pub(super) async fn batch(
+        &mut self,
+        statements: Vec<String>,
+        catalog: &Catalog,
+    ) -> Result<Vec<Row>, PgError> {
+        let mut rows = Vec::new();
+        if statements.is_empty() {
+            return Ok(rows);
         }
-        Ok(())
+        let failed = |error| PgError::of_driver(error, About { catalog, table: None });
+        let text = statements.join("; ");
+        let mut result = self.link.conn().query_iter(text).await.map_err(failed)?;
+        for _ in &statements {
+            rows = result.collect().await.map_err(failed)?;
+        }
+        result.drop_result().await.map_err(failed)?;
+        Ok(rows)
     }
 
     /// Runs a statement and holds its rows, of which there are `rows_max` at most.

@@ -191,6 +191,11 @@ impl Block {
         Ok(Tell::These(vec![format!("SAVEPOINT cf_{}", self.savepoints.len())]))
     }
 
+    /// The savepoint that was asked for last did not come to be.
+    pub(super) fn unsaved(&mut self) {
+        self.savepoints.pop();
+    }
+
     /// RELEASE: the place of the savepoint, which goes with all that came after it. MySQL may keep them.
     pub(super) fn release(&mut self, name: &str) -> Result<usize, PgError> {
         self.in_block("RELEASE SAVEPOINT")?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::answer::backend::cancellably;
 use crate::answer::bind::Format;
+use crate::answer::block::Tell;
 use crate::answer::captured::captures;
 use crate::answer::error::{PgError, READ_ONLY};
 use crate::answer::known::{Advisory, Argument, Around, Function, Known, What};
@@ -42,7 +43,7 @@ pub(super) struct Ran {
 }
 
 impl Ran {
-    fn tagged(tag: &str) -> Self {
+    pub(super) fn tagged(tag: &str) -> Self {
         Self { tag: tag.to_owned(), word: "", sent: 0 }
     }
 }
@@ -78,27 +79,31 @@ impl Session {
         kept: &mut Kept,
     ) -> Result<Ran, Stop> {
         let program = &translated.program;
-        let millis = self.settings.timeout("lock_timeout");
-        self.backend.wait_for_locks(millis).await?;
-        let captures = captures(&self.situation);
+        self.backend.wait_for_locks(self.settings.obeyed().lock_timeout).await?;
+        let captures = captures(&self.situation) && program.writes();
         let own = self.block.is_none() && takes_steps(program, captures);
-        let (isolation, read_only) = (self.settings.isolation(), self.settings.read_only());
+        let obeyed = self.settings.obeyed();
+        let (isolation, read_only) = (obeyed.isolation, obeyed.read_only);
         let tell = match own {
             true => self.block.start_alone(isolation, read_only),
             false => self.block.start(isolation, read_only),
         };
-        self.backend.tell(tell).await?;
-        let patience = match self.settings.timeout("statement_timeout") {
-            0 => None,
-            millis => Some(Duration::from_millis(millis)),
+        let begin = match tell {
+            Tell::These(texts) if captures => texts,
+            tell => {
+                self.backend.tell(tell).await?;
+                Vec::new()
+            }
         };
+        let millis = self.settings.obeyed().statement_timeout;
+        let patience = (0 < millis).then(|| Duration::from_millis(millis));
         let (cancellable, url) = (self.backend.cancellable(), self.backend.url());
         let mut sink = Sink {
             client: &mut self.client,
             out: &mut self.out,
             columns: &translated.columns,
             formats: ask.formats,
-            style: self.settings.style(),
+            style: &self.settings.obeyed().style,
             wanted: ask.wanted,
             kept,
             sent: 0,
@@ -111,6 +116,7 @@ impl Session {
             places,
             sink: &mut sink,
             count: 0,
+            begin,
             notes: captures.then_some((&mut self.captured, &*self.situation)),
         };
         let run = async { walk.run(program).await };
@@ -119,9 +125,7 @@ impl Session {
         self.backend.absorb(killed).await;
         ran.map_err(|stop| named(stop, translated.tag))?;
         if own {
-            let (tell, committed) = self.block.commit();
-            self.backend.tell(tell).await?;
-            self.ended(committed).await?;
+            self.end_block().await?;
         }
         if translated.tag == Tag::Select {
             self.still_confirmed().await?;
@@ -148,15 +152,14 @@ impl Session {
             Verb::Commit { chain } => return self.commit(*chain).await,
             Verb::Rollback { chain } => return self.rollback(*chain).await,
             Verb::Savepoint(name) => {
-                let (isolation, read_only) = (self.settings.isolation(), self.settings.read_only());
+                let obeyed = self.settings.obeyed();
+                let (isolation, read_only) = (obeyed.isolation, obeyed.read_only);
                 if self.block.is_explicit() {
                     self.block.admits()?;
                     let tell = self.block.start(isolation, read_only);
                     self.backend.tell(tell).await?;
                 }
-                let tell = self.block.savepoint(name)?;
-                self.settings.savepoint();
-                self.backend.tell(tell).await?;
+                self.savepoint(name).await?;
                 "SAVEPOINT"
             }
             Verb::Release(name) => {
@@ -166,6 +169,7 @@ impl Session {
             }
             Verb::RollbackTo(name) => {
                 let (place, tell) = self.block.rollback_to(name)?;
+                self.captured.forget_due();
                 self.settings.rollback_to(place);
                 self.backend.tell(tell).await?;
                 self.stand();
@@ -188,37 +192,6 @@ impl Session {
             setting => return self.setting(setting, ask),
         };
         Ok(Ran::tagged(tag))
-    }
-
-    async fn commit(&mut self, chain: bool) -> Result<Ran, Stop> {
-        if !self.block.is_explicit() {
-            self.warn("25P01", "there is no transaction in progress");
-        }
-        let asked = self.block.asked();
-        let (tell, committed) = self.block.commit();
-        self.backend.tell(tell).await?;
-        self.ended(committed).await?;
-        self.chain(chain, asked);
-        Ok(Ran::tagged(if committed { "COMMIT" } else { "ROLLBACK" }))
-    }
-
-    async fn rollback(&mut self, chain: bool) -> Result<Ran, Stop> {
-        if !self.block.is_explicit() {
-            self.warn("25P01", "there is no transaction in progress");
-        }
-        let asked = self.block.asked();
-        let tell = self.block.rollback();
-        self.backend.tell(tell).await?;
-        self.ended(false).await?;
-        self.chain(chain, asked);
-        Ok(Ran::tagged("ROLLBACK"))
-    }
-
-    fn chain(&mut self, chain: bool, asked: Characteristics) {
-        if chain {
-            self.enter();
-            self.block.chain(asked);
-        }
     }
 
     async fn discard(&mut self, tag: &'static str) -> Result<&'static str, Stop> {
@@ -324,11 +297,13 @@ impl Session {
         let asked = self.block.asked();
         let flag = |on: bool| if on { "on" } else { "off" }.to_owned();
         Ok(match name {
-            "transaction_isolation" => {
-                asked.isolation.unwrap_or_else(|| self.settings.isolation()).as_str().to_owned()
-            }
+            "transaction_isolation" => asked
+                .isolation
+                .unwrap_or_else(|| self.settings.obeyed().isolation)
+                .as_str()
+                .to_owned(),
             "transaction_read_only" => {
-                flag(asked.read_only.unwrap_or_else(|| self.settings.read_only()))
+                flag(asked.read_only.unwrap_or_else(|| self.settings.obeyed().read_only))
             }
             "transaction_deferrable" => flag(asked.deferrable.unwrap_or(false)),
             name => self.settings.show(name)?.to_owned(),
@@ -337,7 +312,7 @@ impl Session {
 
     /// Sends rows that were made here.
     fn answer(&mut self, rows: &[Vec<Value>], tag: &str, ask: Ask<'_>) -> Result<Ran, Stop> {
-        let (columns, style) = (ask.planned.columns(), self.settings.style());
+        let (columns, style) = (ask.planned.columns(), &self.settings.obeyed().style);
         for row in rows {
             rows::value_row(&mut self.out, row, columns, ask.formats, style)?;
         }

@@ -113,7 +113,7 @@ impl Session {
             self.block.admits()?;
         }
         let around = (&*self.ground.catalog, &self.ground.path[..]);
-        let values = bind.values(planned.parameters(), self.settings.style(), around)?;
+        let values = bind.values(planned.parameters(), &self.settings.obeyed().style, around)?;
         let formats = bind.results(planned.columns().len())?;
         if bind.portal.is_empty() {
             self.statements.close_portal("");

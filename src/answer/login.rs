@@ -323,8 +323,8 @@ fn session(
     let situation = Arc::clone(&services.situation.borrow());
     let ground = Arc::new(Ground {
         catalog: Arc::clone(&situation.catalog),
-        path: settings.search_path(&user),
-        zone: settings.style().zone,
+        path: settings.obeyed().path.clone(),
+        zone: settings.obeyed().style.zone,
         flavor: backend.flavor(),
     });
     let guard = services.cancels.enter(backend.cancellable());

@@ -48,6 +48,11 @@ impl<'a> Places<'a> {
         &self.sets[set]
     }
 
+    /// A set's rows, to which more are to come.
+    pub(super) fn take(&mut self, set: Set) -> Rows {
+        std::mem::take(&mut self.sets[set])
+    }
+
     /// Puts rows in a set's place.
     pub(super) fn keep(&mut self, set: Set, rows: Rows) -> Result<(), PgError> {
         self.kept += rows.len();
@@ -64,7 +69,9 @@ impl<'a> Places<'a> {
 
     /// The text's SQL and its parameters.
     pub(super) fn fill(&self, text: &Text) -> Result<Option<(String, Vec<Param>)>, PgError> {
-        let mut filled = Filled { sql: String::new(), params: Vec::new() };
+        let fixed = |piece: &Piece| if let Piece::Sql(sql) = piece { sql.len() } else { 1 };
+        let length = text.0.iter().map(fixed).sum();
+        let mut filled = Filled { sql: String::with_capacity(length), params: Vec::new() };
         if !self.push(text, &mut filled)? {
             return Ok(None);
         }

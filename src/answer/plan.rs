@@ -35,9 +35,11 @@ pub(super) struct Ground {
 impl Ground {
     /// Whether plans made on the other hold here.
     pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.catalog, &other.catalog)
-            && self.path == other.path
-            && self.zone == other.zone
+        self.has(&other.catalog, &other.path, other.zone)
+    }
+
+    pub(super) fn has(&self, catalog: &Arc<Catalog>, path: &[String], zone: Zone) -> bool {
+        Arc::ptr_eq(&self.catalog, catalog) && self.path == path && self.zone == zone
     }
 }
 

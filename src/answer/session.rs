@@ -21,7 +21,6 @@ use crate::answer::batch::Batch;
 use crate::answer::block::Block;
 use crate::answer::captured::Captured;
 use crate::answer::error::PgError;
-use crate::answer::place::clock;
 use crate::answer::plan::{Ground, Planned};
 use crate::answer::rows::Stop;
 use crate::answer::settings::Settings;
@@ -182,11 +181,19 @@ impl Session {
         if whole && self.guest.is_held() {
             return Ok(Next::Again);
         }
-        let (patience, impatient) = self.patience();
-        let mut late = std::pin::pin!(tokio::time::sleep(patience));
+        let patience = self.patience();
+        let mut late = std::pin::pin!(async {
+            match patience {
+                Some((patience, error)) => {
+                    tokio::time::sleep(patience).await;
+                    error
+                }
+                None => std::future::pending().await,
+            }
+        });
         let frame = loop {
             tokio::select! {
-                () = late.as_mut(), if patience < Duration::MAX => return Err(impatient.into()),
+                error = late.as_mut() => return Err(error.into()),
                 frame = self.client.frame(bytes_max) => match frame {
                     Ok(frame) => break frame,
                     Err(PeerError::Closed) => return Ok(Next::Gone),
@@ -245,24 +252,14 @@ impl Session {
     }
 
     /// How long the client may say nothing, and what it is told then.
-    fn patience(&self) -> (Duration, PgError) {
-        let (name, code, text) = match self.block.is_explicit() {
-            true => (
-                "idle_in_transaction_session_timeout",
-                "25P03",
-                "terminating connection due to idle-in-transaction timeout",
-            ),
-            false => (
-                "idle_session_timeout",
-                "57P05",
-                "terminating connection due to idle-session timeout",
-            ),
+    fn patience(&self) -> Option<(Duration, PgError)> {
+        let obeyed = self.settings.obeyed();
+        let (millis, code, what) = match self.block.is_explicit() {
+            true => (obeyed.idle_in_transaction_timeout, "25P03", "idle-in-transaction"),
+            false => (obeyed.idle_timeout, "57P05", "idle-session"),
         };
-        let patience = match self.settings.timeout(name) {
-            0 => Duration::MAX,
-            millis => Duration::from_millis(millis),
-        };
-        (patience, PgError::new(code, text).fatal())
+        let text = || format!("terminating connection due to {what} timeout");
+        (0 < millis).then(|| (Duration::from_millis(millis), PgError::new(code, text()).fatal()))
     }
 
     /// Takes the situation that was published last, between two transactions.
@@ -276,14 +273,14 @@ impl Session {
 
     /// Makes the ground that plans stand on anew, where something of it has changed.
     pub(super) fn stand(&mut self) {
-        let ground = Ground {
-            catalog: Arc::clone(&self.situation.catalog),
-            path: self.settings.search_path(&self.user),
-            zone: self.settings.style().zone,
-            flavor: self.backend.flavor(),
-        };
-        if !ground.is(&self.ground) {
-            self.ground = Arc::new(ground);
+        let (catalog, obeyed) = (&self.situation.catalog, self.settings.obeyed());
+        if !self.ground.has(catalog, &obeyed.path, obeyed.style.zone) {
+            self.ground = Arc::new(Ground {
+                catalog: Arc::clone(catalog),
+                path: obeyed.path.clone(),
+                zone: obeyed.style.zone,
+                flavor: self.backend.flavor(),
+            });
         }
     }
 
@@ -337,66 +334,6 @@ impl Session {
                 done
             }
         }
-    }
-
-    /// Reports an error, and takes back what it takes back.
-    pub(super) async fn fail(&mut self, error: PgError) -> Result<(), Stop> {
-        if error.fatal {
-            return Err(error.into());
-        }
-        error.encode(&mut self.out);
-        let tell = self.block.fail(&error);
-        self.backend.tell(tell).await?;
-        if self.block.is_none() {
-            self.ended(false).await?;
-        }
-        Ok(())
-    }
-
-    /// Before a statement that may begin a transaction.
-    pub(super) fn enter(&mut self) {
-        if self.block.is_none() {
-            self.settings.begin();
-            self.started = clock();
-        }
-    }
-
-    /// After a transaction.
-    pub(super) async fn ended(&mut self, committed: bool) -> Result<(), Stop> {
-        match committed {
-            true => {
-                self.settings.commit();
-                self.captured.carry(self.services.handoff.as_ref()).await;
-            }
-            false => {
-                self.settings.rollback();
-                self.captured.forget();
-            }
-        }
-        self.statements.close_portals();
-        for lock in std::mem::take(&mut self.locks) {
-            let name = mysql_async::Value::Bytes(lock.into_bytes());
-            self.backend.number("SELECT RELEASE_LOCK(?)", vec![name]).await?;
-        }
-        self.stand();
-        Ok(())
-    }
-
-    /// Ends what was implicit, and says where the transaction stands.
-    pub(super) async fn ready(&mut self) -> Result<(), Stop> {
-        if !self.block.is_explicit() {
-            let (tell, committed) = self.block.commit();
-            if let Err(error) = self.backend.tell(tell).await {
-                self.fail(error).await?;
-            }
-            self.ended(committed).await?;
-        }
-        for (name, value) in self.settings.news() {
-            self.status(name, &value);
-        }
-        self.denied = false;
-        write::ready(&mut self.out, self.block.status());
-        Ok(())
     }
 
     /// ParameterStatus.

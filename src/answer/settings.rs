@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::answer::error::PgError;
+use crate::answer::obeyed::Obeyed;
 use crate::answer::setting_values::{boolean, milliseconds, shown_time, startup_settings, zone};
 use crate::answer::verbs::{Isolation, Scope};
-use crate::value::style::{ByteaOutput, DateOrder, IntervalStyle, Style};
 
 /// Settings kept for one session, its own `app.x` among them.
 const SETTINGS_MAX: usize = 1_000;
@@ -108,7 +108,9 @@ pub(super) struct Settings {
     level: Level,
     /// At BEGIN, then at each savepoint.
     saved: Vec<Level>,
-    style: Style,
+    obeyed: Obeyed,
+    /// Since the client was told last.
+    changed: bool,
     /// What the client was told last.
     told: Values,
 }
@@ -118,6 +120,13 @@ pub(super) struct Settings {
 struct Level {
     session: Arc<Values>,
     local: Arc<Values>,
+}
+
+impl Level {
+    /// Whether nothing was set between the two.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.session, &other.session) && Arc::ptr_eq(&self.local, &other.local)
+    }
 }
 
 impl Settings {
@@ -145,11 +154,12 @@ impl Settings {
             defaults.insert("search_path".to_owned(), path.to_owned());
         }
         let mut settings = Self {
+            obeyed: Obeyed::of(|_| None),
             defaults,
             given: Vec::new(),
             level: Level::default(),
             saved: Vec::new(),
-            style: Style::default(),
+            changed: true,
             told: Values::new(),
         };
         for (name, value) in startup_settings(given)? {
@@ -161,8 +171,9 @@ impl Settings {
         Ok(settings)
     }
 
-    pub(super) fn style(&self) -> &Style {
-        &self.style
+    /// What they mean.
+    pub(super) fn obeyed(&self) -> &Obeyed {
+        &self.obeyed
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -279,13 +290,17 @@ impl Settings {
 
     pub(super) fn commit(&mut self) {
         self.saved.clear();
-        self.level.local = Arc::default();
-        self.refresh();
+        if !self.level.local.is_empty() {
+            self.level.local = Arc::default();
+            self.refresh();
+        }
     }
 
     pub(super) fn rollback(&mut self) {
-        if let Some(level) = self.saved.drain(..).next() {
+        let first = self.saved.drain(..).next();
+        if let Some(level) = first.filter(|level| !level.is(&self.level)) {
             self.level = level;
+            self.refresh();
         }
         self.commit();
     }
@@ -293,6 +308,9 @@ impl Settings {
     /// What the client has to be told of since it was asked last: name and value.
     pub(super) fn news(&mut self) -> Vec<(&'static str, String)> {
         let mut news = Vec::new();
+        if !std::mem::take(&mut self.changed) {
+            return news;
+        }
         for name in REPORTED {
             let key = name.to_ascii_lowercase();
             let value = self.get(&key).unwrap_or_default().to_owned();
@@ -304,53 +322,9 @@ impl Settings {
         news
     }
 
-    pub(super) fn isolation(&self) -> Isolation {
-        let name = self.get("default_transaction_isolation").unwrap_or_default();
-        Isolation::named(name).unwrap_or(Isolation::ReadCommitted)
-    }
-
-    pub(super) fn read_only(&self) -> bool {
-        self.get("default_transaction_read_only") == Some("on")
-    }
-
-    /// A timeout in milliseconds; 0 for none.
-    pub(super) fn timeout(&self, name: &str) -> u64 {
-        self.get(name).and_then(milliseconds).unwrap_or(0)
-    }
-
-    /// Schemas in which bare names are looked up, `$user` replaced.
-    pub(super) fn search_path(&self, user: &str) -> Vec<String> {
-        let text = self.get("search_path").unwrap_or_default();
-        let names = text.split(',').map(|name| {
-            let name = name.trim();
-            match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
-                Some(quoted) => quoted.replace("\"\"", "\""),
-                None => name.trim_matches('\'').to_ascii_lowercase(),
-            }
-        });
-        let names = names.filter(|name| !name.is_empty());
-        names.map(|name| if name == "$user" { user.to_owned() } else { name }).collect()
-    }
-
     fn refresh(&mut self) {
-        let get = |name: &str| self.get(name).unwrap_or_default().to_owned();
-        let (dates, interval) = (get("datestyle"), get("intervalstyle"));
-        self.style = Style {
-            zone: zone(&get("timezone")).unwrap_or_default(),
-            interval: match interval.as_str() {
-                "iso_8601" => IntervalStyle::Iso8601,
-                _ => IntervalStyle::Postgres,
-            },
-            bytea: match get("bytea_output").as_str() {
-                "escape" => ByteaOutput::Escape,
-                _ => ByteaOutput::Hex,
-            },
-            order: match dates.rsplit(", ").next() {
-                Some("DMY") => DateOrder::Dmy,
-                Some("YMD") => DateOrder::Ymd,
-                _ => DateOrder::Mdy,
-            },
-        };
+        self.obeyed = Obeyed::of(|name| self.get(name));
+        self.changed = true;
     }
 
     /// The value as SHOW would print it, or why it cannot be.
@@ -527,7 +501,7 @@ mod tests {
         let mut settings =
             settings(&[("options", "-c statement_timeout=90000 --geqo=off")]).unwrap();
         assert_eq!(settings.show("statement_timeout").unwrap(), "90s");
-        assert_eq!(settings.timeout("statement_timeout"), 90_000);
+        assert_eq!(settings.obeyed().statement_timeout, 90_000);
         for (name, value, shown) in [
             ("timezone", "interval +00:00", "<+00>+00"),
             ("timezone", "interval -5", "<-05>+05"),
@@ -579,10 +553,10 @@ mod tests {
     #[test]
     fn a_path_is_split_as_postgresql_splits_it() {
         let mut settings = settings(&[]).unwrap();
-        assert_eq!(settings.search_path("app"), ["app", "public"]);
+        assert_eq!(settings.obeyed().path, ["app", "public"]);
         settings.set("search_path", Some("A, \"B\", ''"), Scope::Session).unwrap();
-        assert_eq!(settings.search_path("app"), ["a", "B"]);
+        assert_eq!(settings.obeyed().path, ["a", "B"]);
         settings.set("search_path", Some(""), Scope::Session).unwrap();
-        assert!(settings.search_path("app").is_empty());
+        assert!(settings.obeyed().path.is_empty());
     }
 }

@@ -83,9 +83,7 @@ impl Session {
         let ran = self.execute(ask, &mut Kept::new(0)).await?;
         // What fails at the commit has not completed.
         if last && !self.block.is_explicit() {
-            let (tell, committed) = self.block.commit();
-            self.backend.tell(tell).await?;
-            self.ended(committed).await?;
+            self.end_block().await?;
         }
         match ran.tag.as_str() {
             "" => write::empty(&mut self.out, b'I'),

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Invariant: whoever walks has begun a transaction if [`takes_steps`] says so; nothing here begins or ends
-//! one. Keys that a write touches are known before or right after it, and are noted while PostgreSQL
-//! follows ([`captured`](super::captured)).
+//! one, but with [`Walk::begin`]. Keys that a write touches are known before or right after it, and are noted
+//! while PostgreSQL follows ([`captured`](super::captured)).
 
 use mysql_async::Value as Param;
 
@@ -18,6 +18,7 @@ use crate::answer::rows::{Sink, Stop};
 use crate::catalog::Catalog;
 use crate::change::Operation;
 use crate::dialect::program::{self, Answer, Keys, Program, Set, Step, Text, Upsert, Write};
+use crate::names::TableId;
 use crate::phase::Situation;
 
 /// Rows held at once for a step to come.
@@ -39,7 +40,9 @@ pub(super) struct Walk<'a, 'b> {
     pub(super) sink: &'a mut Sink<'b>,
     /// The client's count.
     pub(super) count: u64,
-    /// Where writes are noted, while PostgreSQL follows.
+    /// What begins the transaction, where writes are noted and nothing has done so.
+    pub(super) begin: Vec<String>,
+    /// Where writes are noted, while PostgreSQL follows; of a program that writes.
     pub(super) notes: Option<(&'a mut Captured, &'a Situation)>,
 }
 
@@ -54,6 +57,12 @@ impl Walk<'_, '_> {
             }
             return Ok(());
         }
+        if let Some((captured, situation)) = self.notes.as_mut() {
+            let mut notes = Notes { captured, situation, backend: self.backend };
+            let mut tables = Vec::new();
+            program.steps.iter().for_each(|step| entries(step, &mut tables));
+            notes.stand(std::mem::take(&mut self.begin), &tables).await?;
+        }
         self.steps(&program.steps).await
     }
 
@@ -62,7 +71,7 @@ impl Walk<'_, '_> {
             match step {
                 Step::Answer(answer) => self.answer(answer).await?,
                 Step::Keep { set, query } => {
-                    let mut rows = self.places.set(*set).clone();
+                    let mut rows = self.places.take(*set);
                     rows.extend(self.query(query).await?);
                     self.places.keep(*set, rows)?;
                 }
@@ -126,59 +135,41 @@ impl Walk<'_, '_> {
         let about = About { catalog: self.catalog, table: Some(&write.table) };
         let (_, done) = self.backend.rows(&sql, params, 0, about).await?;
         self.keys(write, done).await?;
-        if let Keys::Counted { into, .. } = &write.keys {
-            let keys = self.places.set(*into).clone();
-            if let Some(mut notes) = self.notes() {
-                notes.note(&write.table, write.operation, &keys).await?;
-            }
+        if let Keys::Given { into, .. }
+        | Keys::Copied { into, .. }
+        | Keys::Counted { into, .. }
+        | Keys::Pinned { into, .. } = &write.keys
+            && let Some((captured, situation)) = self.notes.as_mut()
+        {
+            let mut notes = Notes { captured, situation, backend: self.backend };
+            notes.note(&write.table, write.operation, self.places.set(*into)).await?;
         }
         Ok(done.count)
     }
 
-    fn notes(&mut self) -> Option<Notes<'_>> {
-        let (captured, situation) = self.notes.as_mut()?;
-        Some(Notes { captured, situation, backend: self.backend })
-    }
-
-    /// Notes the keys of a write that are known before it.
+    /// Notes the keys of a write that are known before it, and rows that change along with these.
     async fn note(&mut self, write: &Write) -> Result<(), PgError> {
-        if self.notes.is_none() {
-            return Ok(());
-        }
+        let Some((captured, situation)) = self.notes.as_mut() else { return Ok(()) };
+        let mut notes = Notes { captured, situation, backend: self.backend };
         let (table, operation) = (&write.table, write.operation);
-        let width = table.key.len();
-        let first =
-            |rows: &Rows| rows.iter().map(|row| row[..width.min(row.len())].to_vec()).collect();
-        let at = |rows: &Rows, at: &[usize]| -> Rows {
-            let key = |row: &Vec<Param>| {
-                at.iter().map(|at| row.get(*at).cloned().unwrap_or(Param::NULL)).collect()
-            };
-            rows.iter().map(key).collect()
-        };
-        let (old, new): (Option<Rows>, Rows) = match &write.keys {
-            Keys::Kept(set) => (None, first(self.places.set(*set))),
-            Keys::Moved { set, to } => {
-                let rows = self.places.set(*set);
-                (Some(first(rows)), at(rows, to))
-            }
-            Keys::Given { rows, .. } => {
-                let key = |slots: &Vec<program::Slot>| {
-                    slots.iter().map(|slot| self.places.param(slot)).collect::<Result<Vec<_>, _>>()
-                };
-                (None, rows.iter().map(key).collect::<Result<_, _>>()?)
-            }
-            Keys::Copied { from, at: columns, .. } => (None, at(self.places.set(*from), columns)),
-            Keys::Counted { .. } | Keys::None => (None, Rows::new()),
-        };
-        let Some(mut notes) = self.notes() else { return Ok(()) };
-        match old {
-            _ if operation == Operation::Truncate => notes.note_truncate(table).await,
-            Some(old) => notes.note_move(table, &old, &new).await,
-            None => notes.note(table, operation, &new).await,
+        notes.admit(write)?;
+        if operation == Operation::Truncate {
+            return notes.note_truncate(table).await;
         }
+        let (Keys::Kept(set) | Keys::Moved { set, .. }) = &write.keys else { return Ok(()) };
+        let width = table.key.len();
+        let rows = self.places.set(*set);
+        let keys: Rows = rows.iter().map(|row| row[..width.min(row.len())].to_vec()).collect();
+        let Keys::Moved { to, .. } = &write.keys else {
+            return notes.note(table, operation, &keys).await;
+        };
+        let moved = |row: &Vec<Param>| {
+            to.iter().map(|at| row.get(*at).cloned().unwrap_or(Param::NULL)).collect()
+        };
+        notes.note_move(table, &keys, &rows.iter().map(moved).collect()).await
     }
 
-    /// Keeps the keys of rows that were inserted.
+    /// Keeps the keys of rows that were inserted, or found by the write itself.
     async fn keys(&mut self, write: &Write, done: Done) -> Result<(), PgError> {
         let (keys, into) = match &write.keys {
             Keys::Kept(_) | Keys::Moved { .. } | Keys::None => return Ok(()),
@@ -187,6 +178,11 @@ impl Walk<'_, '_> {
                     slots.iter().map(|slot| self.places.param(slot)).collect::<Result<Vec<_>, _>>()
                 };
                 (rows.iter().map(key).collect::<Result<Rows, _>>()?, *into)
+            }
+            Keys::Pinned { key, into } => {
+                let key = || key.iter().map(|slot| self.places.param(slot)).collect();
+                let keys = (0 < done.count).then(key).transpose()?;
+                (keys.into_iter().collect(), *into)
             }
             Keys::Copied { from, at, into } => {
                 let key = |row: &Vec<Param>| at.iter().map(|at| row[*at].clone()).collect();
@@ -226,7 +222,8 @@ impl Walk<'_, '_> {
                     let into = match &upsert.insert.keys {
                         Keys::Given { into, .. }
                         | Keys::Copied { into, .. }
-                        | Keys::Counted { into, .. } => Some(*into),
+                        | Keys::Counted { into, .. }
+                        | Keys::Pinned { into, .. } => Some(*into),
                         Keys::Kept(set) | Keys::Moved { set, .. } => Some(*set),
                         Keys::None => None,
                     };
@@ -274,9 +271,10 @@ impl Walk<'_, '_> {
     fn written_keys(&self, upsert: &Upsert, write: &Write) -> Set {
         match &write.keys {
             Keys::Kept(set) | Keys::Moved { set, .. } => *set,
-            Keys::Given { into, .. } | Keys::Copied { into, .. } | Keys::Counted { into, .. } => {
-                *into
-            }
+            Keys::Given { into, .. }
+            | Keys::Copied { into, .. }
+            | Keys::Counted { into, .. }
+            | Keys::Pinned { into, .. } => *into,
             Keys::None => upsert.found,
         }
     }
@@ -298,6 +296,17 @@ fn written(step: &Step) -> Option<&crate::catalog::Table> {
         Step::Upsert(upsert) => Some(&upsert.insert.table),
         Step::Each { steps, .. } => steps.iter().find_map(written),
         Step::Answer(_) | Step::Keep { .. } | Step::FirstOfEach { .. } => None,
+    }
+}
+
+/// Tables whose rows a step writes; a TRUNCATE takes the table's entry for itself.
+fn entries(step: &Step, tables: &mut Vec<TableId>) {
+    match step {
+        Step::Write(write) if write.operation == Operation::Truncate => {}
+        Step::Write(write) => tables.extend(write.table.id),
+        Step::Upsert(upsert) => tables.extend(upsert.insert.table.id),
+        Step::Each { steps, .. } => steps.iter().for_each(|step| entries(step, tables)),
+        Step::Answer(_) | Step::Keep { .. } | Step::FirstOfEach { .. } => {}
     }
 }
 

@@ -13,7 +13,8 @@ use sqlparser::ast::{Delete, FromTable, SelectItem, TableWithJoins};
 
 use crate::catalog::Table;
 use crate::change::Operation;
-use crate::dialect::insert::from_alias;
+use crate::dialect::insert::{from_alias, has_select};
+use crate::dialect::pinned::where_of;
 use crate::dialect::program::{Answer, Keys, Piece, Set, Step, TableColumn, Text, Write};
 use crate::dialect::query::Want;
 use crate::dialect::refuse::{Refused, unsupported};
@@ -141,6 +142,16 @@ impl Translator<'_> {
         result
     }
 
+    /// One statement that deletes all rows, where nothing is returned of them.
+    fn direct_delete(delete: &Delete, rows: &Rows<'_>) -> Option<Text> {
+        // Only in this form does MariaDB take an alias.
+        let head =
+            format!("DELETE {}{}", quote_mysql(rows.alias), from_alias(rows.table, rows.alias));
+        let text = where_of(Text::sql(head), rows.condition.as_ref());
+        let plain = delete.returning.is_none() && !rows.others && !has_select(&text);
+        plain.then_some(text)
+    }
+
     fn delete_in_scope(
         &mut self,
         delete: &Delete,
@@ -167,6 +178,14 @@ impl Translator<'_> {
             };
             written.steps.push(Step::Write(write));
             return Ok(written);
+        }
+        written.direct = Self::direct_delete(delete, &rows);
+        if let Some(text) = &written.direct {
+            let selection = delete.selection.as_ref();
+            if let Some((write, _)) = self.pinned(&rows, selection, operation, text, counts) {
+                written.steps.push(Step::Write(write));
+                return Ok(written);
+            }
         }
         let kept = self.new_set();
         let outer = self.outer_fields(delete.returning.as_deref(), &rows)?;

@@ -39,6 +39,7 @@ mod membership;
 mod names;
 mod operators;
 mod order;
+mod pinned;
 pub mod program;
 mod query;
 mod refuse;

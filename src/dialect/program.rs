@@ -3,6 +3,7 @@
 //! ```text
 //! SELECT                      Answer
 //! UPDATE … RETURNING          Keep keys (FOR UPDATE) ─▶ Write by key ─▶ Answer by key
+//! UPDATE … WHERE key = …      Write, its key pinned ─▶ Answer by key
 //! INSERT … ON CONFLICT        Upsert { find key, insert, update by key } ─▶ Answer by key
 //! WITH x AS (DELETE …) …      the inner steps, their rows kept ─▶ the outer ones, which read the kept rows
 //! ```
@@ -104,6 +105,9 @@ pub struct Write {
 pub enum Keys {
     /// Kept before: the first columns of this set, as many as the key has.
     Kept(Set),
+    /// At most one row, whose key these slots are: its own WHERE says so. Kept in `into` afterwards, if the
+    /// write has found it.
+    Pinned { key: Vec<Slot>, into: Set },
     /// As `Kept`, and the write changes the keys: the new ones are columns `to` of the set.
     Moved { set: Set, to: Vec<usize> },
     /// The rows inserted, each key as written in these slots; kept in `into` afterwards.

@@ -75,6 +75,7 @@ fn step(step: &Step) -> String {
 fn write(write: &Write) -> String {
     let keys = match &write.keys {
         Keys::Kept(set) => format!("kept#{set}"),
+        Keys::Pinned { into, .. } => format!("pinned#{into}"),
         Keys::Moved { set, .. } => format!("moved#{set}"),
         Keys::Given { into, .. } => format!("given#{into}"),
         Keys::Copied { into, .. } => format!("copied#{into}"),
@@ -333,6 +334,65 @@ fn writes_go_by_key() {
 }
 
 #[test]
+fn a_key_that_is_written_out_is_not_looked_for() {
+    check(
+        &[
+            r##"UPDATE users SET attempts = attempts + 1 WHERE id = $1"##,
+            r##"UPDATE users u SET name = $1 WHERE (u.attempts = $2 AND $3 = u.id) RETURNING name"##,
+            r##"DELETE FROM sessions s WHERE s.id = '7' AND NOT revoked"##,
+            r##"DELETE FROM sessions WHERE id = $1::bigint"##,
+            // Not the whole key, not surely, or of a type whose equal values are not the same.
+            r##"UPDATE sessions SET revoked = true WHERE id = $1 OR revoked"##,
+            r##"UPDATE sessions SET revoked = true WHERE id = 1.0"##,
+            r##"UPDATE sessions SET revoked = true WHERE id <> 1"##,
+            r##"UPDATE sessions SET revoked = true WHERE user_id = $1"##,
+            r##"UPDATE sessions SET id = 2 WHERE id = 1"##,
+            r##"DELETE FROM sessions WHERE id = (SELECT max(id) FROM sessions)"##,
+        ],
+        &expect![[r#"
+            -- UPDATE users SET attempts = attempts + 1 WHERE id = $1
+            [] (uuid)
+            write (pinned#0) UPDATE `users` AS `users` SET `users`.`attempts` = (`users`.`attempts` + ?) WHERE (`users`.`id` = ?1)
+            -- UPDATE users u SET name = $1 WHERE (u.attempts = $2 AND $3 = u.id) RETURNING name
+            [name:text] (text, integer, uuid)
+            write (pinned#0) UPDATE `users` AS `u` SET `u`.`name` = ?1 WHERE (((`u`.`attempts` = ?2) AND (?3 = `u`.`id`)))
+            answer SELECT `u`.`name`, `u`.`id` FROM `users` AS `u` WHERE `u`.`id` IN (keys#0)
+            -- DELETE FROM sessions s WHERE s.id = '7' AND NOT revoked
+            [] ()
+            write (pinned#0) DELETE `s` FROM `sessions` AS `s` WHERE ((`s`.`id` = ?) AND (NOT `s`.`revoked`))
+            -- DELETE FROM sessions WHERE id = $1::bigint
+            [] (bigint)
+            write (pinned#0) DELETE `sessions` FROM `sessions` AS `sessions` WHERE (`sessions`.`id` = ?1)
+            -- UPDATE sessions SET revoked = true WHERE id = $1 OR revoked
+            [] (bigint)
+            keep#0 SELECT `sessions`.`id` FROM `sessions` AS `sessions` WHERE ((`sessions`.`id` = ?1) OR `sessions`.`revoked`) FOR UPDATE
+            write (kept#0) UPDATE `sessions` AS `sessions` SET `sessions`.`revoked` = ? WHERE `sessions`.`id` IN (keys#0)
+            -- UPDATE sessions SET revoked = true WHERE id = 1.0
+            [] ()
+            keep#0 SELECT `sessions`.`id` FROM `sessions` AS `sessions` WHERE (`sessions`.`id` = CAST(? AS DECIMAL(2,1))) FOR UPDATE
+            write (kept#0) UPDATE `sessions` AS `sessions` SET `sessions`.`revoked` = ? WHERE `sessions`.`id` IN (keys#0)
+            -- UPDATE sessions SET revoked = true WHERE id <> 1
+            [] ()
+            keep#0 SELECT `sessions`.`id` FROM `sessions` AS `sessions` WHERE (`sessions`.`id` <> ?) FOR UPDATE
+            write (kept#0) UPDATE `sessions` AS `sessions` SET `sessions`.`revoked` = ? WHERE `sessions`.`id` IN (keys#0)
+            -- UPDATE sessions SET revoked = true WHERE user_id = $1
+            [] (uuid)
+            keep#0 SELECT `sessions`.`id` FROM `sessions` AS `sessions` WHERE (`sessions`.`user_id` = ?1) FOR UPDATE
+            write (kept#0) UPDATE `sessions` AS `sessions` SET `sessions`.`revoked` = ? WHERE `sessions`.`id` IN (keys#0)
+            -- UPDATE sessions SET id = 2 WHERE id = 1
+            [] ()
+            keep#0 SELECT `sessions`.`id`, ? FROM `sessions` AS `sessions` WHERE (`sessions`.`id` = ?) FOR UPDATE
+            each#0 as #1
+            write (moved#1) UPDATE `sessions` SET `id` = ?1.1 WHERE `id` = ?1.0
+            -- DELETE FROM sessions WHERE id = (SELECT max(id) FROM sessions)
+            [] ()
+            keep#0 SELECT `sessions`.`id` FROM `sessions` AS `sessions` WHERE (`sessions`.`id` = (SELECT MAX(`sessions`.`id`) AS `max` FROM `sessions`)) FOR UPDATE
+            write (kept#0) DELETE FROM `sessions` WHERE `id` IN (keys#0)
+        "#]],
+    );
+}
+
+#[test]
 fn inserts_know_their_keys() {
     check(
         &[
@@ -395,8 +455,7 @@ fn parts_of_a_statement_see_the_tables_as_they_were() {
             0A000 reading a table that the statement's WITH writes cannot be translated for MySQL
             -- WITH used AS (UPDATE sessions SET revoked = true WHERE id = $1 RETURNING user_id) INSERT INTO sessions (id, user_id) SELECT $2::bigint, user_id FROM used
             [] (bigint, bigint)
-            keep#0 SELECT `sessions`.`id` FROM `sessions` AS `sessions` WHERE (`sessions`.`id` = ?1) FOR UPDATE
-            write (kept#0) UPDATE `sessions` AS `sessions` SET `sessions`.`revoked` = ? WHERE `sessions`.`id` IN (keys#0)
+            write (pinned#0) UPDATE `sessions` AS `sessions` SET `sessions`.`revoked` = ? WHERE (`sessions`.`id` = ?1)
             keep#1 SELECT `sessions`.`user_id`, `sessions`.`id` FROM `sessions` AS `sessions` WHERE `sessions`.`id` IN (keys#0)
             keep#2 SELECT ?2 AS `int8`, `used`.`c0` AS `user_id` FROM (table#1) AS `used`
             write (copied#3) INSERT INTO `sessions` (`id`, `user_id`) VALUES rows#2

@@ -20,6 +20,7 @@ use crate::change::Operation;
 use crate::dialect::assign::Cell;
 use crate::dialect::insert::{from_alias, has_select, key_tuple};
 use crate::dialect::names::{fold, parts};
+use crate::dialect::pinned::where_of;
 use crate::dialect::program::{Form, Keys, Piece, Set, Slot, Source, Step, Text, Write};
 use crate::dialect::refuse::{Refused, unsupported};
 use crate::dialect::scope::{Relation, Scope};
@@ -122,7 +123,7 @@ impl Translator<'_> {
         let items = update.returning.as_deref();
         match ordered {
             Some(list) if direct => {
-                self.update_directly(&rows, list, items, &mut written, counts)?;
+                self.update_directly(&rows, list, update, &mut written, counts)?;
             }
             _ => self.update_by_values(&rows, set, items, &mut written, counts)?,
         }
@@ -134,32 +135,41 @@ impl Translator<'_> {
         &mut self,
         rows: &Rows<'_>,
         list: Text,
-        items: Option<&[SelectItem]>,
+        update: &Update,
         written: &mut Written,
         counts: bool,
     ) -> Result<(), Refused> {
         let (table, alias) = (rows.table, rows.alias);
-        let keys = self.new_set();
-        written.steps.push(Step::Keep { set: keys, query: self.keys_query(rows, Vec::new()) });
+        let items = update.returning.as_deref();
         let head = format!("UPDATE {} AS {} SET ", quote_mysql(&table.target), quote_mysql(alias));
         let set = around(&head, list, "");
-        let mut text = set.clone();
-        by_key(&mut text, table, alias, keys);
-        if items.is_none() && rows.condition.as_ref().is_none_or(|condition| !has_select(condition))
-        {
-            let mut direct = set;
-            if let Some(condition) = &rows.condition {
-                direct.append(around(" WHERE ", condition.clone(), ""));
+        let direct = where_of(set.clone(), rows.condition.as_ref());
+        let (operation, selection) = (Operation::Update, update.selection.as_ref());
+        let keys = match self.pinned(rows, selection, operation, &direct, counts) {
+            Some((write, into)) => {
+                written.steps.push(Step::Write(write));
+                into
             }
+            None => {
+                let keys = self.new_set();
+                let query = self.keys_query(rows, Vec::new());
+                written.steps.push(Step::Keep { set: keys, query });
+                let mut text = set;
+                by_key(&mut text, table, alias, keys);
+                let (table, keys_kept) = (Arc::clone(table), Keys::Kept(keys));
+                written.steps.push(Step::Write(Write {
+                    table,
+                    operation,
+                    text,
+                    keys: keys_kept,
+                    counts,
+                }));
+                keys
+            }
+        };
+        if items.is_none() && !has_select(&direct) {
             written.direct = Some(direct);
         }
-        written.steps.push(Step::Write(Write {
-            table: Arc::clone(table),
-            operation: Operation::Update,
-            text,
-            keys: Keys::Kept(keys),
-            counts,
-        }));
         match items {
             Some(items) => self.returning(written, table, alias, items, keys, None),
             None => Ok(()),
@@ -249,9 +259,7 @@ impl Translator<'_> {
             quote_mysql(rows.alias)
         );
         let mut text = around(&head, list, "");
-        if let Some(condition) = rows.condition {
-            text.append(around(" WHERE ", condition, ""));
-        }
+        text = where_of(text, rows.condition.as_ref());
         written.direct = Some(text.clone());
         let table = Arc::clone(rows.table);
         written.steps.push(Step::Write(Write {
@@ -278,9 +286,7 @@ impl Translator<'_> {
         if rows.others {
             text.append(around(", ", rows.from.clone(), ""));
         }
-        if let Some(condition) = &rows.condition {
-            text.append(around(" WHERE ", condition.clone(), ""));
-        }
+        text = where_of(text, rows.condition.as_ref());
         text.push(" FOR UPDATE");
         if rows.others && self.is_mysql() {
             text.push(&format!(" OF {}", quote_mysql(rows.alias)));

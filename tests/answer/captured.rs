@@ -30,6 +30,9 @@ const SCHEMA: &str = "
         id bigserial PRIMARY KEY,
         session uuid REFERENCES sessions ON DELETE SET NULL
     );
+    CREATE TABLE parts (
+        kind varchar(40), number smallint, fine boolean NOT NULL, PRIMARY KEY (kind, number)
+    );
 ";
 
 struct Noted {
@@ -128,6 +131,217 @@ async fn rows_that_go_with_a_parent_are_noted_too() {
         gone.sort();
         assert_eq!(gone, ["marks U 1 @2", "sessions D _ @3", "users D 5 @2"]);
     }
+}
+
+#[tokio::test]
+async fn a_write_by_key_is_noted_if_its_row_was_there() {
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        noted.run("INSERT INTO users VALUES (1, 'a'), (2, 'b')").await;
+        noted.run("INSERT INTO marks VALUES (1), (2)").await;
+        noted.entries().await;
+        noted.run("UPDATE users SET email = 'c' WHERE id = 1 AND email = 'b'").await;
+        noted.run("DELETE FROM marks WHERE id = 3; DELETE FROM marks WHERE id = NULL").await;
+        assert!(noted.entries().await.is_empty());
+        noted.run("UPDATE users u SET email = 'c' WHERE 1 = u.id AND (email = 'a')").await;
+        noted.run("DELETE FROM marks m WHERE m.id = '2'").await;
+        noted.run("UPDATE marks SET id = 9 WHERE id = 1").await;
+        assert_eq!(
+            noted.entries().await,
+            ["users U 1 @2", "marks D 2 @2", "marks D 1 @2", "marks U 9 @1"]
+        );
+        let returned = noted
+            .client
+            .query("UPDATE users SET email = 'd' WHERE id = $1 RETURNING email", &[&2])
+            .await
+            .unwrap();
+        assert_eq!(returned[0].get::<_, String>(0), "d");
+        let none: Option<i32> = None;
+        let update = "UPDATE users SET email = 'e' WHERE id = $1";
+        assert_eq!(noted.client.execute(update, &[&none]).await.unwrap(), 0);
+        assert_eq!(noted.client.execute(update, &[&1]).await.unwrap(), 1);
+        assert_eq!(noted.entries().await, ["users U 2 @2", "users U 1 @3"]);
+    }
+}
+
+/// The hash of a key is that of the row, also where texts are alike and numbers of another width.
+#[tokio::test]
+async fn a_key_of_two_columns_is_the_rows_own() {
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        noted.run("INSERT INTO parts SELECT k, 1, true FROM unnest(ARRAY['a', 'A', 'ä']) k").await;
+        let first = noted.entries().await;
+        assert_eq!(first.len(), 3);
+        for kind in ["a", "A", "ä", "a ", "b"] {
+            let write = "UPDATE parts SET fine = false WHERE number = $2::bigint AND kind = $1";
+            noted.client.execute(write, &[&kind, &1_i64]).await.unwrap();
+        }
+        let expected: Vec<String> =
+            ["a", "A", "ä"].map(|kind| format!("parts U [\"{kind}\",\"1\"] @2")).to_vec();
+        assert_eq!(noted.entries().await, expected);
+        noted.run("DELETE FROM parts WHERE kind = 'A' AND number = 1").await;
+        assert_eq!(noted.entries().await, ["parts D [\"A\",\"1\"] @3"]);
+    }
+}
+
+#[tokio::test]
+async fn an_upsert_notes_only_what_it_did() {
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        let upsert = "INSERT INTO users VALUES (1, 'a') ON CONFLICT";
+        noted.run(&format!("{upsert} (id) DO UPDATE SET email = 'b'")).await;
+        noted.run(&format!("{upsert} (id) DO UPDATE SET email = 'b'")).await;
+        noted.run(&format!("{upsert} (id) DO NOTHING; {upsert} DO NOTHING")).await;
+        noted.run(&format!("{upsert} (id) DO UPDATE SET email = 'c' WHERE users.id = 2")).await;
+        assert_eq!(noted.entries().await, ["users I 1 @1", "users U 1 @2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_savepoint_takes_along_what_was_written_before_it() {
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        noted.run("INSERT INTO users SELECT g, 'a' FROM generate_series(1, 6) g").await;
+        noted.entries().await;
+        let set = |id: i32| format!("UPDATE users SET email = 'b' WHERE id = {id};");
+        let all = [
+            "BEGIN;".to_owned(),
+            set(1),
+            "SAVEPOINT a;".to_owned(),
+            set(2),
+            "SAVEPOINT b;".to_owned(),
+            set(3),
+            "RELEASE b;".to_owned(),
+            set(4),
+            "ROLLBACK TO a;".to_owned(),
+            set(5),
+            "ROLLBACK TO a; SAVEPOINT b;".to_owned(),
+            set(6),
+            "RELEASE a; COMMIT".to_owned(),
+        ];
+        noted.run(&all.concat()).await;
+        assert_eq!(noted.entries().await, ["users U 1 @2", "users U 6 @2"]);
+        // An error in between is taken back with what came after the savepoint.
+        noted.run(&format!("BEGIN; {} SAVEPOINT a; {}", set(1), set(2))).await;
+        noted.client.batch_execute("INSERT INTO users VALUES (1, 'twice')").await.unwrap_err();
+        noted.run(&format!("ROLLBACK TO a; {} COMMIT", set(3))).await;
+        assert_eq!(noted.entries().await, ["users U 1 @3", "users U 3 @2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_cannot_be_noted_is_not_committed() {
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        noted.run("INSERT INTO users VALUES (1, 'a')").await;
+        noted.entries().await;
+        noted.run("SET lock_timeout = '1s'").await;
+        // What does not match is not locked then: the table's own entry.
+        let level = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+        noted.conn.query_drop(level).await.unwrap();
+        let write = "UPDATE users SET email = 'b' WHERE id = 1";
+        for (before, last) in [("SELECT 1", write), (&format!("BEGIN; {write}"), "COMMIT")] {
+            let hold = "BEGIN; SELECT * FROM crossfade_fence \
+                        WHERE key_hash <> REPEAT(CHAR(0), 16) FOR UPDATE";
+            noted.conn.query_drop(hold).await.unwrap();
+            noted.run(before).await;
+            let error = noted.client.batch_execute(last).await.unwrap_err();
+            assert_eq!(error.as_db_error().unwrap().code().code(), "55P03", "{last}");
+            noted.conn.query_drop("ROLLBACK").await.unwrap();
+            // Nothing of it is left, and nothing of it is open.
+            let sql = "SELECT email FROM users WHERE id = 1 FOR UPDATE NOWAIT";
+            let email: Option<String> = noted.conn.query_first(sql).await.unwrap();
+            assert_eq!((email.as_deref(), noted.entries().await.len()), (Some("a"), 0));
+            noted.run("SELECT 1").await;
+        }
+        noted.run(write).await;
+        assert_eq!(noted.entries().await, ["users U 1 @2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_between_write_and_commit_leaves_nothing() {
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        noted.run("INSERT INTO users VALUES (1, 'a')").await;
+        noted.entries().await;
+        let write = "BEGIN; UPDATE users SET email = 'b' WHERE id = 1";
+        let free = "SELECT email FROM users WHERE id = 1 FOR UPDATE";
+        noted.run(write).await;
+        let pid: i32 = noted.client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        noted.conn.query_drop(format!("KILL {pid}")).await.unwrap();
+        noted.client.batch_execute("COMMIT").await.unwrap_err();
+        let email: Option<String> = noted.conn.query_first(free).await.unwrap();
+        assert_eq!((email.as_deref(), noted.entries().await.len()), (Some("a"), 0));
+        // The other end of it.
+        noted.client = noted.site.client().await;
+        noted.run(write).await;
+        noted.client = noted.site.client().await;
+        let email: Option<String> = noted.conn.query_first(free).await.unwrap();
+        assert_eq!((email.as_deref(), noted.entries().await.len()), (Some("a"), 0));
+    }
+}
+
+/// The epoch is shared from the first write on, whether or not it found a row.
+#[tokio::test]
+async fn an_open_write_holds_the_epoch() {
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        for write in
+            ["UPDATE users SET email = 'b' WHERE id = 1", "INSERT INTO users VALUES (1, 'a')"]
+        {
+            noted.run(&format!("BEGIN; {write}")).await;
+            let alone = "SELECT epoch FROM crossfade_state WHERE id = 1 FOR UPDATE NOWAIT";
+            noted.conn.query_drop(alone).await.unwrap_err();
+            noted.run("COMMIT").await;
+            noted.conn.query_drop(alone).await.unwrap();
+        }
+    }
+}
+
+/// Clients that write the same few rows in every way there is: none is a deadlock's victim, no write goes
+/// without its entry, and no two have the same version.
+#[tokio::test]
+async fn many_clients_on_one_row_wait_for_each_other_and_for_nothing_else() {
+    const ROUNDS: usize = 40;
+    for target in Target::all() {
+        let mut noted = Noted::start(target).await;
+        noted.run("INSERT INTO users VALUES (1, 'a')").await;
+        noted.entries().await;
+        let ways = [
+            "UPDATE users SET email = email WHERE id = 1",
+            "UPDATE users SET email = email WHERE email LIKE 'a%'",
+            "UPDATE users SET email = 'a' WHERE id = 1 RETURNING email",
+            "INSERT INTO users VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET email = 'ab'",
+            "BEGIN; UPDATE users SET email = 'a' WHERE id = 1; \
+             UPDATE users SET email = 'ac' WHERE id < 2; COMMIT",
+        ];
+        let writes = ways.map(|way| {
+            let client = noted.site.client();
+            async move {
+                let client = client.await;
+                for _ in 0..ROUNDS {
+                    client.batch_execute(way).await.unwrap_or_else(|e| panic!("{way}: {e:?}"));
+                }
+            }
+        });
+        futures_util::future::join_all(writes).await;
+        let expected: std::collections::BTreeSet<String> =
+            (2..ROUNDS * (ways.len() + 1) + 2).map(|at| format!("users U 1 @{at}")).collect();
+        let found = noted.entries().await;
+        assert_eq!(found.len(), expected.len());
+        assert_eq!(found.into_iter().collect::<std::collections::BTreeSet<_>>(), expected);
+    }
+}
+
+#[tokio::test]
+async fn more_rows_than_wait_for_one_commit_are_noted() {
+    let mut noted = Noted::start(Target::MariaDb).await;
+    noted.run("INSERT INTO users SELECT g, 'a' FROM generate_series(1, 5000) g").await;
+    noted.run("BEGIN; UPDATE users SET email = 'b'; UPDATE users SET email = 'c'; COMMIT").await;
+    let found = noted.entries().await;
+    let of = |end: &str| found.iter().filter(|entry| entry.ends_with(end)).count();
+    assert_eq!([of(" @1"), of(" @2"), of(" @3")], [5000; 3]);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod foreign;
 pub mod kept;
 mod lock;
 pub mod look;
+pub mod note;
 pub mod outbox;
 mod owners;
 pub mod past;
