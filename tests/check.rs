@@ -142,9 +142,7 @@ async fn unfit_postgres(world: &World) {
     }
     world.direct().await.batch_execute(TABLES).await.unwrap();
     world.admin().await.batch_execute("REVOKE ALL ON SCHEMA a FROM PUBLIC").await.unwrap();
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    let text = text.replace(&format!("postgres:{password}@"), "mover:secret@");
-    std::fs::write(&world.config, text).unwrap();
+    world.log_in_as("mover", "secret");
 }
 
 /// Rows and a trigger where ours would go, a read-only server, and a user of ours with few rights.
@@ -161,8 +159,5 @@ async fn unfit_mysql(world: &World) {
     ] {
         root.query_drop(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    let login = format!("root:{}@", crossfade::demo::servers::PASSWORD);
-    assert!(text.contains(&login), "{text}");
-    std::fs::write(&world.config, text.replace(&login, "mover:secret@")).unwrap();
+    world.log_in_to_secondary_as("mover", "secret");
 }

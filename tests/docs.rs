@@ -124,8 +124,8 @@ async fn every_command_of_the_pages_does_what_they_say() {
 
 /// A database with rows and a sidecar, and nothing set up: where every page begins.
 async fn stage() -> World {
-    let mut world = World::bare(Target::MariaDb, "'*': { mode: blocking, timeout: 10s }").await;
-    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    let tables = "'*': { mode: blocking, timeout: 10s }";
+    let mut world = World::granted(Target::MariaDb, SCHEMA, tables).await;
     world.edit(|text| text.replacen("admin: { ", "admin: { token: secret, ", 1));
     world.run().await;
     world

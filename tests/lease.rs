@@ -3,7 +3,6 @@
 //! Crossfade's own role is shut out while the clients' connections work, which is the worst case: all
 //! that would be wrong with an answer is that nobody knows whether it may still be given.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use crossfade::demo::servers::PASSWORD;
@@ -24,11 +23,8 @@ async fn start(hold: &str, set_up: bool) -> World {
     let role = own(&world);
     let create = format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{PASSWORD}'");
     world.admin().await.batch_execute(&create).await.unwrap();
-    let text = fs::read_to_string(&world.config).unwrap();
-    let text = text.replace("postgres://postgres:", &format!("postgres://{role}:"))
-        + &format!("limits: {{ poll: 100ms, lease: 3s, hold: {hold} }}\n");
-    assert!(text.contains(&role), "{text}");
-    fs::write(&world.config, text).unwrap();
+    world.log_in_as(&role, PASSWORD);
+    world.edit(|text| text + &format!("limits: {{ poll: 100ms, lease: 3s, hold: {hold} }}\n"));
     if set_up {
         world.setup();
     }

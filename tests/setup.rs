@@ -650,10 +650,7 @@ async fn a_role_without_rights_is_told_each_grant_and_needs_no_more() {
     );
     admin.batch_execute(&drop).await.unwrap();
     admin.batch_execute(&create).await.unwrap();
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    let login = format!("postgres:{}@", crossfade::demo::servers::PASSWORD);
-    assert!(text.contains(&login));
-    std::fs::write(&world.config, text.replace(&login, &format!("{role}:secret@"))).unwrap();
+    world.log_in_as(&role, "secret");
 
     let (code, refused) = process::verb(&world.config, &["setup"]);
     assert_eq!(code, Some(1), "{refused}");

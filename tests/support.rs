@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The servers are shared by all tests of the run, the databases are not. [`World::alone`] has
-//! servers of its own, for tests that kill or freeze them.
+//! servers of its own, for tests that kill or freeze them. In a world that is [`World::granted`] Crossfade's
+//! roles have the rights that the runbook gives them ([`rights`]), and no others; elsewhere it is the superuser.
 
 pub mod browser;
 pub mod certificate;
@@ -14,6 +15,7 @@ pub mod compare;
 pub mod inside;
 pub mod process;
 pub mod relay;
+pub mod rights;
 
 use std::env;
 use std::fmt;
@@ -24,7 +26,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crossfade::demo::servers::{Options, Product, Server};
+use crossfade::demo::servers::{self, Options, Product, Server};
 use mysql_async::prelude::Queryable;
 use tokio_postgres::NoTls;
 
@@ -165,6 +167,20 @@ impl World {
         world
     }
 
+    /// As [`Self::bare`] once `schema` is there, with the roles that the runbook gives to Crossfade. What
+    /// [`ROLE`] makes later is Crossfade's to follow, too; what a superuser makes is not.
+    pub async fn granted(target: Target, schema: &str, tables: &str) -> Self {
+        let (postgres, follower) =
+            blocking(move || (shared(Product::Postgres), shared(target.product()))).await;
+        let world = Self::on(target, tables, postgres, follower).await;
+        world.direct().await.batch_execute(schema).await.unwrap();
+        rights::grant(postgres, follower, &world.database).await;
+        let role = rights::role(&world.database);
+        world.log_in_as(&role, servers::PASSWORD);
+        world.log_in_to_secondary_as(&role, servers::PASSWORD);
+        world
+    }
+
     /// Empty databases on the shared servers, a proxy.yaml, and nothing running.
     pub async fn bare(target: Target, tables: &str) -> Self {
         let (postgres, follower) =
@@ -257,6 +273,24 @@ impl World {
         fs::write(&self.config, format!("{rest}types: {types}\n")).unwrap();
     }
 
+    /// Has Crossfade log in to PostgreSQL as another role.
+    pub fn log_in_as(&self, role: &str, password: &str) {
+        self.log_in("postgres://", role, password);
+    }
+
+    /// Has Crossfade log in to MySQL as another user.
+    pub fn log_in_to_secondary_as(&self, user: &str, password: &str) {
+        self.log_in("mysql://", user, password);
+    }
+
+    fn log_in(&self, scheme: &str, user: &str, password: &str) {
+        self.edit(|text| {
+            let (before, url) = text.split_once(scheme).expect("a URL");
+            let (_, place) = url.split_once('@').expect("a login");
+            format!("{before}{scheme}{user}:{password}@{place}")
+        });
+    }
+
     /// Has Crossfade reach PostgreSQL through this relay.
     pub fn through(&self, relay: &relay::Relay) {
         let (own, other) =
@@ -306,8 +340,7 @@ impl World {
 
     /// A superuser's connection, past Crossfade.
     pub async fn admin(&self) -> tokio_postgres::Client {
-        let password = crossfade::demo::servers::PASSWORD;
-        connect(self.postgres_port, "postgres", password, &self.database).await
+        connect(self.postgres_port, "postgres", servers::PASSWORD, &self.database).await
     }
 
     /// Changes a line of proxy.yaml; what runs does not notice before a reload.
@@ -439,8 +472,7 @@ async fn create_databases(postgres: &Server, follower: &Server, database: &str) 
     // Two tests that create the role at once would clash.
     static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let guard = ONE_AT_A_TIME.lock().await;
-    let password = crossfade::demo::servers::PASSWORD;
-    let admin = connect(postgres.port(), "postgres", password, "postgres").await;
+    let admin = connect(postgres.port(), "postgres", servers::PASSWORD, "postgres").await;
     let role = format!(
         "DO $$ BEGIN CREATE ROLE {ROLE} LOGIN PASSWORD '{}'; \
          EXCEPTION WHEN duplicate_object THEN NULL; END $$",

@@ -61,8 +61,7 @@ async fn a_secondary_that_is_down_or_refuses_us_stops_nobody() {
         world.setup();
         let right = std::fs::read_to_string(&world.config).unwrap();
         if wrong_password {
-            let mysql = format!("mysql://root:{PASSWORD}@");
-            world.edit(|text| text.replace(&mysql, "mysql://root:not-it@"));
+            world.log_in_to_secondary_as("root", "not-it");
         } else {
             world.follower.as_mut().unwrap().stop();
         }
