@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossfade::admin::client::{get, post};
-use crossfade::admin::{AdminMetrics, Health, Ledger, Published, REQUESTS_MAX, Request, Token};
+use crossfade::admin::{
+    AdminMetrics, Fresh, Health, Ledger, Published, REQUESTS_MAX, Request, Token,
+};
 use crossfade::metrics::Metrics;
 use crossfade::phase::Situation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +42,7 @@ async fn start(token: Option<&str>) -> Admin {
         token: watch::channel(token.map(|token| Token::new(token.to_owned()))).1,
         requests: sender,
         metrics: AdminMetrics::register(&prometheus::Registry::new(), ledger).unwrap(),
+        fresh: Fresh::default(),
     };
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(crossfade::admin::serve(listener, published, stopped));

@@ -90,6 +90,7 @@ impl Site {
             cancels: Cancels::default(),
             handoff: None,
             metrics: None,
+            seen: None,
             shutdown: ends,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -3,7 +3,6 @@
 use std::fs;
 
 use crossfade::config::Config;
-use crossfade::demo::servers::PASSWORD;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
@@ -45,6 +44,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("crossfade_prepared_statements", &[]),
     ("crossfade_prepared_once_total", &[]),
     ("crossfade_statements_unlisted_total", &[]),
+    ("crossfade_statements_refused_total", &[]),
     ("crossfade_limit", &["name"]),
     ("crossfade_build_info", &["version"]),
     ("process_cpu_seconds_total", &[]),
@@ -241,8 +241,7 @@ async fn status_without_a_sidecar_is_what_the_databases_say() {
         .await
         .unwrap();
     assert_eq!(status(&[]).0, Some(0));
-    let mysql = format!("mysql://root:{PASSWORD}@");
-    world.edit(|text| text.replace(&mysql, "mysql://root:not-it@"));
+    world.log_in_to_secondary_as("root", "not-it");
     let (code, printed) = status(&[]);
     assert_eq!(code, Some(1), "{printed}");
     assert!(printed.contains("MySQL at ") && printed.contains("does not answer"), "{printed}");

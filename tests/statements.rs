@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use crossfade::admin::client::post;
 use crossfade::plan::seen::Fingerprint;
 use crossfade::plan::seen::described::{Column, columns, parameters};
 use serde_json::Value;
@@ -281,4 +282,54 @@ async fn a_list_that_is_lost_is_told_again() {
     world.until("told again", async || lines().await == 2).await;
     let proxy = world.proxy.as_ref().unwrap();
     assert!(0.0 < proxy.metric("statement_record_failures_total").await);
+}
+
+/// One that is sent no more is taken off the list, for all sidecars; one that is sent again is back, with its
+/// verdict.
+#[tokio::test]
+async fn a_statement_is_forgotten_until_it_is_sent_again() {
+    const SEARCH: &str = "SELECT to_tsvector('simple', name) FROM users";
+    let world = World::start(Target::MariaDb, SCHEMA, "").await;
+    let (client, proxy) = (world.client().await, world.proxy.as_ref().unwrap());
+    let fingerprint = Fingerprint::of(SEARCH).to_string();
+    let shown = async || {
+        let (_, body) = proxy.get("/statements").await.unwrap();
+        let list: Value = serde_json::from_str(&body).unwrap();
+        let found = list.as_array().unwrap().iter().find(|one| one["fingerprint"] == *fingerprint);
+        found.map(|one| (one["count"].clone(), one["readiness"].to_string()))
+    };
+    let admin = world.admin().await;
+    let refused = "SELECT EXISTS (SELECT FROM crossfade.statements WHERE fingerprint = $1 \
+         AND readiness LIKE 'refused%')";
+    let is_recorded =
+        async || admin.query_one(refused, &[&fingerprint]).await.unwrap().get::<_, bool>(0);
+    let gate = async || {
+        let arguments = ["switchover", "--dry-run"];
+        process::verb(&world.config, &arguments).1.contains(&fingerprint)
+    };
+    for by_post in [false, true] {
+        client.batch_execute(SEARCH).await.unwrap();
+        world.until("it is recorded", is_recorded).await;
+        let (count, readiness) = shown().await.unwrap();
+        assert_eq!(count, 1, "what was forgotten is not counted again");
+        assert!(readiness.contains("refused"), "{readiness}");
+        assert!(gate().await);
+        if by_post {
+            let address = ([127, 0, 0, 1], proxy.admin_port).into();
+            let body = format!("{{\"fingerprints\": [\"{fingerprint}\"]}}");
+            let answer = post(address, "/statements/forget", None, body).await.unwrap();
+            let expected = format!("{{\"forgotten\":[\"{fingerprint}\"]}}");
+            assert_eq!((answer.status, answer.body), (200, expected));
+            assert_eq!(shown().await, None);
+        } else {
+            let said = world.verb(&["forget", &fingerprint]);
+            assert!(said.contains(&format!("{fingerprint} is forgotten")), "{said}");
+        }
+        assert!(!gate().await);
+        world.until("the sidecar knows", async || shown().await.is_none()).await;
+    }
+    let (code, said) = process::verb(&world.config, &["forget", "0123456789abcdef"]);
+    assert_eq!((code, said.contains("is not listed")), (Some(1), true), "{said}");
+    let (code, said) = process::verb(&world.config, &["forget", "users"]);
+    assert_eq!((code, said.contains("16 hexadecimal digits")), (Some(2), true), "{said}");
 }

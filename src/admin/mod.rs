@@ -5,8 +5,9 @@
 //! POST ──token──▶ [`Request`] ──(bounded)──▶ proxy, which answers through the request's reply
 //! ```
 //!
-//! Invariant: nothing in here waits for a database. A GET is answered from what was last published,
-//! so that a database that hangs cannot hang its own monitoring.
+//! Invariant: nothing in here waits for a database, but for [`fresh`], which does so for a moment when asked
+//! to. A GET is answered from what was last published, so that a database that hangs cannot hang its own
+//! monitoring.
 //!
 //! Not here: doing what a POST asks (`proxy`), what the numbers mean (their modules).
 
@@ -14,6 +15,7 @@ mod access;
 pub mod client;
 mod copied;
 mod counted;
+mod fresh;
 mod health;
 mod history;
 mod page;
@@ -50,10 +52,11 @@ use crate::control::repair::{Repaired, Wanted};
 use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
-use crate::plan::seen::Seen;
+use crate::plan::seen::{Fingerprint, Seen};
 use crate::policy::Mode;
 
 pub use counted::{Counted, Counts, Rows};
+pub use fresh::{Fresh, Looker};
 use health::Readiness;
 pub use health::{Health, Side};
 use history::History;
@@ -62,7 +65,7 @@ pub use report::{
     primary,
 };
 pub use sidecars::SidecarReport;
-pub use statements::{ShadowReport, StatementReport};
+pub use statements::{RefusedReport, ShadowReport, StatementReport};
 pub use stuck::StuckReport;
 pub use switching::Switching;
 use token::Denied;
@@ -101,6 +104,11 @@ pub enum Request {
     PauseBackfill { paused: bool, reply: oneshot::Sender<Result<(), String>> },
     /// Change the primary, or say what is known about that.
     Switching(Switching),
+    /// Take statements off the list that are sent no more; answers with those that were on it.
+    Forget {
+        fingerprints: Vec<Fingerprint>,
+        reply: oneshot::Sender<Result<Vec<Fingerprint>, String>>,
+    },
     /// Another mode for one table, until the next reload or restart.
     SetMode { table: TableName, mode: Mode, reply: oneshot::Sender<Result<(), String>> },
 }
@@ -162,6 +170,7 @@ pub struct Published {
     pub token: watch::Receiver<Option<Token>>,
     pub requests: mpsc::Sender<Request>,
     pub metrics: AdminMetrics,
+    pub fresh: Fresh,
 }
 
 /// Answers until `stop` is true.
@@ -185,7 +194,8 @@ fn router(published: Published, history: History) -> Router {
         .route("/stuck", get(stuck))
         .route("/work", get(work))
         .route("/access", get(access::access))
-        .route("/statements", get(statements))
+        .route("/statements", get(statements::list))
+        .route("/statements/forget", post(statements::forget))
         .route("/sidecars", get(sidecars))
         .route("/attempts", get(switching::record))
         .route("/switchover", get(switching::look).post(switching::switchover))
@@ -268,24 +278,22 @@ async fn readiness(State(published): State<Published>) -> impl IntoResponse {
     (status, [(CACHE_CONTROL, "no-store")], Json(readiness))
 }
 
-async fn migration_status(State(published): State<Published>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], Json(published.report()))
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Which {
-    /// `open`: those that somebody has to look at.
-    only: String,
+struct HowFresh {
+    /// The databases are asked first.
+    fresh: bool,
 }
 
-async fn statements(
+async fn migration_status(
     State(published): State<Published>,
-    Query(Which { only }): Query<Which>,
+    Query(HowFresh { fresh }): Query<HowFresh>,
 ) -> impl IntoResponse {
-    let mut reports = published.statement_reports();
-    reports.retain(|report| only != "open" || report.is_open());
-    ([(CACHE_CONTROL, "no-store")], Json(reports))
+    if fresh {
+        let mysql_leads = || published.situation.borrow().phase == Phase::Switched;
+        published.fresh.look(&published.lease, mysql_leads).await;
+    }
+    ([(CACHE_CONTROL, "no-store")], Json(published.report()))
 }
 
 async fn stuck(State(published): State<Published>) -> impl IntoResponse {

@@ -18,6 +18,8 @@ use crate::value::style::Style;
 use crate::value::{Unrepresentable, Value};
 use crate::wire::write;
 
+/// Longest construct that is kept, in bytes.
+const CONSTRUCT_MAX: usize = 200;
 /// MySQL may have cut a duplicate value that is as long as this.
 const ENTRY_CHARS_MAX: usize = 63;
 
@@ -77,6 +79,25 @@ impl PgError {
     #[must_use]
     pub fn unsupported(what: &str) -> Self {
         Self::new("0A000", format!("{what} is not supported while MySQL answers"))
+    }
+
+    /// What was not served, in words that hold no value; nothing where it is another error.
+    #[must_use]
+    pub fn construct(&self) -> Option<&str> {
+        if self.code != "0A000" {
+            return None;
+        }
+        // The one message of ours that begins with what the client has sent.
+        if self.message.contains("\" for parameter \"") {
+            return Some("this value of a parameter");
+        }
+        let construct = self
+            .message
+            .trim_end_matches(" cannot be translated for MySQL")
+            .trim_end_matches(" is not supported while MySQL answers");
+        let mut ends = (0..=CONSTRUCT_MAX.min(construct.len())).rev();
+        let end = ends.find(|at| construct.is_char_boundary(*at));
+        Some(&construct[..end.unwrap_or(0)])
     }
 
     /// Something that should have been impossible.

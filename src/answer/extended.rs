@@ -15,6 +15,7 @@ use crate::answer::session::{Session, text_of};
 use crate::answer::statements::{Portal, PortalState, Prepared};
 use crate::answer::verbs::Verb;
 use crate::door::peer::Frame;
+use crate::names::Oid;
 use crate::wire::{self, Body, write};
 
 fn short() -> PgError {
@@ -52,7 +53,7 @@ impl Session {
             }
         };
         self.refresh();
-        let planned = self.plan(&one, &declared)?;
+        let planned = self.plan_for(&one, &declared)?;
         if !planned.ends_transaction() {
             self.block.admits()?;
         }
@@ -65,6 +66,15 @@ impl Session {
         self.statements.prepare(&name, prepared)?;
         write::empty(&mut self.out, b'1');
         Ok(())
+    }
+
+    /// The plan, for a client that is told where there is none.
+    fn plan_for(&self, sql: &str, declared: &[Oid]) -> Result<Arc<Planned>, PgError> {
+        let planned = self.plan(sql, declared);
+        if let Err(error) = &planned {
+            self.services.failed(sql, error);
+        }
+        planned
     }
 
     /// What PostgreSQL finds out before it runs a statement: that a setting to be shown is not there.
@@ -87,7 +97,7 @@ impl Session {
     fn prepared(&mut self, name: &str) -> Result<Prepared, PgError> {
         self.refresh();
         if let Some((sql, declared)) = self.statements.left(name) {
-            let planned = self.plan(&sql, &declared)?;
+            let planned = self.plan_for(&sql, &declared)?;
             let prepared = Prepared { sql, declared, planned, ground: Arc::clone(&self.ground) };
             self.statements.renew(name, prepared);
         }
@@ -95,7 +105,7 @@ impl Session {
         if Arc::ptr_eq(&known.ground, &self.ground) || known.ground.is(&self.ground) {
             return Ok(known.clone());
         }
-        let planned = self.plan(&known.sql, &known.declared)?;
+        let planned = self.plan_for(&known.sql, &known.declared)?;
         if planned.columns() != known.planned.columns() {
             return Err(PgError::new("0A000", "cached plan must not change result type"));
         }
@@ -108,7 +118,7 @@ impl Session {
     pub(super) fn bind(&mut self, body: &[u8]) -> Result<(), Stop> {
         let bind = Bind::parse(body)?;
         let prepared = self.prepared(&bind.statement)?;
-        let planned = prepared.planned;
+        let Prepared { planned, sql, .. } = prepared;
         if !planned.ends_transaction() {
             self.block.admits()?;
         }
@@ -118,7 +128,7 @@ impl Session {
         if bind.portal.is_empty() {
             self.statements.close_portal("");
         }
-        let portal = Portal { planned, values, formats, state: PortalState::Fresh };
+        let portal = Portal { sql, planned, values, formats, state: PortalState::Fresh };
         self.statements.bind(&bind.portal, portal)?;
         self.acknowledge(b'2');
         Ok(())
@@ -168,6 +178,9 @@ impl Session {
         let limit = u64::try_from(limit).ok().filter(|limit| 0 < *limit);
         let mut portal = self.statements.take(&name)?;
         let ran = self.run_portal(&name, &mut portal, limit).await;
+        if let Err(Stop::Error(error)) = &ran {
+            self.services.failed(&portal.sql, error);
+        }
         // A transaction that ended took its portals along.
         if ran.is_ok() && !self.block.is_none() {
             self.statements.put_back(&name, portal);

@@ -47,7 +47,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::sync::watch;
@@ -63,6 +63,7 @@ use crate::hold::Hold;
 use crate::lease::Lease;
 use crate::names::Oid;
 use crate::phase::{Phase, Situation};
+use crate::plan::seen::Seen;
 use crate::served::SessionMetrics;
 
 pub use self::cancel::Cancels;
@@ -131,6 +132,8 @@ pub struct Services {
     pub handoff: Option<Handoff>,
     /// Where statements are counted; absent where no client sent them.
     pub metrics: Option<SessionMetrics>,
+    /// Where what is refused is listed; absent where nobody asks.
+    pub seen: Option<Arc<Seen>>,
     /// Turns true when sessions are to end.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -144,6 +147,13 @@ impl Services {
     fn count(&self, kind: Option<&'static str>, took: Duration) {
         if let (Some(metrics), Some(kind)) = (&self.metrics, kind) {
             metrics.statement(kind, took);
+        }
+    }
+
+    /// A statement has failed; what is not served is counted by its text.
+    fn failed(&self, sql: &str, error: &PgError) {
+        if let (Some(seen), Some(construct)) = (&self.seen, error.construct()) {
+            seen.refused(sql, construct, Instant::now());
         }
     }
 

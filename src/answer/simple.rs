@@ -43,18 +43,26 @@ impl Session {
         }
         let several = 1 < texts.len();
         for (at, text) in texts.iter().enumerate() {
-            self.stand();
-            let planned = match self.plan(text, &[]) {
-                Ok(planned) => planned,
-                Err(error) => {
-                    self.block.admits()?;
-                    return Err(error.into());
-                }
-            };
             let last = at + 1 == texts.len();
-            self.statement(&planned, several, last).await?;
+            let ran = self.one(text, several, last).await;
+            if let Err(Stop::Error(error)) = &ran {
+                self.services.failed(text, error);
+            }
+            ran?;
         }
         Ok(())
+    }
+
+    async fn one(&mut self, text: &str, several: bool, last: bool) -> Result<(), Stop> {
+        self.stand();
+        let planned = match self.plan(text, &[]) {
+            Ok(planned) => planned,
+            Err(error) => {
+                self.block.admits()?;
+                return Err(error.into());
+            }
+        };
+        self.statement(&planned, several, last).await
     }
 
     async fn statement(

@@ -32,6 +32,7 @@ pub(super) struct Prepared {
 
 #[derive(Debug)]
 pub(super) struct Portal {
+    pub(super) sql: Arc<str>,
     pub(super) planned: Arc<Planned>,
     pub(super) values: Vec<Value>,
     pub(super) formats: Vec<Format>,

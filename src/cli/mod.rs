@@ -15,6 +15,7 @@ mod check;
 mod complete;
 mod completions;
 mod demo;
+mod forget;
 mod man;
 mod repair;
 mod run;
@@ -80,6 +81,7 @@ enum Verb {
     Run(run::Run),
     Setup(setup::Setup),
     Demo(demo::Demo),
+    Forget(forget::Forget),
     Repair(repair::Repair),
     Rollback(switchover::Rollback),
     Status(status::Status),
@@ -159,6 +161,7 @@ async fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Outcome,
         Verb::Run(run) => run.run(config()?, &shared.config).await,
         Verb::Setup(setup) => setup.run(&config()?, shared.format, out).await,
         Verb::Demo(demo) => demo.run(out).await,
+        Verb::Forget(forget) => forget.run(&config()?, shared.format, out).await,
         Verb::Repair(repair) => repair.run(&config()?, shared.format, out).await,
         Verb::Rollback(rollback) => rollback.run(&config()?, shared.format, out).await,
         Verb::Switchover(switchover) => switchover.run(&config()?, shared.format, out).await,

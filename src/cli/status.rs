@@ -93,7 +93,7 @@ impl Status {
             };
             return Ok((print_statements(&list, format)?, lost(&list), note));
         }
-        let (report, note) = match ask::<Report>(address, "/migration-status").await {
+        let (report, note) = match ask::<Report>(address, "/migration-status?fresh=true").await {
             Ok(report) => (report, None),
             Err(Silence::Stranger(error)) => return Err(Failure::Unreachable(error)),
             Err(Silence::Nobody(error)) => {

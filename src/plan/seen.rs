@@ -13,6 +13,7 @@
 
 pub mod described;
 pub mod record;
+mod refused;
 mod what;
 
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ use crate::sql::normal;
 use described::Shapes;
 pub use described::{Described, Shape};
 use record::{Kept, Told};
+use refused::Refusal;
+pub use refused::Refusals;
 pub use what::{Readiness, What};
 
 /// Longest text kept of a statement, in bytes.
@@ -45,6 +48,8 @@ pub struct Seen {
     tallies: Mutex<HashMap<Fingerprint, Arc<Tally>>>,
     /// What the table has, as of the last look; locked after `tallies` where both are.
     kept: Mutex<Kept>,
+    /// What clients were refused while MySQL answers; bounded as the tallies are.
+    refusals: Mutex<HashMap<Fingerprint, Refusal>>,
     statements_max: AtomicUsize,
     samples_bytes: AtomicUsize,
     /// What times are counted from, and when that was, in microseconds since 1970.
@@ -59,6 +64,7 @@ pub struct SeenMetrics {
     kept: IntGauge,
     unlisted: IntCounter,
     undescribed: IntCounter,
+    refused: IntCounter,
 }
 
 impl SeenMetrics {
@@ -72,10 +78,15 @@ impl SeenMetrics {
             "statement_shapes_unlisted_total",
             "Descriptions of statements that found too many others of the same statement.",
         )?;
+        let refused = IntCounter::new(
+            "statements_refused_total",
+            "Statements that clients were refused with 0A000 while MySQL answers.",
+        )?;
+        registry.register(Box::new(refused.clone()))?;
         registry.register(Box::new(kept.clone()))?;
         registry.register(Box::new(unlisted.clone()))?;
         registry.register(Box::new(undescribed.clone()))?;
-        Ok(Self { kept, unlisted, undescribed })
+        Ok(Self { kept, unlisted, undescribed, refused })
     }
 }
 
@@ -196,6 +207,8 @@ pub struct Line {
     pub last: i64,
     pub readiness: Readiness,
     pub compared: Compared,
+    /// What clients of this process were refused while MySQL answers.
+    pub refused: Option<Refusals>,
 }
 
 impl Seen {
@@ -204,6 +217,7 @@ impl Seen {
         Self {
             tallies: Mutex::default(),
             kept: Mutex::default(),
+            refusals: Mutex::default(),
             statements_max: AtomicUsize::new(statements_max),
             samples_bytes: AtomicUsize::new(0),
             base,
@@ -326,9 +340,13 @@ impl Seen {
         u64::try_from(after).unwrap_or(u64::MAX)
     }
 
-    /// Microseconds since 1970.
     fn time(&self, nanos: &AtomicU64) -> i64 {
-        let micros = Duration::from_nanos(nanos.load(Ordering::Relaxed)).as_micros();
+        self.micros(nanos.load(Ordering::Relaxed))
+    }
+
+    /// Microseconds since 1970.
+    fn micros(&self, nanos: u64) -> i64 {
+        let micros = Duration::from_nanos(nanos).as_micros();
         self.begun.saturating_add(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 }

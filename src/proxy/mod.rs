@@ -35,8 +35,8 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::admin::{
-    self, AdminMetrics, Counts, Health, Ledger, Published, REQUESTS_MAX, Request, Teller, Token,
-    Work,
+    self, AdminMetrics, Counts, Fresh, Health, Ledger, Published, REQUESTS_MAX, Request, Teller,
+    Token, Work,
 };
 use crate::answer::{self, AnswerConfig, Cancels, Plans, Shelf, ShelfMetrics};
 use crate::backend::tls::TlsError;
@@ -188,6 +188,7 @@ struct Parts {
     shadow: channel::Sender<ShadowLimits>,
     limits: LimitMetrics,
     admin: AdminMetrics,
+    fresh: Fresh,
 }
 
 impl Parts {
@@ -237,6 +238,7 @@ impl Parts {
             shadow: channel::Sender::new(config.shadow.limits),
             limits: LimitMetrics::register(metrics.own())?,
             admin: AdminMetrics::register(metrics.own(), ledger.subscribe())?,
+            fresh: Fresh::default(),
             ledger,
         };
         parts.limits.show(limits);
@@ -264,6 +266,7 @@ impl Parts {
             token: self.token.subscribe(),
             requests: self.requests.0.clone(),
             metrics: self.admin.clone(),
+            fresh: self.fresh.clone(),
         }
     }
 
@@ -286,6 +289,7 @@ impl Parts {
             cancels: self.answer_cancels.clone(),
             handoff: Some(self.reverse.clone()),
             metrics: Some(self.flow.metrics.clone()),
+            seen: Some(self.flow.planners.seen()),
             shutdown: self.stop.subscribe(),
         };
         Services { session, answer: Some(answer) }
@@ -348,6 +352,10 @@ impl Running {
             Request::Switching(wanted) => {
                 let policies = Policies::clone(&self.parts.policies.borrow());
                 self.switching.start(&self.config, policies, wanted);
+            }
+            Request::Forget { fingerprints, reply } => {
+                let seen = self.parts.flow.planners.seen();
+                self.switching.forget(&self.config, seen, fingerprints, reply);
             }
             Request::Backfill { wanted, reply } => {
                 let policies = Policies::clone(&self.parts.policies.borrow());

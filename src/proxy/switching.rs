@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -12,7 +13,9 @@ use tracing::info;
 
 use crate::admin::Switching as Wanted;
 use crate::config::Config;
+use crate::control::statements;
 use crate::control::switchover::{self, SwitchError};
+use crate::plan::seen::{Fingerprint, Seen};
 use crate::policy::Policies;
 
 /// Looks and changes under way at once, each with a few connections.
@@ -54,6 +57,35 @@ impl Switching {
                 drop(reply.send(Err(error)));
             }
         }
+    }
+
+    /// Takes statements off the list, which stands in the way of a switchover.
+    pub(super) fn forget(
+        &mut self,
+        config: &Config,
+        seen: Arc<Seen>,
+        fingerprints: Vec<Fingerprint>,
+        reply: oneshot::Sender<Result<Vec<Fingerprint>, String>>,
+    ) {
+        while self.0.try_join_next().is_some() {}
+        let ends = match config.ends() {
+            _ if UNDER_WAY_MAX <= self.0.len() => Err("busy with others".to_owned()),
+            ends => ends.map_err(|error| error.to_string()),
+        };
+        self.0.spawn(async move {
+            let done = async {
+                let client = ends?.from.connect().await.map_err(|error| error.to_string())?;
+                // The server's own words are not needed: its code says enough.
+                let code = |error: tokio_postgres::Error| {
+                    let code = error.code().map_or("lost the connection", |code| code.code());
+                    format!("PostgreSQL refused: {code}")
+                };
+                let gone = statements::forget(&client, &fingerprints).await.map_err(code)?;
+                seen.forget(&fingerprints);
+                Ok(gone.unwrap_or_default())
+            };
+            drop(reply.send(done.await));
+        });
     }
 
     fn run<T: Send + 'static>(

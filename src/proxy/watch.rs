@@ -9,14 +9,14 @@
 //! per pause, and its last error is shown without a value or a secret.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::admin::{Health, Ledger, Side};
+use crate::admin::{Fresh, Health, Ledger, Looker, Side};
 use crate::backend::from_url::FromUrl;
 use crate::backend::mysql;
 use crate::backend::mysql::ToUrl;
@@ -42,49 +42,104 @@ pub(super) struct Databases {
     pub(super) to: ToUrl,
 }
 
-/// Says whether PostgreSQL answers and what the outbox holds, until it is aborted.
-pub(super) async fn primary(
-    mut databases: watch::Receiver<Arc<Databases>>,
-    pause: Duration,
-    health: watch::Sender<Arc<Health>>,
-    ledger: watch::Sender<Arc<Ledger>>,
-    situation: watch::Receiver<Arc<Situation>>,
-) {
-    loop {
-        let from = databases.borrow_and_update().from.clone();
-        let mut link = match Connector::new(from) {
-            Ok(connector) => Link::new(connector),
-            Err(error) => {
-                note(&health, Which::Primary, Some(chain(&error)));
-                wait(&mut databases, pause).await;
-                continue;
-            }
-        };
-        while !databases.has_changed().unwrap_or(false) {
-            if situation.borrow().phase == Phase::Complete {
-                link.discard();
-                left(&health);
-                ledger.send_replace(Arc::default());
-                wait(&mut databases, pause).await;
-                continue;
-            }
-            match look(&mut link).await {
-                Ok(mut seen) => {
-                    note(&health, Which::Primary, None);
-                    link.settled();
-                    if situation.borrow().phase == Phase::Switched {
-                        // What waits is MySQL's to say.
-                        ledger::keep_waiting(&mut seen, &ledger.borrow());
-                    }
-                    ledger.send_replace(Arc::new(seen));
-                    wait(&mut databases, pause).await;
-                }
+/// What both lookers share.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub(super) databases: watch::Receiver<Arc<Databases>>,
+    /// Between two looks.
+    pub(super) pause: Duration,
+    pub(super) health: watch::Sender<Arc<Health>>,
+    pub(super) ledger: watch::Sender<Arc<Ledger>>,
+    pub(super) situation: watch::Receiver<Arc<Situation>>,
+    pub(super) fresh: Fresh,
+}
+
+impl Watcher {
+    /// Says whether PostgreSQL answers and what the outbox holds, until it is aborted.
+    pub(super) async fn primary(mut self) {
+        loop {
+            let from = self.databases.borrow_and_update().from.clone();
+            let mut link = match Connector::new(from) {
+                Ok(connector) => Link::new(connector),
                 Err(error) => {
-                    note(&health, Which::Primary, Some(error));
+                    note(&self.health, Which::Primary, Some(chain(&error)));
+                    self.wait(Looker::PostgreSql).await;
+                    continue;
+                }
+            };
+            while !self.databases.has_changed().unwrap_or(false) {
+                let began = Instant::now();
+                let phase = self.situation.borrow().phase;
+                if phase == Phase::Complete {
                     link.discard();
-                    link.back_off().await;
+                    left(&self.health);
+                    self.ledger.send_replace(Arc::default());
+                    self.fresh.published(Looker::PostgreSql, began);
+                    self.wait(Looker::PostgreSql).await;
+                    continue;
+                }
+                match look(&mut link).await {
+                    Ok(mut seen) => {
+                        note(&self.health, Which::Primary, None);
+                        link.settled();
+                        if self.situation.borrow().phase == Phase::Switched {
+                            // What waits is MySQL's to say.
+                            ledger::keep_waiting(&mut seen, &self.ledger.borrow());
+                        }
+                        self.ledger.send_replace(Arc::new(seen));
+                        self.fresh.published(Looker::PostgreSql, began);
+                        self.wait(Looker::PostgreSql).await;
+                    }
+                    Err(error) => {
+                        note(&self.health, Which::Primary, Some(error));
+                        link.discard();
+                        link.back_off().await;
+                    }
                 }
             }
+        }
+    }
+
+    /// Says whether MySQL answers, until it is aborted.
+    pub(super) async fn secondary(mut self, limits: LinkLimits) {
+        let mut link: Option<mysql::Link> = None;
+        loop {
+            if self.databases.has_changed().unwrap_or(false) {
+                link = None;
+            }
+            let to = self.databases.borrow_and_update().to.clone();
+            let began = Instant::now();
+            let asked = timeout(LOOK_TIME_MAX, ping(&mut link, &to, &limits)).await;
+            let error = match asked {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some("no answer in time".to_owned()),
+            };
+            if error.is_some() {
+                link = None;
+            }
+            note(&self.health, Which::Secondary, error);
+            let now = Arc::clone(&self.situation.borrow());
+            if let Some(open) = link.as_mut().filter(|_| now.phase == Phase::Switched) {
+                match timeout(LOOK_TIME_MAX, outbox::waiting(open, STUCK_ATTEMPTS)).await {
+                    Ok(Ok(waiting)) => self.ledger.send_modify(|ledger| {
+                        ledger::take_waiting(Arc::make_mut(ledger), &now.catalog, &waiting);
+                    }),
+                    Ok(Err(_)) | Err(_) => link = None,
+                }
+            }
+            self.fresh.published(Looker::MySql, began);
+            self.wait(Looker::MySql).await;
+        }
+    }
+
+    /// Sleeps, or wakes up early for other addresses, or since somebody asks. A closed channel means that
+    /// the end is near.
+    async fn wait(&self, looker: Looker) {
+        let mut other = self.databases.clone();
+        tokio::select! {
+            changed = timeout(self.pause, other.changed()) => drop(changed),
+            () = self.fresh.wanted(looker) => {}
         }
     }
 }
@@ -102,44 +157,6 @@ async fn look(link: &mut Link) -> Result<Ledger, String> {
     }
 }
 
-/// Says whether MySQL answers, until it is aborted.
-pub(super) async fn secondary(
-    mut databases: watch::Receiver<Arc<Databases>>,
-    pause: Duration,
-    limits: LinkLimits,
-    health: watch::Sender<Arc<Health>>,
-    ledger: watch::Sender<Arc<Ledger>>,
-    situation: watch::Receiver<Arc<Situation>>,
-) {
-    let mut link: Option<mysql::Link> = None;
-    loop {
-        if databases.has_changed().unwrap_or(false) {
-            link = None;
-        }
-        let to = databases.borrow_and_update().to.clone();
-        let asked = timeout(LOOK_TIME_MAX, ping(&mut link, &to, &limits)).await;
-        let error = match asked {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
-            Err(_) => Some("no answer in time".to_owned()),
-        };
-        if error.is_some() {
-            link = None;
-        }
-        note(&health, Which::Secondary, error);
-        let now = Arc::clone(&situation.borrow());
-        if let Some(open) = link.as_mut().filter(|_| now.phase == Phase::Switched) {
-            match timeout(LOOK_TIME_MAX, outbox::waiting(open, STUCK_ATTEMPTS)).await {
-                Ok(Ok(waiting)) => ledger.send_modify(|ledger| {
-                    ledger::take_waiting(Arc::make_mut(ledger), &now.catalog, &waiting);
-                }),
-                Ok(Err(_)) | Err(_) => link = None,
-            }
-        }
-        wait(&mut databases, pause).await;
-    }
-}
-
 async fn ping(
     link: &mut Option<mysql::Link>,
     to: &ToUrl,
@@ -150,12 +167,6 @@ async fn ping(
     }
     let Some(link) = link else { return Ok(()) };
     link.conn().ping().await.map_err(|_| "lost the connection".to_owned())
-}
-
-/// Sleeps, or wakes up early for other addresses. A closed channel means that the end is near.
-async fn wait(databases: &mut watch::Receiver<Arc<Databases>>, pause: Duration) {
-    let mut other = databases.clone();
-    drop(timeout(pause, other.changed()).await);
 }
 
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch as channel};
 use tokio::task::JoinSet;
 
+use crate::admin::Fresh;
 use crate::apply::{self, Applier, ApplyLimits, ApplyMetrics};
 use crate::backend::mysql::connect::LinkLimits;
 use crate::backend::postgres::connect::Connector;
@@ -20,7 +21,8 @@ use crate::metrics::Metrics;
 use crate::phase::Situation;
 use crate::shadow::{self, Ground};
 
-use super::{Parts, StartError, counting, heard, turns, watch};
+use super::watch::Watcher;
+use super::{Parts, StartError, counting, heard, turns};
 
 /// Tasks under way.
 #[derive(Debug)]
@@ -89,6 +91,7 @@ impl Workers {
         others.spawn(heard::run(primary.clone(), notices_back, nudge.clone(), patience));
         let told = parts.reported.clone();
         others.spawn(turns::learn(ends.clone(), parts.situation.subscribe(), told));
+        others.spawn(nudge_when_asked(nudge.clone(), parts.fresh.clone()));
         others.spawn(attendant(sidecar, primary, nudge, parts).run());
         others.spawn(parts.flow.lease.clone().watch());
         others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
@@ -173,12 +176,24 @@ async fn start_at_zero(metrics: ApplyMetrics, mut situation: channel::Receiver<A
 /// Health and ledger, for the admin port.
 fn look(tasks: &mut JoinSet<()>, config: &Config, parts: &Parts) {
     let poll = config.limits.poll;
-    let (health, ledger) = (parts.health.clone(), parts.ledger.clone());
-    let situation = || parts.situation.subscribe();
-    tasks.spawn(watch::primary(parts.databases.subscribe(), poll, health, ledger, situation()));
-    let (health, ledger) = (parts.health.clone(), parts.ledger.clone());
-    let (databases, limits) = (parts.databases.subscribe(), link(&config.limits));
-    tasks.spawn(watch::secondary(databases, poll, limits, health, ledger, situation()));
+    let watcher = || Watcher {
+        databases: parts.databases.subscribe(),
+        pause: poll,
+        health: parts.health.clone(),
+        ledger: parts.ledger.clone(),
+        situation: parts.situation.subscribe(),
+        fresh: parts.fresh.clone(),
+    };
+    tasks.spawn(watcher().primary());
+    tasks.spawn(watcher().secondary(link(&config.limits)));
+}
+
+/// Somebody wants to know where the migration stands now.
+async fn nudge_when_asked(nudge: Nudge, fresh: Fresh) {
+    loop {
+        fresh.phase_wanted().await;
+        nudge.look_now();
+    }
 }
 
 fn sidecar(config: &Config, parts: &Parts) -> Sidecar {

@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::answer::{AnswerConfig, AnswerLimits, Cancels, Plans, Services, Shelf, Users};
+use crate::answer::{AnswerConfig, AnswerLimits, Cancels, PgError, Plans, Services, Shelf, Users};
 use crate::backend::mysql::ToUrl;
 use crate::backend::postgres::connect::Connector;
 use crate::handoff::{Reads, ShadowRead};
@@ -107,6 +107,7 @@ impl Ground {
             cancels: Cancels::default(),
             handoff: None,
             metrics: None,
+            seen: None,
             shutdown,
         }
     }
@@ -313,7 +314,7 @@ fn note(tally: &Tally, outcome: &Outcome) {
         Outcome::Error => compared.failed += 1,
     });
     if let Outcome::Untranslated(why) = outcome {
-        tally.judge(ready::refused(UNSUPPORTED, why));
+        tally.judge(ready::refused(&PgError::new(UNSUPPORTED, why)));
     }
     if first {
         let fingerprint = tally.fingerprint();

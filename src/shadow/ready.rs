@@ -8,29 +8,21 @@ use crate::plan::seen::{Readiness, Sample};
 use crate::value::Flavor;
 use crate::value::style::Zone;
 
-/// Longest text of a refusal that is kept, in bytes.
-const REFUSAL_MAX: usize = 200;
-
 /// The verdict on one text.
 #[must_use]
 pub fn readiness(sample: &Sample, catalog: &Arc<Catalog>, flavor: Flavor) -> Readiness {
     match judge(&sample.text, catalog, &sample.path, Zone::default(), flavor) {
         Ok(()) => Readiness::Translated,
-        Err(error) => refused(error.code, &error.message),
+        Err(error) => refused(&error),
     }
 }
 
 /// A refusal of ours names the construct; the text of any other error could quote a literal.
-pub(super) fn refused(code: &str, message: &str) -> Readiness {
-    if code != PgError::unsupported("").code {
-        return Readiness::Refused(format!("error {code}"));
-    }
-    let construct = message
-        .trim_end_matches(" cannot be translated for MySQL")
-        .trim_end_matches(" is not supported while MySQL answers");
-    let end =
-        (0..=REFUSAL_MAX.min(construct.len())).rev().find(|at| construct.is_char_boundary(*at));
-    Readiness::Refused(construct[..end.unwrap_or(0)].to_owned())
+pub(super) fn refused(error: &PgError) -> Readiness {
+    Readiness::Refused(match error.construct() {
+        Some(construct) => construct.to_owned(),
+        None => format!("error {}", error.code),
+    })
 }
 
 #[cfg(test)]
@@ -51,9 +43,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_the_construct_and_no_other_error_is_quoted() {
-        let shown = |code, message: &str| refused(code, message).to_string();
+        let shown = |code, message: &str| refused(&PgError::new(code, message)).to_string();
         assert_eq!(shown("0A000", "LATERAL cannot be translated for MySQL"), "refused: LATERAL");
         assert_eq!(shown("22P02", "invalid input: \"sesame\""), "refused: error 22P02");
-        assert_eq!(shown("0A000", &"ü".repeat(300)).len(), "refused: ".len() + REFUSAL_MAX);
+        assert_eq!(shown("0A000", &"ü".repeat(300)).len(), "refused: ".len() + 200);
+        let value = "\"sesame\" for parameter \"role\" is not supported while MySQL answers";
+        assert_eq!(shown("0A000", value), "refused: this value of a parameter");
     }
 }

@@ -29,7 +29,7 @@ use crate::shadow::ready;
 use crate::value::Flavor;
 
 use table::Table;
-pub use table::read;
+pub use table::{forget, read};
 
 /// Between two tellings of counts alone.
 const COUNTS_EVERY: Duration = Duration::from_secs(10);

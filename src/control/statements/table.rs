@@ -30,11 +30,19 @@ ON CONFLICT (fingerprint) DO UPDATE SET
     kind = excluded.kind, reason = excluded.reason, count = s.count + excluded.count,
     first_seen = least(s.first_seen, excluded.first_seen),
     last_seen = greatest(s.last_seen, excluded.last_seen),
-    readiness = coalesce(excluded.readiness, s.readiness),
+    readiness = coalesce(excluded.readiness, nullif(s.readiness, 'forgotten')),
     matched = s.matched + excluded.matched, mismatched = s.mismatched + excluded.mismatched,
     undetermined = s.undetermined + excluded.undetermined, failed = s.failed + excluded.failed,
     primary_micros = s.primary_micros + excluded.primary_micros,
-    secondary_micros = s.secondary_micros + excluded.secondary_micros, at = excluded.at";
+    secondary_micros = s.secondary_micros + excluded.secondary_micros, at = excluded.at
+WHERE s.readiness IS DISTINCT FROM 'forgotten' OR s.at < excluded.last_seen";
+
+/// What a sidecar has counted before and not told yet brings none of them back.
+const FORGET: &str = "\
+UPDATE crossfade.statements SET count = 0, readiness = 'forgotten', matched = 0, mismatched = 0,
+    undetermined = 0, failed = 0, primary_micros = 0, secondary_micros = 0,
+    at = pg_catalog.clock_timestamp()
+WHERE fingerprint = ANY ($1) AND readiness IS DISTINCT FROM 'forgotten' RETURNING fingerprint";
 
 const DESCRIBE: &str = "\
 INSERT INTO crossfade.descriptions AS d (fingerprint, shape, parameters, columns, at)
@@ -142,9 +150,25 @@ pub async fn read(client: &Client) -> Result<Option<Vec<Line>>, Error> {
         return Ok(None);
     }
     let lines = client.query(LINES, &[&None::<SystemTime>, &KEPT_MAX]).await?;
-    let mut lines: Vec<Line> = lines.iter().filter_map(line).map(Line::as_seen).collect();
+    let lines = lines.iter().filter_map(line);
+    let lines = lines.filter(|line| line.readiness != Readiness::Forgotten);
+    let mut lines: Vec<Line> = lines.map(Line::as_seen).collect();
     lines.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.text.cmp(&b.text)));
     Ok(Some(lines))
+}
+
+/// Takes statements off the list that are sent no more; one that is sent again is listed again. Answers with
+/// those that were listed; `None` where there is no list.
+pub async fn forget(
+    client: &Client,
+    fingerprints: &[Fingerprint],
+) -> Result<Option<Vec<Fingerprint>>, Error> {
+    if !STATEMENTS.exists(client).await? {
+        return Ok(None);
+    }
+    let texts: Vec<String> = fingerprints.iter().map(ToString::to_string).collect();
+    let gone = client.query(FORGET, &[&texts]).await?;
+    Ok(Some(gone.iter().filter_map(|row| Fingerprint::parse(row.get(0))).collect()))
 }
 
 async fn add(client: &Client, untold: &[Untold], utf8: bool) -> Result<(), Error> {
@@ -246,6 +270,7 @@ fn line(row: &Row) -> Option<Line> {
             primary_micros: count(12),
             secondary_micros: count(13),
         },
+        refused: None,
     })
 }
 

@@ -270,7 +270,7 @@ fn statements(facts: &Facts, accept: &[String]) -> Vec<String> {
         }
         let fingerprint = line.fingerprint;
         match &line.readiness {
-            Readiness::Translated | Readiness::NeverSeen => None,
+            Readiness::Translated | Readiness::NeverSeen | Readiness::Forgotten => None,
             Readiness::Unknown => Some(format!("statement {fingerprint} was not judged yet")),
             Readiness::Refused(why) => {
                 Some(format!("statement {fingerprint} cannot be translated: {why}"))
@@ -347,6 +347,7 @@ mod tests {
             last: 0,
             readiness,
             compared: Compared::default(),
+            refused: None,
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Told {
     count: u64,
     compared: Compared,
     readiness: Option<Readiness>,
+    /// It was made to forget the statement: there is nothing to tell until it is sent again.
+    forgotten: bool,
 }
 
 /// What it does not know yet of one statement.
@@ -74,8 +76,13 @@ impl Seen {
                 count: tally.count(),
                 compared: *lock(&tally.compared),
                 readiness: lock(&tally.judged).clone(),
+                forgotten: false,
             };
-            (upto, self.own(&tally, &told), !told.accepted)
+            let line = self.own(&tally, &told);
+            if told.forgotten && line.count == 0 {
+                return None;
+            }
+            (upto, line, !told.accepted)
         };
         let shapes = tally.shapes.news();
         let judged = upto.readiness.is_some() && lock(&tally.told).readiness != upto.readiness;
@@ -97,11 +104,13 @@ impl Seen {
             last: self.time(&tally.last),
             readiness: lock(&tally.judged).clone().unwrap_or_default(),
             compared: lock(&tally.compared).since(&told.compared),
+            refused: None,
         }
     }
 
     /// The table has what was untold, and these lines and descriptions are new in it.
     pub fn told(&self, untold: Vec<Untold>, lines: Vec<Line>, shapes: Vec<KeptShape>) {
+        let mut untell = Vec::new();
         let mut kept = lock(&self.kept);
         for Untold { tally, shapes, upto, .. } in untold {
             tally.shapes.told(&shapes);
@@ -109,6 +118,9 @@ impl Seen {
         }
         let lines_max = self.statements_max.load(Ordering::Relaxed);
         for line in lines {
+            if line.readiness == Readiness::Forgotten {
+                untell.push(line.fingerprint);
+            }
             if kept.lines.len() < lines_max || kept.lines.contains_key(&line.fingerprint) {
                 kept.lines.insert(line.fingerprint, line);
             }
@@ -118,6 +130,36 @@ impl Seen {
                 let known = kept.shapes.entry(fingerprint).or_default();
                 known.retain(|(other, _)| *other != shape);
                 known.push((shape, Arc::new(described)));
+            }
+        }
+        drop(kept);
+        self.untell(&untell);
+    }
+
+    /// Whoever is asked has made the table forget these; other sidecars read it there.
+    pub fn forget(&self, fingerprints: &[Fingerprint]) {
+        let mut kept = lock(&self.kept);
+        for line in
+            fingerprints.iter().filter_map(|one| kept.lines.get(one)).cloned().collect::<Vec<_>>()
+        {
+            let forgotten = Line { count: 0, readiness: Readiness::Forgotten, ..line };
+            kept.lines.insert(forgotten.fingerprint, forgotten);
+        }
+        drop(kept);
+        self.untell(fingerprints);
+        lock(&self.refusals).retain(|fingerprint, _| !fingerprints.contains(fingerprint));
+    }
+
+    /// Should they be sent again, the verdict is news.
+    fn untell(&self, fingerprints: &[Fingerprint]) {
+        for fingerprint in fingerprints {
+            let tally = lock(&self.tallies).get(fingerprint).cloned();
+            let Some(tally) = tally else { continue };
+            let mut told = lock(&tally.told);
+            if !told.forgotten {
+                told.readiness = None;
+                told.count = tally.count();
+                told.forgotten = true;
             }
         }
     }
@@ -163,13 +205,16 @@ impl Seen {
         for tally in tallies.iter().filter(|tally| tally.is_listed()) {
             let own = self.own(tally, &lock(&tally.told));
             let line = match lines.remove(&tally.fingerprint) {
+                Some(kept) if kept.readiness == Readiness::Forgotten && own.count == 0 => kept,
                 Some(kept) => own.plus(kept),
                 None => own,
             };
             lines.insert(tally.fingerprint, line);
         }
         drop(kept);
-        let mut lines: Vec<Line> = lines.into_values().map(Line::as_seen).collect();
+        self.add_refusals(&mut lines);
+        let lines = lines.into_values().filter(|line| line.readiness != Readiness::Forgotten);
+        let mut lines: Vec<Line> = lines.map(Line::as_seen).collect();
         lines.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.text.cmp(&b.text)));
         lines
     }
@@ -182,9 +227,10 @@ impl Line {
             count: self.count.saturating_add(kept.count),
             first: self.first.min(kept.first),
             last: self.last.max(kept.last),
-            readiness: match self.readiness {
-                Readiness::Unknown => kept.readiness,
-                own => own,
+            readiness: match (self.readiness, kept.readiness) {
+                (Readiness::Unknown, Readiness::Forgotten) => Readiness::Unknown,
+                (Readiness::Unknown, kept) => kept,
+                (own, _) => own,
             },
             compared: self.compared.plus(&kept.compared),
             ..self
@@ -195,7 +241,7 @@ impl Line {
     #[must_use]
     pub fn as_seen(self) -> Self {
         match self.count {
-            0 => Self { readiness: Readiness::NeverSeen, ..self },
+            0 if self.refused.is_none() => Self { readiness: Readiness::NeverSeen, ..self },
             _ => self,
         }
     }

@@ -89,6 +89,8 @@ pub enum Readiness {
     /// It was prepared, and never run.
     NeverSeen,
     Translated,
+    /// Somebody has said that it is sent no more; it counts again once it is.
+    Forgotten,
     /// The construct that has no equal; holds no value.
     Refused(String),
 }
@@ -99,6 +101,7 @@ impl std::fmt::Display for Readiness {
             Self::Unknown => f.write_str("unknown"),
             Self::NeverSeen => f.write_str("never seen"),
             Self::Translated => f.write_str("translated"),
+            Self::Forgotten => f.write_str("forgotten"),
             Self::Refused(construct) => write!(f, "refused: {construct}"),
         }
     }
@@ -112,6 +115,7 @@ impl Readiness {
             (_, Some(construct)) => Self::Refused(construct.to_owned()),
             ("translated", _) => Self::Translated,
             ("never seen", _) => Self::NeverSeen,
+            ("forgotten", _) => Self::Forgotten,
             _ => Self::Unknown,
         }
     }
