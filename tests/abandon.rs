@@ -72,8 +72,7 @@ const OWN: [&str; 4] = ["events", "sessions", "users", "events_old"];
 #[tokio::test]
 async fn nothing_of_ours_is_left_and_clients_go_on() {
     for (target, moved) in Target::all().into_iter().zip([true, false]) {
-        let mut world = World::bare(target, "").await;
-        world.direct().await.batch_execute(SCHEMA).await.unwrap();
+        let mut world = World::granted(target, SCHEMA, "").await;
         let admin = world.admin().await;
         let before = catalogue(&admin).await;
         world.setup();
@@ -150,7 +149,9 @@ async fn nothing_of_ours_is_left_and_clients_go_on() {
 /// and every table is to be compared again.
 #[tokio::test]
 async fn what_does_not_come_to_rest_undoes_it() {
-    let world = World::start(Target::all().remove(0), SCHEMA, "").await;
+    let mut world = World::granted(Target::all().remove(0), SCHEMA, "").await;
+    world.setup();
+    world.run().await;
     let admin = world.admin().await;
     let clean = "UPDATE crossfade.tables SET dirty_reason = NULL";
     admin.batch_execute(clean).await.unwrap();
@@ -168,6 +169,10 @@ async fn what_does_not_come_to_rest_undoes_it() {
     let (code, said) = verb(&world, &["abandon", "--yes", "--timeout", "3s"]).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("a table with a trigger of ours"), "{said}");
+    assert!(
+        said.contains("role app, process ") && said.contains("(idle in transaction)"),
+        "{said}"
+    );
     direct.batch_execute("ROLLBACK").await.unwrap();
     world.until("dual writes go on", async || phase(&world).await == "dual_write").await;
     let dirty = "SELECT count(*) FROM crossfade.tables WHERE dirty_reason = 'abandon'";
@@ -182,7 +187,9 @@ async fn what_does_not_come_to_rest_undoes_it() {
 /// The process that runs it may die after the mark; until it is run again nothing else begins.
 #[tokio::test]
 async fn what_was_cut_short_is_finished_by_another_run() {
-    let mut world = World::start(Target::all().remove(0), SCHEMA, "").await;
+    let mut world = World::granted(Target::all().remove(0), SCHEMA, "").await;
+    world.setup();
+    world.run().await;
     let mark =
         "INSERT INTO crossfade.settings VALUES ('abandon', (extract(epoch FROM now()) + 60)::text)";
     world.admin().await.batch_execute(mark).await.unwrap();
@@ -216,6 +223,15 @@ async fn what_stands_in_the_way_is_said() {
     site.roll_back().await;
     let (code, said) = verb(&site.world, &["abandon"]).await;
     assert_eq!((code, said.contains("say --yes")), (Some(2), true), "{said}");
+    let (code, said) = verb(&site.world, &["abandon", "--dry-run"]).await;
+    for line in [
+        "  drop the schema crossfade with ",
+        "  drop the triggers on public.users: ",
+        "  drop crossfade_outbox on MySQL",
+        "  leave the application's tables on MySQL",
+    ] {
+        assert!(code == Some(0) && said.contains(line), "{line}: {said}");
+    }
     let other =
         "INSERT INTO crossfade.sidecars (id, address, epoch, version, lease_ms, lease_until)
             VALUES ('old', 'there', 1, '0.0.0', 700, now() + interval '1 hour')";

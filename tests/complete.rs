@@ -16,10 +16,9 @@ const ALONE: Duration = Duration::from_secs(7);
 
 /// With PostgreSQL behind a relay, so that it can be taken away.
 async fn behind_relay(target: Target) -> (Site, Relay) {
-    let mut world = World::bare(target, "").await;
+    let mut world = World::granted(target, SCHEMA, "").await;
     let relay = Relay::start(world.postgres_port());
     world.through(&relay);
-    world.direct().await.batch_execute(SCHEMA).await.unwrap();
     world.setup();
     world.run().await;
     (Site::over(world).await, relay)
@@ -116,10 +115,26 @@ async fn the_verbs_say_where_they_stand() {
     let said = done(&site, &["complete", "--dry-run", "--format", "json"]).await;
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&said["outcome"], &said["epoch"]), (&json!("ready"), &json!(2)));
+    let would: Vec<&str> =
+        said["would"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for line in tables_of_ours(&site).await.iter().map(|table| match KEPT.contains(&&**table) {
+        true => format!("leave {table} on MySQL, which it answers by"),
+        false => format!("drop {table} on MySQL"),
+    }) {
+        assert!(would.contains(&&*line), "{line}: {would:#?}");
+    }
+    assert!(would.iter().any(|line| line.starts_with("leave the schema crossfade with ")));
+    let trigger = "leave the triggers on public.users: ";
+    assert!(would.iter().any(|line| line.starts_with(trigger)), "{would:#?}");
+    let said = done(&site, &["complete", "--dry-run"]).await;
+    assert!(said.contains("It would:\n  drop crossfade_"), "{said}");
     assert_eq!(status(&site).await["phase"], "switched", "a dry run changes nothing");
 
     done(&site, &["complete", "--yes"]).await;
     until_complete(&site).await;
+    let log = site.world.proxy.as_ref().unwrap().log();
+    let alarms: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(alarms.is_empty(), "{alarms:#?}");
     let said = done(&site, &["complete", "--yes"]).await;
     assert!(said.contains("MySQL answers alone"), "again is no error: {said}");
     for change in [&["rollback"], &["switchover"]] {
@@ -131,6 +146,8 @@ async fn the_verbs_say_where_they_stand() {
     site.world.proxy.take().unwrap().stop();
     let said = done(&site, &["status"]).await;
     assert!(said.contains("phase complete   primary mysql   epoch 2"), "{said}");
+    let line = said.lines().find(|line| line.starts_with("users ")).unwrap();
+    assert!(line.ends_with("MySQL alone") && !line.contains("trigger"), "{said}");
 }
 
 /// What is against it is said at once; what only PostgreSQL would miss can be overridden.

@@ -4,6 +4,7 @@ mod applications;
 mod carried;
 mod drivers;
 mod halfway;
+mod shown;
 mod survey;
 mod unknown;
 
@@ -27,7 +28,10 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start(target: Target) -> Self {
-        Self::over(World::start(target, SCHEMA, "").await).await
+        let mut world = World::granted(target, SCHEMA, "").await;
+        world.setup();
+        world.run().await;
+        Self::over(world).await
     }
 
     pub(crate) async fn over(world: World) -> Self {

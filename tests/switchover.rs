@@ -11,6 +11,7 @@ use crossfade::backend::mysql::{Link, Outcome as Written, Writer};
 use crossfade::backend::postgres::attempts::{self, Attempt};
 use crossfade::backend::postgres::follow::{FollowLimits, Follower};
 use crossfade::backend::postgres::introspect;
+use crossfade::backend::postgres::refuse;
 use crossfade::catalog::naming::Naming;
 use crossfade::config::Config;
 use crossfade::control::Ends;
@@ -24,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::support::process::verb;
-use crate::support::{PATIENCE, Target, World};
+use crate::support::{PATIENCE, Target, World, connect};
 use crate::writer::{insert, int, text};
 
 const SCHEMA: &str = "\
@@ -70,9 +71,11 @@ enum How {
 impl Site {
     /// Dual writes have begun, both sides are equal, and that was verified.
     async fn start(target: Target) -> Self {
-        let world = World::bare(target, TABLES).await;
+        Self::over(World::granted(target, SCHEMA, TABLES).await).await
+    }
+
+    async fn over(world: World) -> Self {
         let direct = world.direct().await;
-        direct.batch_execute(SCHEMA).await.unwrap();
         world.setup();
         direct.batch_execute("INSERT INTO users (email) VALUES ('a'), ('b')").await.unwrap();
         let mut secondary = world.secondary().await;
@@ -246,7 +249,10 @@ async fn the_primary_changes_there_and_back_and_there_again() {
 
 #[tokio::test]
 async fn nobody_but_crossfade_writes_to_the_old_primary() {
-    let site = Site::start(Target::MariaDb).await;
+    // Of tables that it may alter only, it has triggers fire for replica sessions, too: as the superuser.
+    let world = World::bare(Target::MariaDb, TABLES).await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    let site = Site::over(world).await;
     let _one = site.play("one", How::Good).await;
     site.done(&site.run(&forward()).await, 2);
     let direct = site.world.direct().await;
@@ -426,9 +432,9 @@ async fn sidecars_that_do_not_answer_drain_or_move_undo_it() {
     let site = Site::start(Target::MariaDb).await;
     let _good = site.play("good", How::Good).await;
     for (how, reason) in [
-        (How::Silent, "sidecar bad did not answer in time"),
-        (How::Open, "sidecar bad has transactions that did not end in time"),
-        (How::Obstructed, "sidecar bad: a temporary table"),
+        (How::Silent, "sidecar bad at here did not answer in time"),
+        (How::Open, "sidecar bad at here has transactions that did not end in time"),
+        (How::Obstructed, "sidecar bad at here: a temporary table"),
     ] {
         let bad = site.play("bad", how).await;
         let timeout = if how == How::Obstructed { LONG } else { SHORT };
@@ -484,7 +490,10 @@ async fn an_open_transaction_is_waited_for_whoever_s_it_is() {
     let outcome = site.run(&short).await;
     assert_eq!(outcome.outcome, Ended::Refused);
     let reason = "a transaction that has written to public.users does not end";
-    assert_eq!(outcome.reasons, [reason]);
+    let [found] = &outcome.reasons[..] else { panic!("{outcome:?}") };
+    let who = found.strip_prefix(reason).and_then(|rest| rest.strip_prefix(": role app, process "));
+    let who = who.unwrap_or_else(|| panic!("{found}"));
+    assert!(who.contains(", open for ") && who.ends_with(" s (idle in transaction)"), "{found}");
     writer.batch_execute("ROLLBACK").await.unwrap();
 
     // With them, and with a captured write: the lock waits.
@@ -529,6 +538,84 @@ async fn an_open_transaction_is_waited_for_whoever_s_it_is() {
         let (outcome, ()) = tokio::join!(site.told(&options, &tell), end);
         site.done(&outcome.unwrap(), 2);
     }
+}
+
+/// Whoever finishes an earlier change may come late, and takes nothing away that a later one needs.
+#[tokio::test]
+async fn what_refuses_other_writers_is_taken_off_by_nobody_who_comes_late() {
+    let site = Site::start(Target::MariaDb).await;
+    let _one = site.play("one", How::Good).await;
+    let ours = site.ends.from.connect().await.unwrap();
+    let there =
+        async || site.one::<bool>("SELECT to_regprocedure('crossfade.refuse()') IS NOT NULL").await;
+    site.done(&site.run(&forward()).await, 2);
+    // MySQL leads, and somebody is at the end of an earlier rollback.
+    refuse::uncover(&ours, 2).await.unwrap();
+    assert!(there().await);
+    site.done(&site.run(&back()).await, 3);
+    refuse::create(&ours).await.unwrap();
+    let attempt = "INSERT INTO crossfade.attempts (direction, epoch, state, terminate, deadline) \
+        VALUES ('switchover', 3, 'announced', false, now() + interval '1 hour')";
+    site.world.admin().await.batch_execute(attempt).await.unwrap();
+    refuse::uncover(&ours, 6).await.unwrap();
+    assert!(there().await, "another change has begun");
+    let over = "UPDATE crossfade.attempts SET state = 'undone' WHERE state = 'announced'";
+    site.world.admin().await.batch_execute(over).await.unwrap();
+    refuse::uncover(&ours, 6).await.unwrap();
+    assert!(!there().await);
+}
+
+/// What our own statements hold is no session's own.
+#[tokio::test]
+async fn a_lock_of_our_own_class_is_not_taken_for_the_application_s() {
+    let site = Site::start(Target::MariaDb).await;
+    let ours = site.world.direct().await;
+    let class = crossfade::backend::postgres::control::LOCK_CLASS;
+    ours.batch_execute(&format!("SELECT pg_advisory_lock_shared({class}, 9)")).await.unwrap();
+    let theirs = site.world.direct().await;
+    let pid = "SELECT pg_advisory_lock(7), pg_backend_pid()";
+    let pid: i32 = theirs.query_one(pid, &[]).await.unwrap().get(1);
+    let outcome = site.run(&Options { dry_run: true, ..forward() }).await;
+    let locks: Vec<&String> =
+        outcome.reasons.iter().filter(|reason| reason.contains("advisory")).collect();
+    assert_eq!(locks, [&format!("role app, process {pid}: an advisory lock")], "{outcome:?}");
+}
+
+/// Whoever reads MySQL can try passwords against what is kept there: it is kept for those who need it.
+#[tokio::test]
+async fn only_verifiers_of_roles_that_use_migrated_tables_are_kept() {
+    let site = Site::start(Target::MariaDb).await;
+    let (admin, database) = (site.world.admin().await, &site.world.database);
+    for (role, more) in [("reads", ""), ("idle", ""), ("boss", "SUPERUSER")] {
+        let create = format!("CREATE ROLE {role}_{database} LOGIN {more} PASSWORD 'secret'");
+        admin.batch_execute(&create).await.unwrap();
+    }
+    let grant = format!(
+        "GRANT SELECT (email) ON users TO reads_{database}; GRANT SELECT ON scratch TO idle_{database}; \
+         ALTER TABLE sessions OWNER TO boss_{database}"
+    );
+    admin.batch_execute(&grant).await.unwrap();
+    let boss = format!("boss_{database}");
+    let open = connect(site.world.postgres_port(), &boss, "secret", database).await;
+    let refused = site.run(&Options { dry_run: true, ..forward() }).await;
+    let [reason] = &refused.reasons[..] else { panic!("{refused:?}") };
+    let expected = format!("role {boss} is a superuser, whose verifier is not copied to MySQL");
+    assert!(reason.starts_with(&expected), "{refused:?}");
+    let _one = site.play("one", How::Good).await;
+    site.done(&site.run(&Options { accept: vec![boss.clone()], ..forward() }).await, 2);
+    let mut conn = site.world.secondary().await;
+    let kept = "SELECT CONVERT(name USING utf8mb4) FROM crossfade_verifiers ORDER BY name";
+    let names: Vec<String> = conn.query(kept).await.unwrap();
+    assert_eq!(names, ["app".to_owned(), format!("reads_{database}")]);
+    site.done(&site.run(&back()).await, 3);
+    // Unless it is asked for.
+    let verifier = "SELECT rolpassword FROM pg_authid WHERE rolname = $1";
+    let verifier: String = admin.query_one(verifier, &[&boss]).await.unwrap().get(0);
+    let users = BTreeMap::from([(boss.clone(), verifier)]);
+    let outcome = run(&site.ends, &site.config.tables, &users, &forward(), &|_| {}).await.unwrap();
+    site.done(&outcome, 4);
+    assert!(conn.query::<String, _>(kept).await.unwrap().contains(&boss));
+    drop(open);
 }
 
 #[tokio::test]
@@ -798,7 +885,7 @@ async fn the_admin_port_shows_the_gates_and_tries() {
     let slip = r#"{"dry_run": true, "accept": ["all", "scratch", "users", "nonsense"]}"#;
     let answer = post(address, "/switchover", None, slip.to_owned()).await.unwrap();
     let said: Value = serde_json::from_str(&answer.body).unwrap();
-    let reason = "accepted is nonsense, which is no statement that was seen, and no table";
+    let reason = "accepted is nonsense, which is no statement that was seen, no table, and no role without a verifier";
     assert_eq!((&said["outcome"], &said["reasons"]), (&json!("refused"), &json!([reason])));
     for wrong in [r#"{"dryRun": true}"#, r#"{"timeout": "5"}"#, "7"] {
         let answer = post(address, "/rollback", None, wrong.to_owned()).await.unwrap();
@@ -832,8 +919,7 @@ async fn what_the_role_lacks_is_printed_as_grants() {
     ] {
         admin.batch_execute(&sql).await.unwrap();
     }
-    let login = format!("postgres:{}@", crossfade::demo::servers::PASSWORD);
-    world.edit(|text| text.replace(&login, &format!("{role}:secret@")));
+    world.log_in_as(&role, "secret");
     let (_, found) = verb(&world.config, &["check"]);
     for part in [
         "warning: the role may not follow",

@@ -244,6 +244,12 @@ impl Reader for InTime<outbox::Reader> {
 }
 
 impl Lost {
+    /// The table is not there: so it is after `complete` and `abandon`, of which this sidecar hears a moment
+    /// later. Where it was dropped by somebody, captured writes fail, which is told elsewhere.
+    pub(super) fn is_gone(&self) -> bool {
+        self.code.as_deref() == Some("42P01") || self.text.ends_with(" 1146")
+    }
+
     /// Without a code of the server's.
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), code: None }

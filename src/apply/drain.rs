@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::databases::{Databases, Lost, Outbox as _, Reader as _};
 use super::gather::{self, Gathered, Need, Task};
@@ -135,7 +135,10 @@ impl<D: Databases> Drain<D> {
         match stop {
             Stop::Primary(error) => {
                 self.primary = None;
-                warn!(%error, "outbox could not be drained, will retry");
+                match error.is_gone() {
+                    true => info!(%error, "outbox is gone"),
+                    false => warn!(%error, "outbox could not be drained, will retry"),
+                }
             }
             Stop::Secondary => self.writer = None,
         }

@@ -20,6 +20,13 @@ use tracing::debug;
 use crate::backend::from_url::FromUrl;
 use crate::backend::tls::{TlsError, postgres_tls};
 
+/// Of a role `r` that is no superuser: there is a migrated table that it may use.
+pub const MAY_USE: &str = "EXISTS (SELECT FROM crossfade.tables t \
+     JOIN pg_catalog.pg_class c \
+       ON c.oid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', t.schema, t.name)) \
+     WHERE pg_catalog.has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE') \
+       OR pg_catalog.has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE'))";
+
 /// Where to look verifiers up. A reload makes a new one.
 pub struct Verifiers {
     users: BTreeMap<String, String>,
@@ -84,12 +91,16 @@ impl Verifiers {
         }
     }
 
-    /// Every verifier that there is: proxy.yaml's, and those of the server where it lets us read them.
-    /// They are what lets clients in once MySQL answers.
-    pub async fn all(&self) -> Result<Vec<(String, String)>, Unavailable> {
-        const SQL: &str = "SELECT rolname::text, rolpassword FROM pg_catalog.pg_authid \
-                           WHERE rolcanlogin AND rolpassword IS NOT NULL";
-        let rows = self.client().await?.query(SQL, &[]).await.map_err(|error| {
+    /// Those that let clients in once MySQL answers: proxy.yaml's, and those of the server where it lets us
+    /// read them. Of the server's only roles that may use a migrated table: no superuser's, and not our own,
+    /// since whoever reads MySQL could try passwords against them.
+    pub async fn to_keep(&self) -> Result<Vec<(String, String)>, Unavailable> {
+        let sql = format!(
+            "SELECT r.rolname::text, r.rolpassword FROM pg_catalog.pg_authid r \
+             WHERE r.rolcanlogin AND r.rolpassword IS NOT NULL AND NOT r.rolsuper \
+               AND r.rolname <> session_user AND {MAY_USE}"
+        );
+        let rows = self.client().await?.query(&sql, &[]).await.map_err(|error| {
             match error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
                 true => Unavailable::Forbidden,
                 false => Unavailable::Unreachable(error),

@@ -65,14 +65,16 @@ fn told(abandoned: &Abandoned, format: Format, out: &mut impl Write) -> Result<O
         Format::Text => {
             match outcome {
                 Ended::Done => writeln!(out, "nothing of Crossfade's is left on PostgreSQL"),
-                Ended::Ready => writeln!(out, "nothing is against it; nothing was changed"),
+                Ended::Ready => {
+                    writeln!(out, "nothing is against it; nothing was changed. It would:")
+                }
                 Ended::Refused => writeln!(out, "refused, nothing was changed:"),
                 Ended::Undone => {
                     writeln!(out, "undone, dual writes go on; every table is to be verified:")
                 }
             }?;
-            for reason in reasons {
-                writeln!(out, "  {reason}")?;
+            for line in reasons.iter().chain(&abandoned.would) {
+                writeln!(out, "  {line}")?;
             }
         }
         Format::Json => {

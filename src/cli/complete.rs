@@ -84,8 +84,8 @@ fn print(completed: &Completed, out: &mut impl Write) -> std::io::Result<()> {
         Ended::Done => {
             writeln!(out, "MySQL answers alone, epoch {epoch}; PostgreSQL is not used any more")
         }
-        Ended::Ready => writeln!(out, "nothing is against it; nothing was changed"),
+        Ended::Ready => writeln!(out, "nothing is against it; nothing was changed. It would:"),
         Ended::Refused | Ended::Undone => writeln!(out, "refused, nothing was changed:"),
     }?;
-    reasons.iter().try_for_each(|reason| writeln!(out, "  {reason}"))
+    reasons.iter().chain(&completed.would).try_for_each(|line| writeln!(out, "  {line}"))
 }

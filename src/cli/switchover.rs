@@ -129,7 +129,7 @@ pub(super) fn failure(error: SwitchError) -> Failure {
 }
 
 fn print(switched: &Switched, direction: Direction, out: &mut impl Write) -> std::io::Result<()> {
-    let Switched { outcome, epoch, reasons, hold_seconds } = switched;
+    let Switched { outcome, epoch, reasons, hold_seconds, .. } = switched;
     let (from, to) = match direction {
         Direction::Switchover => ("PostgreSQL", "MySQL"),
         Direction::Rollback => ("MySQL", "PostgreSQL"),
@@ -142,7 +142,8 @@ fn print(switched: &Switched, direction: Direction, out: &mut impl Write) -> std
         Ended::Ready => writeln!(out, "nothing is against it; nothing was changed"),
         Ended::Refused => writeln!(out, "refused, nobody was held:"),
         Ended::Undone => {
-            writeln!(out, "undone after {hold_seconds:.2} s, {from} is the primary as before:")
+            let held = format!("clients were held for {hold_seconds:.2} s");
+            writeln!(out, "undone, {from} is the primary as before; {held}:")
         }
     }?;
     if *outcome == Ended::Ready && !reasons.is_empty() {

@@ -75,6 +75,18 @@ pub const LEAVE: &[&str] = &[
     "DROP TABLE IF EXISTS `crossfade_fence`",
 ];
 
+/// Our tables that are there: those that these statements drop, and the others.
+pub async fn own_tables(
+    conn: &mut Conn,
+    drops: &[&str],
+) -> Result<(Vec<String>, Vec<String>), WriteError> {
+    let list = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() \
+                AND TABLE_NAME LIKE 'crossfade\\_%' ORDER BY 1";
+    let all: Vec<String> = conn.query(list).await?;
+    let is_dropped = |name: &String| drops.iter().any(|drop| drop.ends_with(&format!("`{name}`")));
+    Ok(all.into_iter().partition(is_dropped))
+}
+
 /// Duplicate key.
 const DUPLICATE: u16 = 1062;
 /// No such table.

@@ -44,7 +44,7 @@ FROM crossfade.attempts a CROSS JOIN crossfade.epoch e WHERE a.id = $1";
 const MUSTER: &str = "\
 SELECT coalesce(s.id, l.sidecar), s.id IS NOT NULL AND pg_catalog.now() < s.lease_until,
     s.id IS NOT NULL, coalesce(s.lease_ms, 0), l.sidecar IS NOT NULL, l.drained IS NOT NULL,
-    coalesce(l.obstacles, '{}')
+    coalesce(l.obstacles, '{}'), coalesce(s.address, '')
 FROM crossfade.sidecars s
 FULL JOIN (SELECT * FROM crossfade.attempt_sidecars WHERE attempt = $1) l ON l.sidecar = s.id
 ORDER BY 1";
@@ -56,9 +56,17 @@ const END: &str = "UPDATE crossfade.attempts SET state = $2, reasons = $3, \
      ended = pg_catalog.clock_timestamp() WHERE id = $1 AND state IN ('announced', 'held')";
 const DONE: &str = "UPDATE crossfade.attempts SET state = 'done', \
      ended = pg_catalog.clock_timestamp() WHERE state IN ('announced', 'held') AND epoch < $1";
+const HELD: &str = "\
+SELECT coalesce(pg_catalog.max(extract(epoch FROM
+        coalesce(l.resumed, pg_catalog.clock_timestamp()) - l.held)), 0)::float8,
+    coalesce(pg_catalog.bool_or(l.resumed IS NULL AND pg_catalog.now() < s.lease_until), false)
+FROM crossfade.attempt_sidecars l LEFT JOIN crossfade.sidecars s ON s.id = l.sidecar
+WHERE l.attempt = $1 AND l.held IS NOT NULL";
 const EPOCH: &str = "SELECT last_value FROM crossfade.epoch";
 const LIST: &str = "\
-SELECT a.id, a.direction, a.state, a.epoch, shown.started, shown.ended, shown.deadline, a.reasons
+SELECT a.id, a.direction, a.state, a.epoch, shown.started, shown.ended, shown.deadline, a.reasons,
+    (SELECT pg_catalog.max(extract(epoch FROM s.resumed - s.held))::float8
+     FROM crossfade.attempt_sidecars s WHERE s.attempt = a.id)
 FROM crossfade.attempts a CROSS JOIN LATERAL (SELECT
     pg_catalog.to_char(a.started AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
     pg_catalog.to_char(a.ended AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
@@ -124,6 +132,8 @@ pub struct Look {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Present {
     pub id: String,
+    /// Where clients reach it.
+    pub address: String,
     /// Its lease has not run out.
     pub is_live: bool,
     /// It has not ended in good order.
@@ -242,6 +252,12 @@ pub async fn undo(
     Ok(Closed::Undone)
 }
 
+/// How long clients were held so far, and whether a sidecar that lives still holds its own.
+pub async fn held(client: &Client, id: i64) -> Result<(f64, bool), Error> {
+    let row = client.query_one(HELD, &[&id]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 /// Both sides have this epoch: whatever attempt led to it is done.
 pub async fn done(client: &Client, epoch: u64) -> Result<(), Error> {
     client.execute(DONE, &[&signed(epoch)]).await.map(drop)
@@ -258,6 +274,9 @@ pub struct Attempt {
     pub ended: Option<String>,
     pub deadline: String,
     pub reasons: Vec<String>,
+    /// How long clients were held: the longest of the sidecars', each from its `held` to its `resumed`.
+    #[serde(default)]
+    pub hold_seconds: Option<f64>,
     pub sidecars: Vec<Took>,
 }
 
@@ -297,6 +316,7 @@ fn present(row: &Row) -> Present {
         has_answered: row.get(4),
         has_drained: row.get(5),
         obstacles: row.get(6),
+        address: row.get(7),
     }
 }
 
@@ -310,6 +330,7 @@ fn line(row: &Row) -> Attempt {
         ended: row.get(5),
         deadline: row.get(6),
         reasons: row.get(7),
+        hold_seconds: row.get(8),
         sidecars: Vec::new(),
     }
 }

@@ -99,11 +99,23 @@ pub async fn cover(client: &Client, cover: &Cover) -> Result<(), Error> {
     whole(client, &script).await
 }
 
-/// Takes all of them off, where nobody is in the way.
-pub async fn uncover(client: &Client) -> Result<(), Error> {
-    let script =
-        format!("BEGIN; {DROP_WAIT}; DROP FUNCTION IF EXISTS crossfade.refuse() CASCADE; COMMIT");
-    whole(client, &script).await
+/// Takes all of them off, where nobody is in the way, `crossfade.epoch` still holds this turn, and no change
+/// of the primary is under way, which has need of them: whoever finishes an earlier one may come late. None
+/// is announced in between. (One that has prepared and not announced finds out when it looks again.)
+pub async fn uncover(client: &Client, turn: u64) -> Result<(), Error> {
+    let lock = "LOCK TABLE crossfade.attempts IN SHARE ROW EXCLUSIVE MODE";
+    whole(client, &format!("BEGIN; {DROP_WAIT}; {lock}")).await?;
+    let needed = format!(
+        "SELECT e.last_value <> {turn} OR EXISTS (SELECT FROM crossfade.attempts a \
+             WHERE a.state IN ('announced', 'held')) FROM crossfade.epoch e"
+    );
+    let needed = client.query_one(&needed, &[]).await.and_then(|row| row.try_get::<_, bool>(0));
+    let end = match needed {
+        Ok(false) => "DROP FUNCTION IF EXISTS crossfade.refuse() CASCADE; COMMIT",
+        Ok(true) | Err(_) => "ROLLBACK",
+    };
+    whole(client, end).await?;
+    needed.map(drop)
 }
 
 /// A script of one transaction: what fails leaves none open.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is said holds names, places and codes, never a server's own words.
 
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::backend::mysql::WriteError;
 use crate::backend::postgres::connect::ConnectError;
@@ -38,14 +38,25 @@ pub(super) enum LookError {
 }
 
 impl LookError {
-    pub(super) fn report(&self, error: &str) {
+    /// False where it is nothing to be alarmed about, so that what comes after it is still to be reported.
+    pub(super) fn report(&self, error: &str, again: bool) -> bool {
         match self {
+            // Every change of the primary passes here; one that stays here runs the lease out, which is told.
+            Self::Between => {
+                if !again {
+                    info!(
+                        "the primary changes: clients wait until the other side has the epoch too"
+                    );
+                }
+                return false;
+            }
             // Writes fail until a person acts.
             Self::Damaged(_) | Self::Foreign(_) | Self::Layout(_) | Self::Contrary => {
                 error!(error, "captured writes fail");
             }
             _ => warn!(error, "state not read, the last one stands"),
         }
+        true
     }
 }
 

@@ -162,20 +162,18 @@ impl Store {
 
     /// Looks until `stop` says so.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut failed = false;
+        let (mut failed, mut reported) = (false, false);
         while !*stop.borrow() {
             self.release_in_time();
             match self.look_in_time().await {
                 Ok(()) => {
                     self.link.settled();
-                    failed = false;
+                    (failed, reported) = (false, false);
                 }
                 Err(failure) => {
                     let error = told(&failure);
                     // Once per outage; `/health/readiness` shows the rest of it.
-                    if !failed {
-                        failure.report(&error);
-                    }
+                    reported = reported || failure.report(&error, failed);
                     self.sidecar.lease.doubted(error);
                     failed = true;
                 }
@@ -371,7 +369,11 @@ impl Store {
         let before = if self.known.is_some() { &*published } else { &none };
         let mut marks: BTreeMap<&str, Vec<TableName>> = BTreeMap::new();
         for (table, reason) in drift::dirtied(before, now) {
-            warn!(%table, reason, "table is dirty: the two sides may differ");
+            match reason {
+                // What every setup of a table with rows begins with.
+                drift::LATE => info!(%table, "old rows are to be copied, then verified"),
+                _ => warn!(%table, reason, "table is dirty: the two sides may differ"),
+            }
             marks.entry(reason).or_default().push(table);
         }
         for (reason, tables) in marks {
@@ -393,6 +395,10 @@ impl Store {
         }
         if before.catalog.version != catalog.version {
             info!(version = catalog.version, tables = catalog.captured().count(), "catalogue read");
+        }
+        if phase == Phase::DualWrite {
+            // Idle until MySQL leads again, it would be ended by the server, and found so when it matters.
+            self.home = None;
         }
         self.metrics.set_phase(phase);
         self.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));

@@ -14,13 +14,12 @@
 //!
 //! Invariant: nothing is dropped while MySQL leads, or while somebody may still write by our functions.
 
-use mysql_async::prelude::Queryable as _;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_postgres::Client;
 
 use super::facts::{self, sidecars};
 use super::gates::unknown_sidecars;
-use super::{Ended, Outcome, SwitchError};
+use super::{Ended, Outcome, SwitchError, others, own};
 use crate::backend::mysql::control::{self as mysql, Turn};
 use crate::backend::mysql::{Link, WriteError};
 use crate::backend::postgres::abandon::{self as postgres, Dropped};
@@ -29,8 +28,6 @@ use crate::control::{Ends, layout};
 
 /// Between two looks at who is still there.
 const POLL: Duration = Duration::from_millis(50);
-/// A table on MySQL that is in use is waited for this long, in seconds.
-const TABLE_WAIT: u32 = 5;
 
 const LEADS: &str =
     "MySQL is the primary: `crossfade rollback` first, for what it has taken PostgreSQL may lack";
@@ -59,29 +56,48 @@ pub async fn abandon(ends: &Ends, wanted: Abandon) -> Result<Outcome, SwitchErro
     if let Some(unknown) = layout::check(&client).await? {
         return Err(unknown.into());
     }
-    let asked = facts::ask_turn(ends).await;
+    let mut asked = facts::ask_turn(ends).await;
     let there = there(&client).await?;
     let epoch = there.turn.unwrap_or(0) / 2;
-    let ended = |outcome, reasons| Outcome { outcome, epoch, reasons, hold_seconds: 0.0 };
+    let ended = |outcome, reasons| Outcome::new(outcome, epoch, reasons);
     let found = asked.as_ref().map(|(_, found, _)| *found);
     let reasons = look(&client, &there, found).await?;
     if !reasons.is_empty() {
         return Ok(ended(Ended::Refused, reasons));
     }
     if wanted.dry_run {
-        return Ok(ended(Ended::Ready, Vec::new()));
+        let link = asked.as_mut().ok().map(|(link, ..)| link);
+        let would = would(&client, link).await?;
+        return Ok(Outcome { would, ..ended(Ended::Ready, Vec::new()) });
     }
+    let until = Instant::now() + wanted.timeout;
     if there.schema
         && let Err(reasons) = clear(&mut client, &there, wanted.timeout).await?
     {
         return Ok(ended(Ended::Undone, reasons));
     }
     let left = match asked {
-        Ok((link, found, _)) => drop_on_mysql(link, found).await,
+        Ok((link, found, _)) => drop_on_mysql(link, found, until).await,
         Err(error) => Some(format!("MySQL does not answer ({})", error.code())),
     };
     let left = left.map(|why| format!("MySQL keeps its tables crossfade_…: {why}; run it again"));
     Ok(ended(Ended::Done, left.into_iter().collect()))
+}
+
+/// What is dropped, and what is left, by name.
+async fn would(client: &Client, link: Option<&mut Link>) -> Result<Vec<String>, SwitchError> {
+    let on_postgres = own::on_postgres(client).await?;
+    let mut would: Vec<String> =
+        on_postgres.into_iter().map(|what| format!("drop {what} on PostgreSQL")).collect();
+    match link {
+        Some(link) => {
+            let (drops, _) = mysql::own_tables(link.conn(), mysql::DROP).await?;
+            would.extend(drops.iter().map(|table| format!("drop {table} on MySQL")));
+            would.push("leave the application's tables on MySQL, with their rows".to_owned());
+        }
+        None => would.push("leave MySQL as it is, which does not answer".to_owned()),
+    }
+    Ok(would)
 }
 
 async fn there(client: &Client) -> Result<There, SwitchError> {
@@ -157,7 +173,7 @@ async fn clear(
                         one.id, one.address
                     )
                 });
-                return Ok(Err(open.collect()));
+                return Ok(Err(open.chain(others::open(client).await?).collect()));
             }
             sleep(POLL).await;
         }
@@ -170,26 +186,24 @@ async fn clear(
                 if known {
                     postgres::unmark(client).await?;
                 }
-                let reason = match dropped {
-                    Dropped::Moved => "the epoch has moved meanwhile",
-                    _ => "a transaction that uses a table with a trigger of ours did not end",
-                };
-                return Ok(Err(vec![reason.to_owned()]));
+                let busy = "a transaction that uses a table with a trigger of ours did not end";
+                return Ok(Err(match dropped {
+                    Dropped::Moved => vec!["the epoch has moved meanwhile".to_owned()],
+                    _ => {
+                        let open = others::open(client).await?;
+                        [busy.to_owned()].into_iter().chain(open).collect()
+                    }
+                }));
             }
         }
     }
 }
 
 /// Says why something is left.
-async fn drop_on_mysql(mut link: Link, found: Option<Turn>) -> Option<String> {
+async fn drop_on_mysql(mut link: Link, found: Option<Turn>, until: Instant) -> Option<String> {
     if matches!(found, Some(Turn { mysql_is_primary: true, .. })) {
         return Some("it is the primary".to_owned());
     }
-    let wait = format!("SET SESSION lock_wait_timeout = {TABLE_WAIT}");
-    for statement in [&wait[..]].iter().chain(mysql::DROP) {
-        if let Err(error) = link.conn().query_drop(*statement).await {
-            return Some(WriteError::from(error).code());
-        }
-    }
-    None
+    let dropped = own::drop_on_mysql(link.conn(), mysql::DROP, until).await;
+    dropped.err().map(|error| error.code())
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::forward::Given;
 use super::hold::{POLL, ended};
 use super::stall::{self, STEP};
-use super::{Run, SwitchError, Told, standing};
+use super::{Run, SwitchError, Told, others, standing};
 use crate::backend::mysql::switch::{self, Alone};
 use crate::backend::mysql::{Link, WriteError, outbox};
 use crate::backend::postgres::attempts::STILL_HELD;
@@ -64,11 +64,15 @@ pub(super) async fn give(
             }
         }
         if let Some(reason) = ended(&run.client, id).await? {
-            let waiting = match found.pending {
-                0 => "a transaction that has written did not end".to_owned(),
-                pending => format!("{pending} writes were still on their way"),
+            let (waiting, who) = match found.pending {
+                0 => {
+                    let waiting = "a transaction that has written did not end".to_owned();
+                    (waiting, others::open_on_mysql(run.ends).await)
+                }
+                pending => (format!("{pending} writes were still on their way"), Vec::new()),
             };
-            return Ok(Given::No(vec![format!("{reason}: {waiting}")]));
+            let reason = format!("{reason}: {waiting}");
+            return Ok(Given::No([reason].into_iter().chain(who).collect()));
         }
         sleep(POLL).await;
     }

@@ -17,25 +17,22 @@
 
 use std::collections::BTreeMap;
 
-use mysql_async::prelude::Queryable as _;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_postgres::Client;
 
 use super::facts::{ask_turn, sidecars, standing, verifiers};
 use super::gates::{Left, behind, unknown_sidecars};
 use super::standing::Standing;
-use super::{Ended, Outcome, SwitchError};
+use super::{Ended, Outcome, SwitchError, own};
 use crate::backend::mysql::control::{self as mysql, Completed, Turn};
 use crate::backend::mysql::outbox::Outbox;
-use crate::backend::mysql::{Link, WriteError, kept, switch, verifiers as kept_verifiers};
+use crate::backend::mysql::{Link, kept, switch, verifiers as kept_verifiers};
 use crate::backend::postgres::attempts;
 use crate::control::{Ends, layout};
 use crate::outbox::STUCK_ATTEMPTS;
 
 /// Between two looks at whether writes that are noted have ended.
 const POLL: Duration = Duration::from_millis(50);
-/// A table that is in use is waited for this long, in seconds.
-const TABLE_WAIT: u32 = 5;
 /// Tables that are named.
 const DIRTY_MAX: i64 = 50;
 
@@ -70,7 +67,7 @@ pub async fn complete(
 ) -> Result<Outcome, SwitchError> {
     let (mut link, found, complete) = ask_turn(ends).await?;
     let epoch = found.map_or(0, |turn| turn.epoch);
-    let ended = |outcome, reasons| Outcome { outcome, epoch, reasons, hold_seconds: 0.0 };
+    let ended = |outcome, reasons| Outcome::new(outcome, epoch, reasons);
     if complete {
         let left = if wanted.dry_run { None } else { drop_all(&mut link, wanted).await? };
         return Ok(ended(Ended::Done, left.into_iter().collect()));
@@ -83,7 +80,8 @@ pub async fn complete(
         return Ok(ended(Ended::Refused, reasons));
     }
     if wanted.dry_run {
-        return Ok(ended(Ended::Ready, Vec::new()));
+        let would = would(&mut link, postgres.as_ref().ok()).await?;
+        return Ok(Outcome { would, ..ended(Ended::Ready, Vec::new()) });
     }
     if postgres.is_ok() {
         // Passwords may have changed since the switchover.
@@ -94,6 +92,24 @@ pub async fn complete(
     }
     let left = drop_all(&mut link, wanted).await?;
     Ok(ended(Ended::Done, left.into_iter().collect()))
+}
+
+/// What is dropped, and what is left, by name.
+async fn would(link: &mut Link, postgres: Option<&Client>) -> Result<Vec<String>, SwitchError> {
+    let (drops, keeps) = mysql::own_tables(link.conn(), mysql::LEAVE).await?;
+    let mut would = Vec::new();
+    would.extend(drops.iter().map(|table| format!("drop {table} on MySQL")));
+    would.extend(keeps.iter().map(|table| format!("leave {table} on MySQL, which it answers by")));
+    match postgres {
+        Some(client) => would.extend(
+            own::on_postgres(client)
+                .await?
+                .into_iter()
+                .map(|what| format!("leave {what} on PostgreSQL")),
+        ),
+        None => would.push("leave PostgreSQL as it is, which does not answer".to_owned()),
+    }
+    Ok(would)
 }
 
 /// Everything that is against it, at once.
@@ -201,13 +217,8 @@ async fn drop_all(link: &mut Link, wanted: &Completion) -> Result<Option<String>
         }
         sleep(POLL).await;
     }
-    let wait = format!("SET SESSION lock_wait_timeout = {TABLE_WAIT}");
-    link.conn().query_drop(wait).await.map_err(WriteError::from)?;
-    for statement in mysql::LEAVE {
-        if let Err(error) = link.conn().query_drop(*statement).await {
-            let code = WriteError::from(error).code();
-            return Ok(Some(format!("outbox and fence are left for now ({code}): run it again")));
-        }
-    }
-    Ok(None)
+    let dropped = own::drop_on_mysql(link.conn(), mysql::LEAVE, until).await;
+    Ok(dropped
+        .err()
+        .map(|error| format!("outbox and fence are left for now ({}): run it again", error.code())))
 }

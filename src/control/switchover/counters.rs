@@ -9,14 +9,19 @@
 use std::sync::Arc;
 
 use mysql_async::Conn;
+use tokio::time::{Duration, Instant, sleep};
 use tokio_postgres::Client;
 
 use super::SwitchError;
+use super::own::NOT_HAD;
 use crate::backend::mysql::{WriteError, facts, switch};
 use crate::backend::postgres::sequences::{self, Sequence};
 use crate::catalog::ddl::counter;
 use crate::catalog::{Column, Table};
 use crate::names::Oid;
+
+/// Between two attempts to change a table that is in use: those who queued behind us go on meanwhile.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Tables that number their rows on both sides.
 fn numbered<'a>(tables: &[&'a Arc<Table>]) -> Vec<(&'a Table, &'a Column)> {
@@ -32,8 +37,24 @@ async fn of(
     sequences::of(client, &columns).await
 }
 
-/// Brings MySQL's counters past PostgreSQL's.
+/// Brings MySQL's counters past PostgreSQL's. Whoever uses a table there is waited for, until the given time.
 pub(super) async fn raise_mysql(
+    client: &Client,
+    conn: &mut Conn,
+    tables: &[&Arc<Table>],
+    until: Instant,
+) -> Result<(), SwitchError> {
+    while let Err(error) = raise_mysql_once(client, conn, tables).await {
+        let is_used = matches!(&error, SwitchError::MySql(error) if error.code() == NOT_HAD);
+        if !is_used || until <= Instant::now() {
+            return Err(error);
+        }
+        sleep(AGAIN).await;
+    }
+    Ok(())
+}
+
+async fn raise_mysql_once(
     client: &Client,
     conn: &mut Conn,
     tables: &[&Arc<Table>],

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Error};
 
-use super::gates::{Facts, Left, SidecarFacts, TableFacts};
+use super::gates::{Facts, Left, Login, SidecarFacts, TableFacts};
+use super::others;
 use super::standing::{COMPLETE, Standing};
 use super::{Ended, Outcome, SwitchError};
 use crate::backend::mysql::control::Turn;
@@ -20,7 +21,7 @@ use crate::backend::postgres::control::Presence;
 use crate::backend::postgres::follow::{FollowLimits, Follower};
 use crate::backend::postgres::introspect;
 use crate::backend::postgres::records::{BACKFILL, VERIFIED};
-use crate::backend::verifiers::{Unavailable, Verifiers};
+use crate::backend::verifiers::{MAY_USE, Unavailable, Verifiers};
 use crate::catalog::naming::Naming;
 use crate::catalog::{Capture, Catalog, Table};
 use crate::control::{Ends, statements};
@@ -43,31 +44,19 @@ const SIDECARS: &str = "SELECT s.id, s.address, s.version FROM crossfade.sidecar
      WHERE pg_catalog.now() < s.lease_until ORDER BY s.id";
 const PREPARED: &str = "SELECT x.owner::text FROM pg_catalog.pg_prepared_xacts x \
      WHERE x.database = pg_catalog.current_database() ORDER BY 1";
-/// Crossfade's own role, and what has no password to be checked, are no clients of a sidecar's.
-/// Those that are logged in, and those that own captured tables and may log in. Without the rights of
-/// `pg_read_all_stats`, others' `backend_type` is NULL.
-const ROLES: &str = "SELECT a.usename::text FROM pg_catalog.pg_stat_activity a \
-     WHERE a.datname = pg_catalog.current_database() AND a.usename <> session_user \
-       AND coalesce(a.backend_type, 'client backend') = 'client backend' \
-     UNION SELECT r.rolname::text FROM crossfade.tables t \
-     JOIN pg_catalog.pg_class c \
-       ON c.oid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', t.schema, t.name)) \
-     JOIN pg_catalog.pg_roles r ON r.oid = c.relowner \
-     WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> session_user ORDER BY 1";
-const SESSIONS: &str = "\
-SELECT 'role ' || a.usename || ', process ' || a.pid || ': a transaction that has been open for '
-    || pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)) || ' s'
-FROM pg_catalog.pg_stat_activity a WHERE a.datname = pg_catalog.current_database()
-    AND a.backend_type = 'client backend' AND a.pid <> pg_catalog.pg_backend_pid()
-    AND a.xact_start < pg_catalog.clock_timestamp() - interval '5 s'
-UNION ALL
-SELECT DISTINCT 'role ' || a.usename || ', process ' || a.pid || ': an advisory lock'
-FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND a.usename <> session_user
-    AND a.datname = pg_catalog.current_database() AND a.xact_start IS NULL
-UNION ALL
-SELECT 'temporary table ' || c.relname || ' of role ' || pg_catalog.pg_get_userbyid(c.relowner)
-FROM pg_catalog.pg_class c WHERE c.relpersistence = 't' AND c.relkind = 'r'";
+/// Those that are logged in and may use a migrated table, and those that own one and may log in: Crossfade's
+/// own role is no client of a sidecar's, and a superuser that is none either (somebody's psql, a monitor)
+/// owns none. Without the rights of `pg_read_all_stats`, others' `backend_type` is NULL.
+const ROLES: &str = "SELECT r.rolname::text, r.rolsuper FROM pg_catalog.pg_roles r \
+     CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a \
+         WHERE a.datname = pg_catalog.current_database() AND a.usesysid = r.oid \
+           AND coalesce(a.backend_type, 'client backend') = 'client backend') AS here, \
+       EXISTS (SELECT FROM crossfade.tables t JOIN pg_catalog.pg_class c \
+         ON c.oid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', t.schema, t.name)) \
+         WHERE c.relowner = r.oid) AS owns) l \
+     WHERE r.rolcanlogin AND r.rolname <> session_user \
+       AND CASE WHEN r.rolsuper THEN l.here AND l.owns ELSE l.owns OR l.here AND MAY_USE END \
+     ORDER BY 1";
 /// Our triggers let their owner write, and nobody else, while MySQL is the primary.
 const FOREIGN: &str = "SELECT DISTINCT 'setup was run as role ' || o.rolname || ', this is ' || session_user \
      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles o ON o.oid = p.proowner \
@@ -143,7 +132,7 @@ pub(super) async fn left_for_good(ends: &Ends) -> Option<Outcome> {
     let (_, found, complete) = ask_turn(ends).await.ok()?;
     let epoch = found?.epoch;
     let reasons = vec![COMPLETE.to_owned()];
-    complete.then_some(Outcome { outcome: Ended::Refused, epoch, reasons, hold_seconds: 0.0 })
+    complete.then_some(Outcome::new(Ended::Refused, epoch, reasons))
 }
 
 /// Everything for the gates of this direction.
@@ -175,7 +164,7 @@ pub(super) async fn gather(
     for owner in &mut facts.prepared {
         *owner = format!("a prepared transaction of role {owner} waits for its second phase");
     }
-    facts.sessions = texts(client, SESSIONS).await?;
+    facts.sessions = others::sessions(client).await?;
     if direction == Direction::Switchover {
         facts.without_verifier = without_verifier(client, &ends.from, users).await?;
         let left = client.query_one(LEFT, &[&STUCK_ATTEMPTS]).await?;
@@ -279,12 +268,12 @@ async fn texts(client: &Client, sql: &str) -> Result<Vec<String>, Error> {
     Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
-/// Every verifier that can be had: the server's, or proxy.yaml's alone.
+/// Every verifier that MySQL is to keep: the server's, or proxy.yaml's alone.
 pub(super) async fn verifiers(
     from: &Connector,
     users: &BTreeMap<String, String>,
 ) -> Result<Vec<(String, String)>, SwitchError> {
-    let all = Verifiers::new(from.url(), users.clone())?.all().await;
+    let all = Verifiers::new(from.url(), users.clone())?.to_keep().await;
     match all {
         Ok(all) => Ok(all),
         Err(Unavailable::Forbidden) => Ok(users.clone().into_iter().collect()),
@@ -296,15 +285,15 @@ async fn without_verifier(
     client: &Client,
     from: &Connector,
     users: &BTreeMap<String, String>,
-) -> Result<Vec<String>, SwitchError> {
+) -> Result<Vec<Login>, SwitchError> {
     let known = verifiers(from, users).await?;
     let has_one = |role: &String| {
         let is_one = |text: &str| text.starts_with("SCRAM-SHA-256$") || text.starts_with("md5");
         known.iter().any(|(name, text)| name == role && is_one(text))
     };
-    let mut roles = texts(client, ROLES).await?;
-    roles.retain(|role| !has_one(role));
-    Ok(roles)
+    let rows = client.query(&ROLES.replace("MAY_USE", MAY_USE), &[]).await?;
+    let logins = rows.iter().map(|row| Login { role: row.get(0), superuser: row.get(1) });
+    Ok(logins.filter(|login| !has_one(&login.role)).collect())
 }
 
 /// As the applier that follows, which may do everything but move a row.

@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 
 use super::hold::{POLL, ended};
 use super::prepare::covered;
-use super::{Run, SwitchError, Told, counters, stall};
+use super::{Run, SwitchError, Told, counters, others, stall};
 use crate::backend::mysql::{Link, switch};
 use crate::backend::postgres::attempts::STILL_HELD;
 use crate::backend::postgres::control::{LOCK_CLASS, LOCK_KEY};
@@ -29,13 +29,6 @@ const LEFT: &str = "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHER
      FROM (SELECT attempts FROM crossfade.outbox LIMIT 100000) o";
 const DIRTY: &str = "SELECT t.schema || '.' || t.name || ' (' || t.dirty_reason || ')' \
      FROM crossfade.tables t WHERE t.dirty_reason IS NOT NULL AND t.id = ANY ($1)";
-const WRITERS: &str = "\
-SELECT coalesce('role ' || a.usename || ', process ' || a.pid, 'a prepared transaction')
-FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1::oid AND l.objid = $2::oid
-    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
-        WHERE d.datname = pg_catalog.current_database())
-    AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() ORDER BY 1 LIMIT 10";
 
 /// What came of it.
 #[derive(Debug)]
@@ -70,7 +63,7 @@ pub(super) async fn give(
     }
     let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
     // A MySQL that is gone, or is not where it was, is noticed before the epoch moves.
-    counters::raise_mysql(&run.client, link.conn(), tables).await?;
+    counters::raise_mysql(&run.client, link.conn(), tables, run.until).await?;
     for table in tables {
         switch::rehearse(link.conn(), table).await?;
     }
@@ -92,7 +85,7 @@ pub(super) async fn alone(
 ) -> Result<Option<Vec<String>>, SwitchError> {
     while !try_lock(holder).await? {
         if let Some(reason) = ended(&run.client, id).await? {
-            let writers = writers(&run.client).await?;
+            let writers = others::writers(&run.client).await?;
             let writers: Vec<String> = writers
                 .into_iter()
                 .map(|who| format!("a transaction that has written did not end in time: {who}"))
@@ -107,12 +100,6 @@ pub(super) async fn alone(
 pub(super) async fn try_lock(holder: &Client) -> Result<bool, SwitchError> {
     let lock = format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {LOCK_KEY})");
     Ok(holder.query_one(&lock, &[]).await?.get(0))
-}
-
-async fn writers(client: &Client) -> Result<Vec<String>, SwitchError> {
-    let (class, key) = (LOCK_CLASS.unsigned_abs(), LOCK_KEY.unsigned_abs());
-    let rows = client.query(WRITERS, &[&class, &key]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Waits until MySQL has everything; the sidecars carry it over.

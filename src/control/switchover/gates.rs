@@ -29,6 +29,9 @@ pub struct Gate {
     pub ok: bool,
     /// Why it is shut; of one that is open, what to know.
     pub reasons: Vec<String>,
+    /// What could be accepted for it, in the order of the reasons: it is open once all of it is.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub accept: Vec<String>,
 }
 
 /// A captured table, as the primary's records have it.
@@ -54,6 +57,13 @@ pub struct SidecarFacts {
     pub version: String,
 }
 
+/// A role that could not log in once MySQL answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub role: String,
+    pub superuser: bool,
+}
+
 /// What is left in the outbox of the present primary.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Left {
@@ -76,7 +86,7 @@ pub struct Facts {
     pub after_failover: bool,
     pub statements: Vec<Line>,
     /// Roles that are logged in and could not be once MySQL answers.
-    pub without_verifier: Vec<String>,
+    pub without_verifier: Vec<Login>,
     /// What we may not do to a table on either side.
     pub rehearsal: Vec<String>,
     /// Another attempt is under way, until then.
@@ -106,10 +116,10 @@ pub fn gates(facts: &Facts, accept: &[String]) -> Vec<Gate> {
         gates.extend([
             gate("verified", verified(facts)),
             gate("backfill", backfill(facts)),
-            gate("tables", tables(facts, accept)),
-            gate("statements", statements(facts, accept)),
+            acceptable("tables", tables(facts, accept)),
+            acceptable("statements", statements(facts, accept)),
             gate("row_security", row_security(facts)),
-            gate("logins", logins(facts)),
+            acceptable("logins", logins(facts, accept)),
         ]);
     }
     gates.push(gate("outbox", outbox(facts)));
@@ -127,7 +137,18 @@ pub fn shut(gates: &[Gate]) -> Vec<String> {
 }
 
 fn gate(name: &str, reasons: Vec<String>) -> Gate {
-    Gate { name: name.to_owned(), ok: reasons.is_empty(), reasons: bounded(reasons) }
+    let accept = Vec::new();
+    Gate { name: name.to_owned(), ok: reasons.is_empty(), reasons: bounded(reasons), accept }
+}
+
+/// One whose reasons can be accepted, each by its item.
+fn acceptable(name: &str, found: Vec<(String, String)>) -> Gate {
+    let (mut accept, reasons): (Vec<String>, Vec<String>) = found.into_iter().unzip();
+    if REASONS_MAX < accept.len() {
+        // What is not shown is not accepted one by one.
+        accept.clear();
+    }
+    Gate { accept, ..gate(name, reasons) }
 }
 
 fn bounded(mut reasons: Vec<String>) -> Vec<String> {
@@ -200,7 +221,12 @@ fn dirty(facts: &Facts) -> Vec<String> {
         .then(|| "what a failover of PostgreSQL has lost is still being looked for".to_owned());
     let dirty = facts.tables.iter().filter_map(|table| {
         let why = table.dirty.as_ref()?;
-        Some(format!("table {} is dirty ({why}): verify, repair", table.name))
+        let steps = match why.as_str() {
+            "backfill" if table.backfill.is_none() => "backfill, then verify",
+            "backfill" => "verify, once the backfill is done",
+            _ => "verify, repair",
+        };
+        Some(format!("table {} is dirty ({why}): {steps}", table.name))
     });
     lost.into_iter().chain(dirty).collect()
 }
@@ -216,6 +242,10 @@ fn verified(facts: &Facts) -> Vec<String> {
 
 fn backfill(facts: &Facts) -> Vec<String> {
     let reason = |table: &TableFacts| match table.backfill.as_deref() {
+        None if table.dirty.as_deref() == Some("backfill") => Some(format!(
+            "the old rows of table {} are not copied: run `crossfade backfill`",
+            table.name
+        )),
         None | Some("done" | "done before") => None,
         Some(state) => {
             Some(format!("the backfill of table {} is not complete ({state})", table.name))
@@ -226,20 +256,21 @@ fn backfill(facts: &Facts) -> Vec<String> {
 
 /// Tables of which MySQL would not have everything. Those with `mode: off` show in the statements that
 /// use them.
-fn tables(facts: &Facts, accept: &[String]) -> Vec<String> {
+fn tables(facts: &Facts, accept: &[String]) -> Vec<(String, String)> {
     let impossible = facts.impossible.iter().filter(|(name, _)| !accept.contains(name));
     let impossible = impossible.map(|(name, why)| {
-        format!(
-            "table {name} cannot be migrated ({}): accept it, or set it to off",
-            why.replace('_', " ")
-        )
+        let why = why.replace('_', " ");
+        let reason =
+            format!("table {name} cannot be migrated ({why}): accept it, or set it to off");
+        (name.clone(), reason)
     });
     let loose = facts.tables.iter().filter(|table| table.loose && !accept.contains(&table.name));
     let loose = loose.map(|table| {
-        format!(
+        let reason = format!(
             "table {} has outbox: false, so what a sidecar has in memory may be lost: accept it, or change that",
             table.name
-        )
+        );
+        (table.name.clone(), reason)
     });
     impossible.chain(loose).collect()
 }
@@ -251,31 +282,34 @@ pub(super) fn is_accepted(line: &Line, accept: &[String]) -> bool {
 }
 
 /// Items that are accepted and are there nowhere: a slip, which would leave its reason standing.
-pub(super) fn unknown_items(accept: &[String], lines: &[Line], tables: &Catalog) -> Vec<String> {
+pub(super) fn unknown_items(accept: &[String], facts: &Facts, tables: &Catalog) -> Vec<String> {
     let is_known = |item: &String| {
         item == ACCEPT_ALL
-            || lines.iter().any(|line| line.fingerprint.to_string() == *item)
+            || facts.statements.iter().any(|line| line.fingerprint.to_string() == *item)
+            || facts.without_verifier.iter().any(|login| login.role == *item)
             || tables.tables.values().any(|table| table.name.to_string() == *item)
     };
     let unknown = accept.iter().filter(|item| !is_known(item));
-    let reason =
-        |item| format!("accepted is {item}, which is no statement that was seen, and no table");
+    let reason = |item| {
+        format!(
+            "accepted is {item}, which is no statement that was seen, no table, and no role without a verifier"
+        )
+    };
     bounded(unknown.map(reason).collect())
 }
 
-fn statements(facts: &Facts, accept: &[String]) -> Vec<String> {
+fn statements(facts: &Facts, accept: &[String]) -> Vec<(String, String)> {
     let reason = |line: &Line| {
         if is_accepted(line, accept) {
             return None;
         }
-        let fingerprint = line.fingerprint;
-        match &line.readiness {
-            Readiness::Translated | Readiness::NeverSeen | Readiness::Forgotten => None,
-            Readiness::Unknown => Some(format!("statement {fingerprint} was not judged yet")),
-            Readiness::Refused(why) => {
-                Some(format!("statement {fingerprint} cannot be translated: {why}"))
-            }
-        }
+        let item = line.fingerprint.to_string();
+        let reason = match &line.readiness {
+            Readiness::Translated | Readiness::NeverSeen | Readiness::Forgotten => return None,
+            Readiness::Unknown => format!("statement {item} was not judged yet"),
+            Readiness::Refused(why) => format!("statement {item} cannot be translated: {why}"),
+        };
+        Some((item, reason))
     };
     facts.statements.iter().filter_map(reason).collect()
 }
@@ -289,11 +323,22 @@ fn row_security(facts: &Facts) -> Vec<String> {
         .collect()
 }
 
-fn logins(facts: &Facts) -> Vec<String> {
-    let reason = |role: &String| {
-        format!("role {role} has no password verifier that is known: give it one in listen.users")
+fn logins(facts: &Facts, accept: &[String]) -> Vec<(String, String)> {
+    let reason = |login: &Login| {
+        let role = &login.role;
+        let reason = match login.superuser {
+            false => format!(
+                "role {role} has no password verifier that is known: give it one in listen.users"
+            ),
+            true => format!(
+                "role {role} is a superuser, whose verifier is not copied to MySQL: name it in listen.users, \
+                 or accept that it cannot log in through Crossfade"
+            ),
+        };
+        (role.clone(), reason)
     };
-    facts.without_verifier.iter().map(reason).collect()
+    let open = facts.without_verifier.iter().filter(|login| !accept.contains(&login.role));
+    open.map(reason).collect()
 }
 
 fn outbox(facts: &Facts) -> Vec<String> {
@@ -386,7 +431,7 @@ mod tests {
         };
         facts.impossible.push(("logs".into(), "no_primary_key".into()));
         facts.left = Left { stuck: 2, oldest_seconds: 11.2 };
-        facts.without_verifier.push("app".into());
+        facts.without_verifier.push(Login { role: "app".into(), superuser: false });
         facts.rehearsal.push("users may not be written".into());
         facts.prepared.push("one is prepared".into());
         facts.statements.push(line(1, Readiness::Refused("LATERAL".into())));
@@ -416,6 +461,45 @@ mod tests {
             &["table logs cannot be migrated (no primary key): accept it, or set it to off"],
         );
         check(&facts, &["all", "logs"], &[]);
+    }
+
+    #[test]
+    fn what_can_be_accepted_stands_beside_its_reason() {
+        let mut facts = ready();
+        facts.statements = vec![line(0xA, Readiness::Refused("LATERAL".into()))];
+        facts.statements.push(line(0xB, Readiness::Forgotten));
+        facts.without_verifier = vec![Login { role: "postgres".into(), superuser: true }];
+        let accept = |name: &str, accept: &[String]| {
+            let gates = gates(&facts, accept);
+            gates.into_iter().find(|gate| gate.name == name).unwrap().accept
+        };
+        assert_eq!(accept("statements", &[]), ["000000000000000a"]);
+        assert_eq!(accept("logins", &[]), ["postgres"]);
+        assert!(accept("dirty", &[]).is_empty());
+        check(&facts, &["000000000000000a", "postgres"], &[]);
+        let known = |items: &[&str]| {
+            let items: Vec<String> = items.iter().map(|item| (*item).to_owned()).collect();
+            unknown_items(&items, &facts, &Catalog::default()).len()
+        };
+        assert_eq!((known(&["all", "postgres"]), known(&["app"])), (0, 1));
+    }
+
+    #[test]
+    fn old_rows_are_copied_before_anything_else_is_said_of_them() {
+        let mut facts = ready();
+        let old = |backfill: Option<&str>| {
+            let dirty = Some("backfill".to_owned());
+            let backfill = backfill.map(str::to_owned);
+            TableFacts { name: "users".into(), dirty, backfill, ..TableFacts::default() }
+        };
+        let unverified = "table users was not verified since it was filled";
+        facts.tables = vec![old(None)];
+        let dirty = "table users is dirty (backfill): backfill, then verify";
+        let rows = "the old rows of table users are not copied: run `crossfade backfill`";
+        check(&facts, &[], &[dirty, unverified, rows]);
+        facts.tables = vec![old(Some("done"))];
+        let dirty = "table users is dirty (backfill): verify, once the backfill is done";
+        check(&facts, &[], &[dirty, unverified]);
     }
 
     #[test]

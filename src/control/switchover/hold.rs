@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use tokio::time::{Duration, sleep};
 use tokio_postgres::Client;
 
-use super::{SwitchError, Tell, Told};
+use super::{Run, SwitchError, Told, others};
 use crate::backend::postgres::attempts::{self, Direction, Present};
 
 /// Between two looks at what the sidecars have said.
@@ -44,12 +44,12 @@ enum Verdict {
 
 /// Waits for them all; the attempt's deadline bounds it.
 pub(super) async fn wait(
-    client: &Client,
+    run: &Run<'_>,
     id: i64,
     direction: Direction,
     terminate: bool,
-    tell: Tell<'_>,
 ) -> Result<Held, SwitchError> {
+    let (client, tell) = (&run.client, run.tell);
     let mut seen = BTreeSet::new();
     let mut held = false;
     // One that has lost PostgreSQL cannot answer by it; by MySQL it does.
@@ -59,7 +59,10 @@ pub(super) async fn wait(
         let present = attempts::muster(client, id).await?;
         seen.extend(present.iter().filter(may_answer).map(|one| one.id.clone()));
         let verdict = judge(&present, terminate);
-        if let Verdict::Obstructed(reasons) = verdict {
+        if let Verdict::Obstructed(mut reasons) = verdict {
+            if direction == Direction::Switchover {
+                reasons.extend(others::keeps(client).await?);
+            }
             return Ok(Held::Undo(reasons));
         }
         if !held && !matches!(verdict, Verdict::Unheard(_)) {
@@ -72,7 +75,13 @@ pub(super) async fn wait(
         if held && verdict == Verdict::Drained {
             return Ok(Held::Drained { everyone: everyone(&present, &seen) });
         }
-        if let Some(reasons) = over(client, id, &verdict).await? {
+        if let Some(mut reasons) = over(client, id, &verdict).await? {
+            if matches!(verdict, Verdict::Open(_)) {
+                reasons.extend(match direction {
+                    Direction::Switchover => others::open(client).await?,
+                    Direction::Rollback => others::open_on_mysql(run.ends).await,
+                });
+            }
             return Ok(Held::Undo(reasons));
         }
         sleep(POLL).await;
@@ -121,15 +130,22 @@ fn everyone(present: &[Present], seen: &BTreeSet<String>) -> bool {
     })
 }
 
+/// Where somebody would look for it.
+fn named(one: &Present) -> String {
+    match one.address.as_str() {
+        "" => one.id.clone(),
+        address => format!("{} at {address}", one.id),
+    }
+}
+
 fn judge(present: &[Present], terminate: bool) -> Verdict {
     let live = || present.iter().filter(|one| one.is_live);
-    let ids = |which: fn(&&Present) -> bool| -> Vec<String> {
-        live().filter(which).map(|one| one.id.clone()).collect()
-    };
+    let ids =
+        |which: fn(&&Present) -> bool| -> Vec<String> { live().filter(which).map(named).collect() };
     let unheard = ids(|one| !one.has_answered);
     let obstacles: Vec<String> = live()
         .filter(|one| !one.has_drained)
-        .flat_map(|one| one.obstacles.iter().map(|what| format!("sidecar {}: {what}", one.id)))
+        .flat_map(|one| one.obstacles.iter().map(|what| format!("sidecar {}: {what}", named(one))))
         .collect();
     let open = ids(|one| !one.has_drained);
     match () {

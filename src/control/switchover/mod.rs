@@ -29,6 +29,8 @@ mod finish;
 mod forward;
 mod gates;
 mod hold;
+mod others;
+mod own;
 mod prepare;
 mod stall;
 mod standing;
@@ -59,7 +61,7 @@ pub use complete::{Completion, complete};
 use facts::captured;
 use finish::Since;
 use forward::Given;
-pub use gates::{Facts, Gate, Left, SidecarFacts, TableFacts, gates, shut};
+pub use gates::{Facts, Gate, Left, Login, SidecarFacts, TableFacts, gates, shut};
 use hold::Held;
 pub use standing::Standing;
 use undo::Undone;
@@ -71,6 +73,8 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 /// Longest wait for sidecars to judge what they have just seen.
 const JUDGED_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for sidecars to say that their clients go on.
+const RESUME_TIME_MAX: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Reads `30s`, `1500ms` or `2m`.
@@ -98,7 +102,7 @@ pub struct Options {
     pub dry_run: bool,
     /// Past it everything is undone.
     pub timeout: Duration,
-    /// Fingerprints of statements, names of tables, or `all` statements.
+    /// Fingerprints of statements, names of tables, `all` statements, or roles that need not log in again.
     pub accept: Vec<String>,
     /// End sessions that cannot be moved.
     pub terminate: bool,
@@ -124,8 +128,23 @@ pub struct Outcome {
     /// The epoch of now.
     pub epoch: u64,
     pub reasons: Vec<String>,
-    /// From the announcement to the end.
+    /// How long clients were held: the longest of the sidecars', each from when it began to hold to when it let
+    /// its clients go on.
     pub hold_seconds: f64,
+    /// In a dry run of what drops things: what it would drop, and what it would leave.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub would: Vec<String>,
+}
+
+impl Outcome {
+    /// Of what holds nobody.
+    fn new(outcome: Ended, epoch: u64, reasons: Vec<String>) -> Self {
+        Self { outcome, epoch, reasons, hold_seconds: 0.0, would: Vec::new() }
+    }
+
+    fn held(self, hold_seconds: f64) -> Self {
+        Self { hold_seconds, ..self }
+    }
 }
 
 /// What `GET /switchover` answers with.
@@ -296,14 +315,14 @@ pub async fn run(
     let mut reasons = shut(&gates(&facts, &options.accept));
     // Otherwise nothing was read that it could name.
     if facts.standing.next().is_some() {
-        reasons.extend(gates::unknown_items(&options.accept, &facts.statements, &catalog));
+        reasons.extend(gates::unknown_items(&options.accept, &facts, &catalog));
     }
     if !reasons.is_empty() {
         return run.refuse(epoch, reasons, facts.has_record && !options.dry_run).await;
     }
     if options.dry_run {
         let reasons = facts.sessions;
-        return Ok(Outcome { outcome: Ended::Ready, epoch, reasons, hold_seconds: 0.0 });
+        return Ok(Outcome::new(Ended::Ready, epoch, reasons));
     }
     run.turn = match options.direction {
         Direction::Switchover => epoch * 2,
@@ -366,7 +385,7 @@ impl Run<'_> {
             let Options { direction, terminate, .. } = *self.options;
             attempts::refused(&self.client, direction, epoch, terminate, &reasons).await?;
         }
-        Ok(Outcome { outcome: Ended::Refused, epoch, reasons, hold_seconds: 0.0 })
+        Ok(Outcome::new(Ended::Refused, epoch, reasons))
     }
 
     /// Finishes what somebody else has begun.
@@ -383,7 +402,7 @@ impl Run<'_> {
         let since = Since { given: began, drained: None };
         finish::finish(self, &captured(&catalog), direction, epoch, since).await?;
         let hold_seconds = began.elapsed().as_secs_f64();
-        Ok(Outcome { outcome: Ended::Done, epoch, reasons: Vec::new(), hold_seconds })
+        Ok(Outcome::new(Ended::Done, epoch, Vec::new()).held(hold_seconds))
     }
 
     async fn change(mut self, catalog: &Catalog, epoch: u64) -> Result<Outcome, SwitchError> {
@@ -421,8 +440,22 @@ impl Run<'_> {
         finish::finish(&self, &tables, direction, next, since).await?;
         // Until here it kept whoever writes to the old primary waiting.
         drop(holder);
-        let hold_seconds = began.elapsed().as_secs_f64();
-        Ok(Outcome { outcome: Ended::Done, epoch: next, reasons: Vec::new(), hold_seconds })
+        let hold_seconds = self.held(id, began).await;
+        Ok(Outcome::new(Ended::Done, next, Vec::new()).held(hold_seconds))
+    }
+
+    /// How long clients were held, once every sidecar has let them go on; where the record does not tell, the
+    /// whole attempt.
+    async fn held(&self, id: i64, began: Instant) -> f64 {
+        let whole = began.elapsed().as_secs_f64();
+        let until = Instant::now() + RESUME_TIME_MAX;
+        loop {
+            match attempts::held(&self.client, id).await {
+                Ok((seconds, holds)) if !holds || until <= Instant::now() => return seconds,
+                Ok(_) => tokio::time::sleep(hold::POLL).await,
+                Err(_) => return whole,
+            }
+        }
     }
 
     /// Up to the moment from which it goes forward only; with it, whether everyone has drained.
@@ -434,7 +467,7 @@ impl Run<'_> {
         next: u64,
     ) -> Result<(Given, bool), SwitchError> {
         let Options { direction, terminate, .. } = *self.options;
-        let held = hold::wait(&self.client, id, direction, terminate, self.tell).await?;
+        let held = hold::wait(self, id, direction, terminate).await?;
         let everyone = match held {
             Held::Undo(reasons) => return Ok((Given::No(reasons), false)),
             Held::Drained { everyone } => everyone,

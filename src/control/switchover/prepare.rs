@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::facts::{captured, verifiers};
-use super::{Run, SwitchError, counters};
+use super::{Run, SwitchError, counters, others};
 use crate::backend::mysql::{
     Connection as _, Link, WriteError, outbox, sidecars, verifiers as kept,
 };
@@ -73,7 +73,7 @@ async fn prepare_switchover(
         return Ok(Some(reason));
     }
     // Most of it, so that little is left to do while clients are held.
-    counters::raise_mysql(&run.client, link.conn(), tables).await?;
+    counters::raise_mysql(&run.client, link.conn(), tables, deadline).await?;
     Ok(None)
 }
 
@@ -108,7 +108,9 @@ async fn cover_all(
             }
             if deadline <= Instant::now() {
                 let table = &cover.table;
-                return Ok(Some(format!("a transaction that has written to {table} does not end")));
+                let who = others::writers_of(client, table).await?.join("; ");
+                let reason = format!("a transaction that has written to {table} does not end");
+                return Ok(Some(if who.is_empty() { reason } else { format!("{reason}: {who}") }));
             }
             sleep(AGAIN).await;
         }

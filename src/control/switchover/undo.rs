@@ -58,8 +58,8 @@ impl Run<'_> {
             if certain { Some(false) } else { has_mysql_moved(self.ends, direction, epoch).await }
         };
         let closed = attempts::undo(&mut self.client, id, self.turn, &reasons, moved).await?;
-        let hold_seconds = began.elapsed().as_secs_f64();
-        let ended = |outcome, epoch, reasons| Outcome { outcome, epoch, reasons, hold_seconds };
+        let hold_seconds = self.held(id, began).await;
+        let ended = |how, epoch, reasons| Outcome::new(how, epoch, reasons).held(hold_seconds);
         // Somebody else has ended it: as done, or before our last word arrived after all.
         let closed = match closed {
             Closed::Before if is_done(&self.client, id).await? => {
