@@ -2,6 +2,7 @@
 //!
 //! The picture of a test: a world with servers and a sidecar, and [`Browser`] looking at its admin port.
 
+use crossfade::plan::seen::Fingerprint;
 use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
 
@@ -22,8 +23,7 @@ const SWITCHOVER: bool = true;
 
 /// A world that is not set up, whose POSTs want [`TOKEN`].
 async fn bare(tables: &str) -> World {
-    let world = World::bare(Target::MariaDb, tables).await;
-    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    let world = World::granted(Target::MariaDb, SCHEMA, tables).await;
     let token = format!("admin: {{ token: \"{TOKEN}\", address");
     world.edit(|text| text.replacen("admin: { address", &token, 1));
     world
@@ -280,12 +280,52 @@ async fn the_step_over_waits_for_its_gates_and_for_a_word_that_is_typed() {
 
     let attempts = json!([{ "id": 4, "direction": "switchover", "state": "undone",
         "started": "2026-11-20T10:00:00Z", "ended": "2026-11-20T10:00:30Z",
-        "reasons": ["1 transaction was still open after 30 s"],
+        "reasons": ["1 transaction was still open after 30 s"], "hold_seconds": 28.9,
         "sidecars": [{ "sidecar": "0123", "announced": "2026-11-20T10:00:00.1Z",
             "held": "2026-11-20T10:00:00.3Z" }] }]);
     browser.order(json!({ "do": "plays", "path": "/attempts", "json": attempts })).await;
     browser.sees("Record of switchovers", "20 Nov 2026").await;
-    browser.sees("Record of switchovers", "took 30 s").await;
+    browser.sees("Record of switchovers", "clients waited 29 s").await;
+}
+
+/// What MySQL could not answer is no dead end: it is forgotten where it is sent no more, or accepted; and
+/// what clients get for it then is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_is_refused_is_forgotten_or_accepted_by_clicks() {
+    const SEARCH: &str = "SELECT to_tsvector('simple', email) FROM users";
+    const CARD: &str = "Switch over to MySQL";
+    let world = equal().await;
+    let client = world.client().await;
+    let fingerprint = Fingerprint::of(SEARCH).to_string();
+    let mut browser = browser(&world).await;
+    unlock(&mut browser).await;
+    let reason = format!("statement {fingerprint} cannot be translated");
+    for accept in [false, true] {
+        browser.sees(CARD, "All gates are open.").await;
+        client.batch_execute(SEARCH).await.unwrap();
+        browser.sees(CARD, &reason).await;
+        browser.shut("Switch over…").await;
+        browser.sees("Statements not ready", "to_tsvector").await;
+        if !accept {
+            browser.click(&format!("Forget {fingerprint}")).await;
+            browser.reads(&format!("{fingerprint} is forgotten")).await;
+            browser.sees("Statements not ready", "None: MySQL could answer").await;
+        }
+    }
+    browser.sees(CARD, "SELECT to_tsvector(?, email) FROM users").await;
+    browser.is_sound("with a statement to be accepted").await;
+    let name = format!("Accept {fingerprint}: SELECT to_tsvector(?, email) FROM users");
+    browser.order(json!({ "do": "click", "role": "checkbox", "name": name })).await;
+    browser.sees(CARD, "All gates are open.").await;
+    browser.click("Switch over…").await;
+    browser.fill("Type switchover to confirm", "switchover").await;
+    browser.click("Switch over").await;
+    browser.sees("Phases", "next: crossfade complete").await;
+    let refused = client.batch_execute(SEARCH).await.unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("0A000"));
+    browser.sees("1 thing needs attention", "1 statement was refused to clients (0A000)").await;
+    browser.sees("Statements not ready", "MySQL answers, and refuses these").await;
+    browser.is_sound("with a statement refused to clients").await;
 }
 
 /// What is known of the gates is said with its age, and nothing is begun on the strength of it.

@@ -275,8 +275,8 @@ impl fmt::Display for Report {
         let width = self.tables.keys().map(String::len).max().unwrap_or(0).max("table".len());
         writeln!(f, "\n{:width$}  mode      capture    pending  stuck  state", "table")?;
         for (name, table) in &self.tables {
-            let state = table.state(phase == Phase::DualWrite.as_str());
-            let TableReport { mode, capture, pending, stuck, .. } = table;
+            let TableReport { pending, stuck, .. } = table;
+            let [mode, capture, state] = table.shown(phase);
             writeln!(f, "{name:width$}  {mode:8}  {capture:9}  {pending:>7}  {stuck:>5}  {state}")?;
         }
         for (entity, count) in &self.errors_by_entity {
@@ -287,6 +287,21 @@ impl fmt::Display for Report {
 }
 
 impl TableReport {
+    /// Mode, capture and state, where they mean something: before `setup` nothing is captured yet, and in the
+    /// end nothing is any more.
+    fn shown(&self, phase: &str) -> [String; 3] {
+        let none = || "-".to_owned();
+        let migrated = matches!(&*self.capture, "returning" | "trigger");
+        match phase {
+            "setup" if migrated => [self.mode.clone(), none(), "not set up".to_owned()],
+            "complete" if migrated => [none(), none(), "MySQL alone".to_owned()],
+            _ => {
+                let state = self.state(phase == Phase::DualWrite.as_str());
+                [self.mode.clone(), self.capture.clone(), state]
+            }
+        }
+    }
+
     /// The last column of a table's line.
     fn state(&self, dual_write: bool) -> String {
         let mut state = match (&self.dirty, &self.last_error) {
@@ -332,7 +347,7 @@ impl fmt::Display for VerifyReport {
 impl fmt::Display for CopyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { state, rows, expected, rate, .. } = self;
-        write!(f, "backfill {state}: {rows} of {expected} rows, {rate:.0}/s")?;
+        write!(f, "backfill {state}: {rows} of about {expected} rows, {rate:.0}/s")?;
         match &self.waits {
             Some(waits) => write!(f, ", {waits}"),
             None => Ok(()),
@@ -385,6 +400,28 @@ mod tests {
             let report = VerifyReport { age, clean, missing, ..VerifyReport::default() };
             assert_eq!(report.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn what_is_not_captured_does_not_look_so() {
+        let table = |capture: &str| TableReport {
+            mode: "blocking".into(),
+            capture: capture.into(),
+            target: "users".into(),
+            dirty: None,
+            pending: 0,
+            stuck: 0,
+            rows: None,
+            last_error: None,
+            backfill: None,
+            verified: None,
+        };
+        let shown = |phase, capture| table(capture).shown(phase).join(" ");
+        assert_eq!(shown("setup", "returning"), "blocking - not set up");
+        assert_eq!(shown("setup", "off"), "blocking off ok");
+        assert_eq!(shown("dual_write", "trigger"), "blocking trigger ok; never verified");
+        assert_eq!(shown("switched", "trigger"), "blocking trigger ok");
+        assert_eq!(shown("complete", "trigger"), "- - MySQL alone");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // What a person does: requests that change something, the token, and what asks before it acts.
 
 import { h, render } from "./dom.js";
-import { ask, headers, setToken, state } from "./state.js";
+import { ask, askAfter, headers, setToken, state } from "./state.js";
 import { clock } from "./text.js";
 
 const TIME_MAX = 40000;
@@ -52,7 +52,7 @@ export async function act(name, path, body, { said, then = [], timeout = TIME_MA
     return null;
   } finally {
     busy.delete(name);
-    ask("status", "work", "stuck", ...then);
+    askAfter("status", "work", "stuck", ...then);
     changed();
   }
 }

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { state } from "./state.js";
-import { clock, number } from "./text.js";
+import { clock, count, number } from "./text.js";
 
 const WIDTH = 600;
 const HEIGHT = 120;
@@ -29,9 +29,9 @@ export function onPoint(change) {
 
 export function charts() {
   const history = state.history?.at ? state.history : null;
-  const minutes = span(history) / MINUTE;
+  const minutes = age(history) / MINUTE;
   return h("section", { class: "card", id: "charts", "aria-labelledby": "h-charts", key: "charts" },
-    h("h2", { id: "h-charts" }, "The last hour", h("small", null, minutes < 60 ? `of this sidecar, ${minutes} minutes so far` : "of this sidecar")),
+    h("h2", { id: "h-charts" }, "The last hour", h("small", null, minutes < 59 ? `of this sidecar, ${minutes < 1 ? "less than a minute" : count(Math.floor(minutes), "minute")} so far` : "of this sidecar")),
     h("div", { class: "charts" }, CHARTS.map((chart) => one(chart, history))));
 }
 
@@ -65,9 +65,13 @@ function one(chart, history) {
   h("div", { class: "axis muted", "aria-hidden": "true" }, axis(history).map((text) => h("span", { key: text }, text))));
 }
 
+/// Since the first sample, in milliseconds.
+function age(history) {
+  return history?.at.length ? end(history) - history.at[0] : 0;
+}
+
 function span(history) {
-  const age = history?.at.length ? end(history) - history.at[0] : 0;
-  return (SPANS.find((minutes) => age <= minutes * MINUTE) ?? SPANS.at(-1)) * MINUTE;
+  return (SPANS.find((minutes) => age(history) <= minutes * MINUTE) ?? SPANS.at(-1)) * MINUTE;
 }
 
 function axis(history) {

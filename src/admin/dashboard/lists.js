@@ -2,11 +2,13 @@
 
 import { act, button } from "./act.js";
 import { h } from "./dom.js";
-import { state } from "./state.js";
-import { duration, number, refusal } from "./text.js";
+import { isFresh, state } from "./state.js";
+import { ago, clock, duration, number, refusal } from "./text.js";
 import { repaired } from "./tables.js";
 
 const SHOWN_MAX = 100;
+/// A list that was not heard of for longer says when it was, in milliseconds.
+const LIST_OLD = 15000;
 /// Keys by entry, once somebody with the token has asked for them.
 let keys = null;
 let redraw = () => {};
@@ -32,6 +34,7 @@ export function stuck() {
   if (list.length === 0) keys = null;
   const total = Math.max(list.length, state.status?.lag.stuck ?? 0);
   return section("stuck", "Stuck entries", total,
+    aged("stuck"),
     list.length === 0 ? h("p", { class: "muted" }, "None: every change has found its way.") : [
       h("div", { class: "buttons start" },
         button("Retry all", { onclick: () => act("Retry all", "/repair", {}, { said: (answer) => `Retry: ${repaired(answer)}` }) }),
@@ -62,16 +65,43 @@ async function showKeys() {
 
 export function statements() {
   const list = Array.isArray(state.statements) ? state.statements : [];
-  const found = list.filter((one) => one.reason || one.readiness.startsWith("refused"));
+  const found = list.filter((one) => one.reason || one.readiness.startsWith("refused"))
+    .sort((a, b) => (b.refused?.count ?? 0) - (a.refused?.count ?? 0));
+  const moved = state.status?.phase === "switched" || state.status?.phase === "complete";
   return section("statements", "Statements not ready", found.length,
     found.length === 0 ? h("p", { class: "muted" }, state.statements === null ? "Asking…" : "None: MySQL could answer whatever was seen so far, and every write is carried over.") : [
-      h("p", { class: "muted" }, "Change these before the switchover: after it they are refused, with the reason that stands here."),
-      cells([["Statement"], ["Why"], ["Run", "n"]], found.slice(0, SHOWN_MAX).map((one) => ({
+      h("p", { class: "muted" }, moved
+        ? "MySQL answers, and refuses these with 0A000 and the reason that stands here. Refusals are counted by this sidecar, since it started."
+        : "Change these before the switchover, or accept them at its gate: after it they are refused, with the reason that stands here. One that is sent no more can be forgotten."),
+      cells([["Statement"], ["Why"], ["Run", "n"], ["Refused to clients", "n"], ["Last seen", "n"], ["", "more"]], found.slice(0, SHOWN_MAX).map((one) => ({
         key: one.fingerprint,
-        values: [h("code", { class: "sql" }, one.text), one.reason ? h("span", { class: "bad" }, `not carried over: ${one.reason}`) : h("span", { class: "warn" }, one.readiness), number(one.count)],
+        values: [h("code", { class: "sql" }, one.text), one.reason ? h("span", { class: "bad" }, `not carried over: ${one.reason}`) : h("span", { class: "warn" }, one.readiness), number(one.count),
+          one.refused ? h("span", { class: "bad" }, number(one.refused.count)) : "–", since(one.lastSeen),
+          button("Forget", { name: `Forget ${one.fingerprint}`, small: true, onclick: () => forget(one) })],
       }))),
       more(found),
     ]);
+}
+
+function since(when) {
+  return ago(Math.max(0, (Date.now() - new Date(when)) / 1000));
+}
+
+function forget(one) {
+  act(`Forget ${one.fingerprint}`, "/statements/forget", { fingerprints: [one.fingerprint] }, {
+    then: ["statements", "switchover"],
+    said: () => `${one.fingerprint} is forgotten; it is listed again if it is sent again.`,
+  });
+}
+
+/// Lists that PostgreSQL keeps are old while it does not answer.
+function aged(name) {
+  const { failed, heard, health, postgresAt } = state;
+  if (!heard[name]) return null;
+  const postgres = [health?.primary, health?.secondary].find((side) => side?.product === "postgresql");
+  if (!isFresh(name, LIST_OLD)) return h("p", { class: "warn small" }, `As of ${clock(heard[name])}: ${failed[name] ?? "no later look has ended"}.`);
+  if (!postgres || postgres.answers || state.status?.phase === "complete") return null;
+  return h("p", { class: "warn small" }, postgresAt ? `As of ${clock(postgresAt)}, when PostgreSQL last answered.` : "PostgreSQL does not answer: this may be old.");
 }
 
 export function shadow() {
@@ -94,6 +124,7 @@ export function sidecars() {
   const list = Array.isArray(state.sidecars) ? state.sidecars : [];
   const epoch = state.status?.epoch;
   return section("sidecars", "Sidecars", list.length,
+    aged("sidecars"),
     list.length === 0 ? h("p", { class: "muted" }, state.status?.phase === "setup" ? "They are listed once dual writes have begun." : "None is known.") :
       cells([["Sidecar"], ["Address"], ["Version"], ["Epoch", "n"], ["Lease"], ["Up for", "n"]], list.map((one) => {
         const [kind, text] = !one.current ? ["bad", "ran out"] : state.apart.has(one.id) ? ["bad", "another epoch"] : ["good", "held"];

@@ -3,7 +3,7 @@
 import { mayChange, unlock } from "./act.js";
 import { h } from "./dom.js";
 import { setToken, state } from "./state.js";
-import { ago, count, dirty, duration, canMigrate, isCopied, isNew, number, other, phase, product } from "./text.js";
+import { ago, clock, count, dirty, duration, canMigrate, isCopied, isNew, number, other, phase, product } from "./text.js";
 
 const LAG_SLOW = 10;
 const ICONS = { good: "✓", warn: "!", bad: "✕" };
@@ -64,7 +64,7 @@ export function concerns() {
   const fresh = rows.filter(([, table]) => isNew(table) && !differing(table));
   const old = fresh.filter(([, table]) => !isCopied(table));
   const copied = fresh.filter(([, table]) => isCopied(table));
-  if (old.length) add("warn", `${count(old.length, "table has", "tables have")} old rows that are not copied yet: ${names(old)}`, "tables");
+  if (old.length) add("warn", `${count(old.length, "table has", "tables have")} old rows that are not copied yet: ${names(old)}. Backfill, then verify.`, "tables");
   if (copied.length) add("warn", `${count(copied.length, "table is", "tables are")} copied, and not verified yet: ${names(copied)}`, "tables");
   if (status.lag.seconds > LAG_SLOW) add("warn", `${product(other(status.primary))} is ${duration(status.lag.seconds)} behind`, "charts");
   const impossible = rows.filter(([, table]) => table.capture.startsWith("impossible"));
@@ -73,6 +73,11 @@ export function concerns() {
   if (Array.isArray(statements)) {
     const lost = statements.filter((one) => one.reason).length;
     const differ = statements.filter((one) => one.shadow?.mismatch > 0).length;
+    const refused = statements.filter((one) => one.refused);
+    if (refused.length && isByMySql(status)) {
+      const last = refused.map((one) => one.refused.last).sort().at(-1);
+      add("bad", `${count(refused.length, "statement was", "statements were")} refused to clients (0A000), last at ${clock(last)}`, "statements");
+    }
     if (lost) add("warn", `${count(lost, "statement")} ${lost === 1 ? "writes" : "write"} without being carried over`, "statements");
     if (differ) add("warn", `${count(differ, "statement")} read something else on the other side`, "shadow");
   }
@@ -82,6 +87,10 @@ export function concerns() {
     if (job?.error && !job.running) add("warn", `The last ${name} ended early: ${job.error}`, "tables");
   }
   return found;
+}
+
+function isByMySql(status) {
+  return status.phase === "switched" || status.phase === "complete";
 }
 
 /// Nobody asks the old primary any more.
@@ -132,7 +141,9 @@ function sentence(status) {
     case "complete": return `${leads} answers alone; the migration is over.`;
     default: {
       const { seconds, pending } = status.lag;
-      const behind = pending === 0 ? "has everything" : `is ${seconds < 1 ? "less than a second" : duration(seconds)} behind, with ${count(pending, "change")} on the way`;
+      const old = Object.values(status.tables).some((table) => isNew(table) && !isCopied(table));
+      const everything = old ? "has every change since the setup, and not all of the old rows" : "has everything";
+      const behind = pending === 0 ? everything : `is ${seconds < 1 ? "less than a second" : duration(seconds)} behind, with ${count(pending, "change")} on the way`;
       return `${leads} answers the clients; ${follows} follows and ${behind}.`;
     }
   }

@@ -28,8 +28,9 @@ const QUESTIONS = [
 
 /// The last answer of each kind; `null` before the first, `missing` where there is no such endpoint.
 /// `apart`: ids of sidecars at another epoch than this one, which is no news right after a change.
+/// `postgresAt`: when PostgreSQL last answered, as far as this page has seen.
 /// `heard` and `failed`, by kind: when it was answered last, and why the last question was not.
-export const state = { token: null, heardAt: 0, failing: false, why: "", heard: {}, failed: {}, apart: new Set() };
+export const state = { token: null, heardAt: 0, failing: false, why: "", heard: {}, failed: {}, apart: new Set(), postgresAt: 0 };
 export const missing = Symbol("missing");
 for (const { name } of QUESTIONS) state[name] = null;
 
@@ -44,6 +45,8 @@ export function isFresh(name, old = OLD) {
 }
 
 const waiting = new Map();
+/// Something was just done, which the next status is to show.
+let acted = false;
 let changed = () => {};
 
 try {
@@ -72,7 +75,13 @@ export function listen(change) {
   });
 }
 
-/// Asks these at once, for instance since something was just done.
+/// Something was just done here.
+export function askAfter(...names) {
+  acted = true;
+  ask(...names);
+}
+
+/// Asks these at once.
 export function ask(...names) {
   for (const name of names) waiting.get(name)?.();
 }
@@ -95,7 +104,8 @@ async function go(question) {
 
 async function once({ name, path, also = [] }) {
   const before = state.status?.phase;
-  const query = name === "history" && state.history ? `?after=${state.history.next}` : "";
+  const query = name === "history" && state.history ? `?after=${state.history.next}` : name === "status" && acted ? "?fresh=true" : "";
+  if (name === "status") acted = false;
   try {
     const answer = await fetch(path + query, { cache: "no-store", headers: headers(), signal: AbortSignal.timeout(TIME_MAX) });
     if (answer.status === 404) {
@@ -107,6 +117,7 @@ async function once({ name, path, also = [] }) {
       throw new Error((await answer.json().catch(() => ({}))).error ?? `status ${answer.status}`);
     }
     [state.heard[name], state.failed[name]] = [Date.now(), null];
+    if (name === "health" && [state.health.primary, state.health.secondary].some((side) => side?.product === "postgresql" && side.answers)) state.postgresAt = Date.now();
     if (name === "status") heardStatus(before);
     if (name === "sidecars" && Array.isArray(state.sidecars)) heardSidecars(state.sidecars);
   } catch (error) {

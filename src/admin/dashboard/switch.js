@@ -4,20 +4,28 @@ import { act, confirmTyped, isBusy, mayChange } from "./act.js";
 import { h } from "./dom.js";
 import { lockedHint } from "./overview.js";
 import { isFresh, missing, state } from "./state.js";
-import { clock, duration, moment, number } from "./text.js";
+import { ago, clock, duration, moment, number } from "./text.js";
 
 const GATES = {
   phase: "The phase allows it",
-  verified: "Every table is verified, and clean",
+  attempt: "Nothing else is under way",
+  sidecars: "Every sidecar is of this version",
+  databases: "Both databases answer",
   dirty: "No table is dirty",
-  outbox: "Nothing waits to be carried over",
-  stuck: "Nothing is stuck",
-  lag: "The follower keeps up",
+  verified: "Every table is verified, and clean",
   backfill: "Old rows are copied",
+  tables: "Every table can be migrated",
   statements: "Every statement can be answered",
-  sidecars: "Every sidecar is there, at the same epoch",
-  breaker: "The follower can be reached",
+  row_security: "No table has row-level security",
+  logins: "Every role can log in afterwards",
+  outbox: "Nothing is stuck or late on its way",
+  rehearsal: "Rights and tables are as a write wants them",
+  sessions: "Nothing that is prepared is in the way",
 };
+/// Accepts every statement, however many there are.
+const ALL = "all";
+/// Characters of a statement beside its box.
+const TEXT_SHOWN = 120;
 /// The change that a phase allows.
 const TURNS = { dual_write: "switchover", switched: "rollback" };
 /// The record says when each attempt was, so it may be older than gates.
@@ -54,7 +62,30 @@ function whyUnknown(said, direction) {
 }
 
 function isOpen(gate) {
+  if (gate.name === "statements" && options.accept.has(ALL)) return true;
   return gate.ok || (gate.accept?.length > 0 && gate.accept.every((item) => options.accept.has(item)));
+}
+
+/// What was accepted and is still there to be: one that is gone would be refused as a slip.
+function accepted() {
+  const there = new Set((state.switchover?.gates ?? []).flatMap((gate) => gate.accept ?? []));
+  return [...options.accept].filter((item) => item === ALL || there.has(item));
+}
+
+function accept(item, label) {
+  return h("label", { key: item, class: "accept" },
+    h("input", { type: "checkbox", checked: options.accept.has(item), disabled: !mayChange(), onchange: (event) => {
+      if (event.target.checked) options.accept.add(item);
+      else options.accept.delete(item);
+      redraw();
+    } }), " ", label);
+}
+
+/// A statement is known by its text; other items by their names.
+function named(gate, item) {
+  const found = gate.name === "statements" && Array.isArray(state.statements) ? state.statements.find((one) => one.fingerprint === item) : null;
+  if (!found) return `Accept ${item}`;
+  return [`Accept ${item}: `, h("code", { class: "sql" }, found.text.length > TEXT_SHOWN ? `${found.text.slice(0, TEXT_SHOWN)}…` : found.text)];
 }
 
 function step(said, direction, back) {
@@ -94,19 +125,15 @@ function unknownLine(gate) {
 }
 
 function gateLine(gate) {
-  const kind = gate.ok ? "good" : "bad";
+  const kind = gate.ok ? "good" : isOpen(gate) ? "warn" : "bad";
   return h("li", { key: gate.name },
-    h("span", { class: `mark ${kind}`, "aria-hidden": "true" }, gate.ok ? "✓" : "✕"),
+    h("span", { class: `mark ${kind}`, "aria-hidden": "true" }, gate.ok ? "✓" : isOpen(gate) ? "!" : "✕"),
     h("div", null,
       h("b", null, GATES[gate.name] ?? gate.name.replaceAll("_", " ")),
-      h("span", { class: `state ${kind}` }, gate.ok ? "open" : "shut"),
+      h("span", { class: `state ${kind}` }, gate.ok ? "open" : isOpen(gate) ? "accepted" : "shut"),
       gate.reasons?.length ? h("ul", null, gate.reasons.map((reason) => h("li", { key: reason }, reason))) : null,
-      (gate.accept ?? []).map((item) => h("label", { key: item, class: "accept" },
-        h("input", { type: "checkbox", checked: options.accept.has(item), disabled: !mayChange(), onchange: (event) => {
-          if (event.target.checked) options.accept.add(item);
-          else options.accept.delete(item);
-          redraw();
-        } }), ` Accept ${item}`))));
+      (gate.accept ?? []).map((item) => accept(item, named(gate, item))),
+      gate.name === "statements" && gate.accept?.length !== 1 && !gate.ok ? accept(ALL, "Accept all statements") : null));
 }
 
 function sure(verb, name, back) {
@@ -116,7 +143,7 @@ function sure(verb, name, back) {
       h("p", null, back ? "From then on PostgreSQL answers." : "From then on MySQL answers."),
       h("p", null, `If it is not through after ${options.timeout}, it undoes itself, and all goes on as before.`,
         options.terminate ? " Sessions that cannot be moved are ended." : "",
-        options.accept.size ? ` Accepted: ${[...options.accept].join(", ")}.` : "")),
+        accepted().length ? ` Accepted: ${accepted().join(", ")}.` : "")),
     word: verb,
     button: name,
     danger: true,
@@ -125,7 +152,7 @@ function sure(verb, name, back) {
 }
 
 async function go(verb, name, dry) {
-  const body = { dry_run: dry, timeout: options.timeout, accept: [...options.accept], terminate: options.terminate };
+  const body = { dry_run: dry, timeout: options.timeout, accept: verb === "switchover" ? accepted() : [], terminate: options.terminate };
   lastAnswer = null;
   const answer = await act(name, `/${verb}`, body, {
     timeout: 600000,
@@ -145,7 +172,7 @@ function outcome() {
   const { outcome: how, reasons = [], dry, name, epoch, hold_seconds: held, at } = lastAnswer;
   const kind = how === "done" ? "good" : "bad";
   return h("div", { class: `outcome ${kind}`, role: "status" },
-    h("b", null, `${dry ? "Rehearsal" : name}: ${how}`), ` at ${clock(at)}`,
+    h("b", null, `${dry ? "Rehearsal" : name}: ${how}`), ` ${moment(at)} (${ago((Date.now() - at) / 1000)})`,
     how === "done" && !dry ? h("p", null, `Epoch ${number(epoch)}. Clients waited ${duration(held)}.`) : null,
     reasons.length ? h("ul", null, reasons.map((reason) => h("li", { key: reason }, reason))) : null);
 }
@@ -165,13 +192,12 @@ export function attempts() {
 function attempt(one) {
   const how = ["announced", "held"].includes(one.state) ? null : one.state;
   const kind = how === "done" ? "good" : how ? "bad" : "warn";
-  const took = one.ended ? (new Date(one.ended) - new Date(one.started)) / 1000 : null;
   const sidecars = one.sidecars ?? [];
   return h("li", { key: one.id },
     h("p", null,
       h("span", { class: `pill ${kind}` }, h("i", { class: `dot ${kind}`, "aria-hidden": "true" }), how ?? "under way"),
       h("b", null, one.direction === "rollback" ? "Rollback" : "Switchover"), ` ${moment(one.started)}`,
-      took === null ? "" : `, took ${duration(took)}`),
+      one.hold_seconds === null || one.hold_seconds === undefined ? "" : `; clients waited ${duration(one.hold_seconds)}`),
     one.reasons?.length ? h("ul", { class: "reasons" }, one.reasons.map((reason) => h("li", { key: reason }, reason))) : null,
     sidecars.length ? h("details", null,
       h("summary", null, `${sidecars.length} sidecar${sidecars.length === 1 ? "" : "s"}, step by step`),

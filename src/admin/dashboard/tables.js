@@ -128,6 +128,11 @@ function rows(counted) {
   return counted.exact ? number(counted.rows) : [h("span", { class: "unseen" }, "about "), h("span", { "aria-hidden": "true" }, "≈ "), number(counted.rows)];
 }
 
+/// Rows to copy: the number that stands in the table's line, or the estimate that the copy began with.
+function expected(table) {
+  return Math.max(table.backfill.rows, table.rows?.postgresql?.rows ?? table.backfill.expected);
+}
+
 function copied(table) {
   if (!isMigrated(table)) return "–";
   const copy = table.backfill;
@@ -135,7 +140,8 @@ function copied(table) {
   if (copy.state === "done" || copy.state === "done before") {
     return copy.refused ? h("span", { class: "bad" }, `done, ${number(copy.refused)} refused`) : "done";
   }
-  const share = copy.expected ? Math.min(1, copy.rows / copy.expected) : 0;
+  const all = expected(table);
+  const share = all ? Math.min(1, copy.rows / all) : 0;
   return h("div", { class: "copy" },
     h("progress", { max: 1, value: share, "aria-label": "Copied" }),
     h("span", { class: "small" }, `${Math.floor(share * 100)} %, ${copy.state}`));
@@ -152,12 +158,12 @@ function verified(table) {
 
 function details(name, table) {
   const facts = [["Name in MySQL", table.target], ["Captured by", table.capture]];
-  if (table.dirty) facts.push(["Dirty", `${dirty(table.dirty)}; a clean verify clears it`]);
+  if (table.dirty) facts.push(["Dirty", `${dirty(table.dirty)}; ${isNew(table) && !isCopied(table) ? "backfill, then verify" : "a clean verify clears it"}`]);
   if (table.lastError) facts.push(["Last refusal", refusal(table.lastError)]);
   for (const [operation, errors] of errorsOf(name)) facts.push([`Errors of ${operation}`, number(errors)]);
   const copy = table.backfill;
   if (copy) {
-    const far = isCopied(table) ? count(copy.rows, "row") : `${number(copy.rows)} of ${count(copy.expected, "row")}, ${number(Math.round(copy.rate))}/s`;
+    const far = isCopied(table) ? count(copy.rows, "row") : `${number(copy.rows)} of about ${count(expected(table), "row")}, ${number(Math.round(copy.rate))}/s`;
     facts.push(["Backfill", `${copy.state}: ${far}`]);
     if (copy.waits) facts.push(["Backfill waits", copy.waits]);
   }
