@@ -226,7 +226,6 @@ async fn what_stands_in_the_way_is_said() {
     let (code, said) = verb(&site.world, &["abandon", "--dry-run"]).await;
     for line in [
         "  drop the schema crossfade with ",
-        "  drop the triggers on public.users: ",
         "  drop crossfade_outbox on MySQL",
         "  leave the application's tables on MySQL",
     ] {

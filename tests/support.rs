@@ -101,7 +101,7 @@ pub fn shared(product: Product) -> &'static Server {
 #[must_use]
 pub fn postgres18_home() -> PathBuf {
     let named = env::var_os("CROSSFADE_POSTGRES18").filter(|home| !home.is_empty());
-    named.map_or_else(|| crossfade::demo::servers::cache().join("postgres18"), PathBuf::from)
+    named.map_or_else(|| servers::cache().join("postgres18"), PathBuf::from)
 }
 
 /// A `pg_hba.conf` in which the role `trusted` needs no password.

@@ -277,7 +277,7 @@ async fn nobody_but_crossfade_writes_to_the_old_primary() {
     // Roles are of all tests.
     drop(admin.batch_execute(other).await);
     let port = site.world.postgres_port();
-    let other = crate::support::connect(port, "replicator", "x", &site.world.database).await;
+    let other = connect(port, "replicator", "x", &site.world.database).await;
     let error = other.batch_execute("COPY events_old FROM '/dev/null'").await.unwrap_err();
     assert_eq!(sqlstate(&error), "25006");
     other.batch_execute("SET session_replication_role = replica").await.unwrap();
