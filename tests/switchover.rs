@@ -361,7 +361,7 @@ async fn every_reason_against_it_is_told_at_once_and_nothing_is_changed() {
     for part in [
         "attempt 1 is under way",
         "sidecar old at there is of version 0.0.0",
-        "PostgreSQL would refuse what MySQL has written: setup was run as role app, this is postgres",
+        "PostgreSQL would refuse what MySQL has written: setup was run as role app, this is own_",
         "table sessions is dirty (copy)",
         "table events was not verified",
         "table users was not verified",
