@@ -50,11 +50,23 @@ pub struct LeaseMetrics {
 
 impl LeaseMetrics {
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let held = IntGauge::new(
-            "lease_held",
-            "1 while phase and epoch are confirmed; at 0 clients are not answered.",
-        )?;
+        let held = "1 while phase and epoch are confirmed; at 0 clients are not answered.";
+        let held = IntGauge::new("lease_held", held)?;
         let lost = IntCounter::new("lease_lost_total", "Times that limits.lease ran out.")?;
+        Self { held, lost }.registered(registry)
+    }
+
+    /// Of the tables that MySQL leads while PostgreSQL leads the others.
+    pub fn register_part(registry: &Registry) -> prometheus::Result<Self> {
+        let held = "1 since MySQL has confirmed that it leads a group of tables.";
+        let held = IntGauge::new("part_lease_held", held)?;
+        let lost = "Times that limits.lease ran out for a group of tables.";
+        let lost = IntCounter::new("part_lease_lost_total", lost)?;
+        Self { held, lost }.registered(registry)
+    }
+
+    fn registered(self, registry: &Registry) -> prometheus::Result<Self> {
+        let Self { held, lost } = self;
         registry.register(Box::new(held.clone()))?;
         registry.register(Box::new(lost.clone()))?;
         Ok(Self { held, lost })

@@ -125,6 +125,11 @@
 //!   is held; outbox and fence are dropped after the last transaction that has noted something. Giving the
 //!   migration up has sidecars go transparent between two transactions, each by a hold of its own; then the
 //!   schema is dropped, and with it every trigger ([`control::switchover`]).
+//! - A group of tables moves by the same attempt as all of them: PostgreSQL's settings say from which epoch on MySQL
+//!   leads them, before the sequence reaches it, and MySQL says so once it has taken them. Each end sees a
+//!   catalogue in which the other's tables are elsewhere ([`phase::Views`]), and so every part works as ever; a
+//!   client has one session on each, and [`parts`] in front of them. MySQL's part has a lease of its own, so that
+//!   PostgreSQL's tables do not wait for MySQL.
 //! - A record of the control tables' version on both sides says down to which version programs may use them
 //!   ([`control::layout`]); it never goes down, so the `setup` of the version before does no harm.
 //! - The last hour is kept by each sidecar in a bounded ring; stuck entries are listed without their keys
@@ -153,6 +158,7 @@
 //! | [`backfill`] [`verify`] | old rows copied; both sides compared |
 //! | [`shadow`] | reads tried on the secondary before it has to answer them |
 //! | [`control`] | sets up, publishes the situation |
+//! | [`parts`] | one client of two databases that lead different tables |
 //! | [`route`] | one client, from whoever answers to whoever answers next |
 //! | [`listener`] [`admin`] | who may come in; HTTP beside the stream |
 //! | [`metrics`] [`telemetry`] | composed from all of the above |
@@ -194,6 +200,8 @@ pub mod shadow;
 pub mod verify;
 
 pub mod control;
+
+pub mod parts;
 
 pub mod route;
 

@@ -9,7 +9,8 @@
 
 use std::sync::Arc;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Table};
+use crate::names::TableId;
 
 /// The phases of design and README, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,7 +71,38 @@ pub struct Situation {
     pub server: u32,
 }
 
+/// What each database's end goes by; the same twice where one of them leads all tables.
+#[derive(Clone, Debug)]
+pub struct Views {
+    pub postgres: Arc<Situation>,
+    pub mysql: Arc<Situation>,
+}
+
 impl Situation {
+    /// What each end sees where MySQL leads the `moved` tables, and PostgreSQL the rest: the other's are
+    /// [`Capture::Elsewhere`](crate::catalog::Capture), and each leads what it sees.
+    #[must_use]
+    pub fn views(self, moved: &[TableId]) -> Views {
+        if moved.is_empty() {
+            let all = Arc::new(self);
+            return Views { postgres: Arc::clone(&all), mysql: all };
+        }
+        let has_moved = |table: &Table| table.id.is_some_and(|id| moved.contains(&id));
+        let mysql = Self {
+            phase: Phase::Switched,
+            catalog: Arc::new(self.catalog.of(has_moved)),
+            ..self.clone()
+        };
+        let catalog = Arc::new(self.catalog.of(|table| !has_moved(table)));
+        Views { postgres: Arc::new(Self { catalog, ..self }), mysql: Arc::new(mysql) }
+    }
+
+    /// The databases lead different tables.
+    #[must_use]
+    pub fn is_parted(&self) -> bool {
+        self.catalog.parted
+    }
+
     /// Before anything is known: transparent.
     #[must_use]
     pub fn transparent() -> Self {

@@ -67,16 +67,45 @@ pub enum CaptureChoice {
 /// The `tables:` section, in order; the first line whose pattern fits a table is its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policies {
-    lines: Vec<(Pattern, Policy)>,
+    lines: Vec<Line>,
     /// Where no line fits.
     otherwise: Policy,
     types: TypeChoices,
 }
 
+/// One line of the section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    pattern: Pattern,
+    policy: Policy,
+    group: Option<String>,
+}
+
 impl Policies {
     #[must_use]
     pub fn new(lines: Vec<(Pattern, Policy)>, otherwise: Policy) -> Self {
+        let line = |(pattern, policy)| Line { pattern, policy, group: None };
+        let lines = lines.into_iter().map(line).collect();
         Self { lines, otherwise, types: TypeChoices::default() }
+    }
+
+    /// The same with a group for each line, in their order: tables that can move without the others.
+    #[must_use]
+    pub fn with_groups(mut self, groups: Vec<Option<String>>) -> Self {
+        for (line, group) in self.lines.iter_mut().zip(groups) {
+            line.group = group;
+        }
+        self
+    }
+
+    /// The group that a table is of.
+    #[must_use]
+    pub fn group_of(&self, table: &TableName) -> Option<&str> {
+        self.line(table)?.group.as_deref()
+    }
+
+    fn line(&self, table: &TableName) -> Option<&Line> {
+        self.lines.iter().find(|line| line.pattern.fits(table))
     }
 
     /// The same with other types.
@@ -97,15 +126,15 @@ impl Policies {
         // Without its outbox a table can be `async` only.
         let policy = Policy { mode, outbox: true, ..self.of(table) };
         let mut lines = self.lines.clone();
-        lines.retain(|(pattern, _)| !pattern.is(table));
-        lines.insert(0, (Pattern::exactly(table), policy));
+        let group = self.group_of(table).map(str::to_owned);
+        lines.retain(|line| !line.pattern.is(table));
+        lines.insert(0, Line { pattern: Pattern::exactly(table), policy, group });
         Self { lines, otherwise: self.otherwise, types: self.types }
     }
 
     #[must_use]
     pub fn of(&self, table: &TableName) -> Policy {
-        let line = self.lines.iter().find(|(pattern, _)| pattern.fits(table));
-        line.map_or(self.otherwise, |(_, policy)| *policy)
+        self.line(table).map_or(self.otherwise, |line| line.policy)
     }
 }
 

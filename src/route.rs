@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! listener ──▶ [`serve`] ─┬─ PostgreSQL's turn ─▶ session ─┐
-//!                 ▲       └─ MySQL's turn ──────▶ answer ──┤
+//!                 ▲       ├─ MySQL's turn ──────▶ answer ──┤
+//!                 │       └─ each leads some ───▶ parts ───┤
 //!                 └────────────── [`Handover`] ◀───────────┘   the connection stays
 //! ```
 //!
@@ -15,6 +16,8 @@ use tokio::time::timeout;
 
 use crate::answer::{self, Ended, Handover, serves};
 use crate::backend::stream::Stream;
+use crate::lease::Lease;
+use crate::parts;
 use crate::session::{self, Admission};
 
 /// How long a client that comes early waits to know who answers.
@@ -26,19 +29,31 @@ pub struct Services {
     pub session: session::Services,
     /// Absent where only PostgreSQL can answer.
     pub answer: Option<answer::Services>,
+    /// Whether MySQL may answer for tables that it leads by themselves.
+    pub part_lease: Option<Lease>,
 }
 
 impl Services {
     /// MySQL's end, if it is its turn.
     fn mysql(&self) -> Option<&answer::Services> {
-        self.answer.as_ref().filter(|answer| serves(&answer.situation.borrow()))
+        self.answer.as_ref().filter(|answer| {
+            let now = answer.situation.borrow();
+            serves(&now) && !now.is_parted()
+        })
+    }
+
+    /// Both ends, if each leads some tables.
+    fn parts(&self) -> Option<parts::Services> {
+        let answer = self.answer.as_ref().filter(|answer| answer.situation.borrow().is_parted())?;
+        let answer = answer::Services { lease: self.part_lease.clone()?, ..answer.clone() };
+        Some(parts::Services { session: self.session.clone(), answer })
     }
 }
 
 /// Where nobody but PostgreSQL answers.
 impl From<session::Services> for Services {
     fn from(session: session::Services) -> Self {
-        Self { session, answer: None }
+        Self { session, answer: None, part_lease: None }
     }
 }
 
@@ -58,6 +73,10 @@ pub async fn serve(stream: Stream, admission: Admission, services: Services) {
         None => session::run(stream, admission, services.session.clone()).await,
     };
     while let Some(handover) = next {
+        if let Some(parts) = services.parts() {
+            next = Box::pin(parts::serve(*handover, &parts)).await;
+            continue;
+        }
         next = match services.mysql() {
             Some(answer) => {
                 let _seat = seat();

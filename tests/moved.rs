@@ -3,6 +3,7 @@
 mod applications;
 mod carried;
 mod drivers;
+mod group;
 mod halfway;
 mod shown;
 mod survey;

@@ -10,7 +10,7 @@ use crossfade::backend::postgres::control;
 use crossfade::catalog::naming::Naming;
 use crossfade::config::Config;
 use crossfade::control::Ends;
-use crossfade::control::store::{Nudge, Sidecar, Store, StoreMetrics};
+use crossfade::control::store::{Nudge, Published, Sidecar, Store, StoreMetrics};
 use crossfade::handoff;
 use crossfade::names::TableName;
 use crossfade::phase::{Phase, Situation};
@@ -712,7 +712,10 @@ impl Watching {
         };
         let naming = Naming::default();
         let flow = Arc::new(flow);
-        let (store, nudge) = Store::new(ends, naming, known, situation, sidecar, metrics, flow);
+        let beyond = situation.clone();
+        let part_lease = sidecar.lease.clone();
+        let published = Published { situation, beyond, part_lease };
+        let (store, nudge) = Store::new(ends, naming, known, published, sidecar, metrics, flow);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move {
             store.run(stopped).await;

@@ -17,6 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["session", "apply", "backfill", "verify", "repair"],
     &["shadow"],
     &["control"],
+    &["parts"],
     &["route"],
     &["listener", "admin"],
     &["metrics", "telemetry"],

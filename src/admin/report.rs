@@ -224,6 +224,7 @@ fn line(table: &Table, ledger: &Ledger) -> (String, TableReport) {
         Capture::Returning => "returning".to_owned(),
         Capture::Trigger => "trigger".to_owned(),
         Capture::Off => "off".to_owned(),
+        Capture::Elsewhere => "elsewhere".to_owned(),
         Capture::Impossible(reason) => format!("impossible: {reason}"),
     };
     let report = TableReport {

@@ -47,6 +47,8 @@ struct Body {
     timeout: Option<String>,
     accept: Vec<String>,
     terminate: bool,
+    /// Of a switchover.
+    group: Option<String>,
 }
 
 pub(super) async fn look(State(published): State<Published>) -> Response {
@@ -113,15 +115,22 @@ async fn change(published: Published, direction: Direction, body: &[u8]) -> Resp
         true => Ok(Body::default()),
         false => serde_json::from_slice::<Body>(body),
     };
-    let Ok(Body { dry_run, timeout, accept, terminate }) = read else {
-        let wanted = "wanted: {\"dry_run\", \"timeout\": \"30s\", \"accept\": [], \"terminate\"}";
+    let Ok(Body { dry_run, timeout, accept, terminate, group }) = read else {
+        let wanted =
+            "wanted: {\"dry_run\", \"timeout\": \"30s\", \"accept\": [], \"terminate\", \"group\"}";
         return refusal(StatusCode::BAD_REQUEST, wanted);
     };
+    if direction == Direction::Rollback && group.is_some() {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "a rollback takes all tables back that have moved",
+        );
+    }
     let timeout = match time(timeout) {
         Ok(timeout) => timeout,
         Err(message) => return refusal(StatusCode::BAD_REQUEST, &message),
     };
-    let options = Options { direction, dry_run, timeout, accept, terminate };
+    let options = Options { direction, group, dry_run, timeout, accept, terminate };
     let (reply, answer) = oneshot::channel();
     published.have(Switching::Change { options, reply }, answer).await
 }

@@ -149,7 +149,7 @@ pub(super) async fn enter(stream: Stream, services: &Services) -> Option<(Sessio
 pub(super) async fn take_over(handover: Handover, services: &Services) -> Option<(Session, Guard)> {
     let config = Arc::clone(&services.config.borrow());
     let Handover { client, key, user, database, settings: given, .. } = handover;
-    let Handover { set, statements, credential, answered, .. } = handover;
+    let Handover { set, statements, credential, answered, part, .. } = handover;
     let connected =
         Backend::connect(&config.url, config.connect_timeout, services.shelf.clone()).await;
     let settings = settings(services, &user, &given.into_iter().collect());
@@ -173,6 +173,7 @@ pub(super) async fn take_over(handover: Handover, services: &Services) -> Option
     }
     session.credential = credential;
     session.answered = answered;
+    session.part = part;
     // The client was told all of this by whoever served it before.
     session.settings.news();
     for (name, sql, declared) in statements {
@@ -352,6 +353,7 @@ fn session(
         kept_locks: 0,
         guest: services.hold.enter(),
         credential: Credential::default(),
+        part: None,
     };
     (session, guard)
 }

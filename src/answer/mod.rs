@@ -47,10 +47,11 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::backend::mysql::ToUrl;
 use crate::backend::stream::Stream;
@@ -182,6 +183,32 @@ pub struct Handover {
     pub(crate) credential: Credential,
     /// Of what is to be read first, so many answers are not for the client: it has them.
     pub(crate) answered: usize,
+    /// It is one of the two sessions of a client whose tables the databases lead apart.
+    pub part: Option<Arc<Part>>,
+}
+
+/// What such a session is told beside its client's messages.
+#[derive(Debug, Default)]
+pub struct Part {
+    continues: AtomicBool,
+    told: Notify,
+}
+
+impl Part {
+    /// The transaction that begins next goes on with one that is under way: no hold keeps it back.
+    pub fn continues(&self) {
+        self.continues.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    /// It has begun, or does not begin any more.
+    pub fn over(&self) {
+        self.continues.store(false, Ordering::Release);
+    }
+
+    fn does_continue(&self) -> bool {
+        self.continues.load(Ordering::Acquire)
+    }
 }
 
 impl Handover {
@@ -191,8 +218,8 @@ impl Handover {
         let client = Peer { stream: client, buffer: unread };
         let (settings, set, statements) = (Vec::new(), Vec::new(), Vec::new());
         let credential = Credential::default();
-        let (key, answered) = (None, 0);
-        Self { client, key, user, database, settings, set, statements, credential, answered }
+        let (key, answered, part) = (None, 0, None);
+        Self { client, key, user, database, settings, set, statements, credential, answered, part }
     }
 
     /// The client's connection, and what was read from it and not looked at yet.

@@ -25,7 +25,7 @@ use crate::answer::plan::{Ground, Planned};
 use crate::answer::rows::Stop;
 use crate::answer::settings::Settings;
 use crate::answer::statements::{Prepared, Statements};
-use crate::answer::{Handover, Services, serves};
+use crate::answer::{Handover, Part, Services, serves};
 use crate::door::CancelKey;
 use crate::door::credential::Credential;
 use crate::door::peer::{Frame, Peer, PeerError};
@@ -80,6 +80,7 @@ pub(super) struct Session {
     pub(super) kept_locks: usize,
     pub(super) guest: Guest,
     pub(super) credential: Credential,
+    pub(super) part: Option<Arc<Part>>,
 }
 
 /// What there is to do next.
@@ -153,6 +154,7 @@ impl Session {
             database: self.database,
             credential: self.credential,
             answered: self.answered + more,
+            part: None,
         }))
     }
 
@@ -161,11 +163,11 @@ impl Session {
         let idle = self.block.is_none() && !self.skipping;
         let whole = idle && (!self.unsynced || self.batch.is_movable());
         if whole {
-            if self.guest.is_held() && !self.rest().await? {
+            if self.is_held() && !self.rest().await? {
                 return Ok(Next::Shutdown);
             }
             self.look_around();
-            if !serves(&self.situation) {
+            if !self.is_home(&self.situation) {
                 return Ok(Next::Moved);
             }
         }
@@ -178,7 +180,7 @@ impl Session {
         situation.mark_unchanged();
         let mut shutdown = self.services.shutdown.clone();
         let mut hold = self.services.hold.watch();
-        if whole && self.guest.is_held() {
+        if whole && self.is_held() {
             return Ok(Next::Again);
         }
         let patience = self.patience();
@@ -202,7 +204,7 @@ impl Session {
                 () = hold.changed(), if whole => return Ok(Next::Again),
                 _ = shutdown.wait_for(|ends| *ends), if idle => return Ok(Next::Shutdown),
                 changed = situation.changed(), if whole && changes(&situation) => {
-                    if changed.is_ok() && !serves(&situation.borrow()) {
+                    if changed.is_ok() && !self.is_home(&situation.borrow()) {
                         self.look_around();
                         return Ok(Next::Moved);
                     }
@@ -221,11 +223,21 @@ impl Session {
         }
         self.denied = timeout(self.services.limits().hold, lease.held()).await.is_err();
         self.look_around();
-        if self.denied || serves(&self.situation) && !self.guest.is_held() {
+        if self.denied || self.is_home(&self.situation) && !self.is_held() {
             return Next::Frame(frame);
         }
         self.client.unread(&frame);
         Next::Again
+    }
+
+    /// Whether it is this session that answers in that situation.
+    fn is_home(&self, situation: &Situation) -> bool {
+        serves(situation) && situation.is_parted() == self.part.is_some()
+    }
+
+    /// Whether a transaction must not begin now.
+    fn is_held(&self) -> bool {
+        self.guest.is_held() && !self.part.as_ref().is_some_and(|part| part.does_continue())
     }
 
     /// Waits between two transactions for the end of a hold; false where the session is to end.
@@ -238,12 +250,20 @@ impl Session {
         let ends = !obstacles.is_empty();
         self.guest.rests(obstacles);
         let mut shutdown = self.services.shutdown.clone();
-        while self.guest.is_held() {
+        let part = self.part.clone();
+        while self.is_held() {
+            let told = async {
+                match &part {
+                    Some(part) => part.told.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
             if ends && self.guest.is_to_end() {
                 return Ok(false);
             }
             tokio::select! {
                 () = self.guest.changed() => {}
+                () = told => {}
                 Ok(_) = shutdown.wait_for(|ends| *ends) => return Ok(false),
             }
         }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -42,6 +42,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// Boxed: a TLS connection is a kilobyte, and most connections have none.
     Tls(Box<TlsStream<TcpStream>>),
+    /// Within the process: the other end of it is served in the same task.
+    Inner(Box<DuplexStream>),
 }
 
 impl Stream {
@@ -76,6 +78,7 @@ impl Stream {
             },
             // Only decrypting tells whether there is anything to read.
             Self::Tls(stream) => poll_read(&mut **stream, cx, buffer, chunk),
+            Self::Inner(stream) => poll_read(&mut **stream, cx, buffer, chunk),
         }
     }
 
@@ -85,13 +88,14 @@ impl Stream {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            Self::Inner(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
         }
     }
 
     /// Sends what TLS has encrypted and not yet sent; nothing to do for the others.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tcp(_) | Self::Unix(_) | Self::Inner(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
@@ -102,6 +106,7 @@ impl Stream {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Inner(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 
@@ -128,6 +133,7 @@ impl Stream {
             Self::Tcp(socket) => socket.read_exact(bytes).await,
             Self::Unix(socket) => socket.read_exact(bytes).await,
             Self::Tls(stream) => stream.read_exact(bytes).await,
+            Self::Inner(stream) => stream.read_exact(bytes).await,
         }
         .map(drop)
     }
@@ -142,7 +148,7 @@ impl Stream {
     pub fn server_certificate(&self) -> Option<&CertificateDer<'static>> {
         match self {
             Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first(),
-            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tcp(_) | Self::Unix(_) | Self::Inner(_) => None,
         }
     }
 

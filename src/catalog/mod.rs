@@ -47,6 +47,19 @@ pub struct Catalog {
     pub search_paths: HashMap<String, Vec<String>>,
     /// The database's collation orders text by its bytes (C, C.UTF-8), as MySQL's binary ones do.
     pub orders_by_bytes: bool,
+    /// The groups of proxy.yaml that have tables: names, and root tables by OID.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+    /// The databases lead different tables: this is what one of them sees of it ([`Catalog::of`]).
+    #[serde(default)]
+    pub parted: bool,
+}
+
+/// Tables that move together, and without the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    pub name: String,
+    pub tables: Vec<Oid>,
 }
 
 /// One relation that a name may mean.
@@ -108,6 +121,8 @@ pub enum Capture {
     Trigger,
     /// Not migrated (`mode: off`).
     Off,
+    /// The other database leads it: nothing is done with it here.
+    Elsewhere,
     /// Migration was asked for and is not possible: the reason is a metric label and an obstacle.
     Impossible(&'static str),
 }
@@ -119,6 +134,7 @@ impl From<Capture> for String {
             Capture::Returning => "returning",
             Capture::Trigger => "trigger",
             Capture::Off => "off",
+            Capture::Elsewhere => "elsewhere",
             Capture::Impossible(_) => "impossible",
         }
         .to_owned()
@@ -137,6 +153,7 @@ impl From<String> for Capture {
             "returning" => Self::Returning,
             "trigger" => Self::Trigger,
             "off" => Self::Off,
+            "elsewhere" => Self::Elsewhere,
             _ => Self::Impossible("kept"),
         }
     }
@@ -265,6 +282,31 @@ impl Catalog {
         self.tables
             .values()
             .filter(|table| matches!(table.capture, Capture::Returning | Capture::Trigger))
+    }
+
+    /// What a database sees that leads only these tables; the others are [`Capture::Elsewhere`].
+    #[must_use]
+    pub fn of(&self, leads: impl Fn(&Table) -> bool) -> Self {
+        let mut part = self.clone();
+        part.parted = true;
+        for table in part.tables.values_mut() {
+            let carried = matches!(table.capture, Capture::Returning | Capture::Trigger);
+            if carried && !leads(table) {
+                Arc::make_mut(table).capture = Capture::Elsewhere;
+            }
+        }
+        part
+    }
+
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    /// The group of a root table, by its place.
+    #[must_use]
+    pub fn group_of(&self, oid: Oid) -> Option<usize> {
+        self.groups.iter().position(|group| group.tables.contains(&oid))
     }
 
     /// Tables with `outbox: false`: what is on its way to them is in memory only.

@@ -48,15 +48,15 @@ impl Repair {
         let ends = ends(config)?;
         let client = ends.from.connect().await;
         let client = client.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
-        let situation = store::observe(&client, &config.tables, &Naming::default()).await;
-        let situation = situation.map_err(|error| refused(RepairError::Postgres(error)))?;
+        let views = store::observe_both(&client, &config.tables, &Naming::default()).await;
+        let views = views.map_err(|error| refused(RepairError::Postgres(error)))?;
         if format == Format::Text && self.table.is_some() && self.key.is_none() {
             writeln!(std::io::stderr(), "{NO_COMPARISON}")?;
         }
         let table = self.table.as_deref().map(TableName::parse);
         let Self { key, entry, dry_run, .. } = self;
         let wanted = Wanted { table, key, entry, dry_run };
-        let repaired = repair(&ends, &client, &situation, &wanted).await.map_err(refused)?;
+        let repaired = repair(&ends, &client, &views, &wanted).await.map_err(refused)?;
         match format {
             Format::Text => write!(out, "{repaired}")?,
             Format::Json => {

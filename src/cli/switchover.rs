@@ -14,15 +14,12 @@ use crate::control::switchover::{
 use super::setup::ends;
 use super::{Failure, Format, Outcome};
 
-/// Moving some tables only wants statements that are known not to cross.
-const NO_GROUPS: &str = "--group is not supported yet: all tables move together";
-
 /// Have MySQL answer, with PostgreSQL kept in step behind it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Switchover {
     #[command(flatten)]
     shared: Shared,
-    /// Only these tables; not supported yet.
+    /// Only the tables that proxy.yaml gives this group; PostgreSQL goes on to answer for the others.
     #[arg(long, value_name = "G")]
     group: Option<String>,
     /// Go on in spite of this: a statement's fingerprint, a table, or `all` statements; may be given
@@ -63,14 +60,10 @@ impl Switchover {
         format: Format,
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
-        if self.group.is_some() {
-            return Err(Failure::Usage(NO_GROUPS.to_owned()));
-        }
-        let Shared { dry_run, timeout } = self.shared;
-        let (accept, terminate) = (self.accept, self.terminate);
+        let Self { shared: Shared { dry_run, timeout }, group, accept, terminate } = self;
         let direction = Direction::Switchover;
-        change(config, Options { direction, dry_run, timeout, accept, terminate }, format, out)
-            .await
+        let options = Options { direction, group, dry_run, timeout, accept, terminate };
+        change(config, options, format, out).await
     }
 }
 
@@ -83,10 +76,10 @@ impl Rollback {
         out: &mut impl Write,
     ) -> Result<Outcome, Failure> {
         let Shared { dry_run, timeout } = self.shared;
-        let (accept, terminate) = (Vec::new(), self.terminate);
+        let (accept, terminate, group) = (Vec::new(), self.terminate, None);
         let direction = Direction::Rollback;
-        change(config, Options { direction, dry_run, timeout, accept, terminate }, format, out)
-            .await
+        let options = Options { direction, group, dry_run, timeout, accept, terminate };
+        change(config, options, format, out).await
     }
 }
 
@@ -108,7 +101,7 @@ async fn change(
     };
     let switched = run(&ends, &config.tables, &users, &options, &tell).await.map_err(failure)?;
     match format {
-        Format::Text => print(&switched, options.direction, out)?,
+        Format::Text => print(&switched, &options, out)?,
         Format::Json => {
             let text = serde_json::to_string(&switched).map_err(std::io::Error::from)?;
             writeln!(out, "{text}")?;
@@ -128,17 +121,21 @@ pub(super) fn failure(error: SwitchError) -> Failure {
     }
 }
 
-fn print(switched: &Switched, direction: Direction, out: &mut impl Write) -> std::io::Result<()> {
+fn print(switched: &Switched, options: &Options, out: &mut impl Write) -> std::io::Result<()> {
     let Switched { outcome, epoch, reasons, hold_seconds, .. } = switched;
-    let (from, to) = match direction {
+    let (from, to) = match options.direction {
         Direction::Switchover => ("PostgreSQL", "MySQL"),
         Direction::Rollback => ("MySQL", "PostgreSQL"),
     };
     match outcome {
-        Ended::Done => writeln!(
-            out,
-            "{to} is the primary, epoch {epoch}; clients were held for {hold_seconds:.2} s"
-        ),
+        Ended::Done => {
+            let of =
+                options.group.as_ref().map_or(String::new(), |name| format!(" of group {name}"));
+            writeln!(
+                out,
+                "{to} is the primary{of}, epoch {epoch}; clients were held for {hold_seconds:.2} s"
+            )
+        }
         Ended::Ready => writeln!(out, "nothing is against it; nothing was changed"),
         Ended::Refused => writeln!(out, "refused, nobody was held:"),
         Ended::Undone => {

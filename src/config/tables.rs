@@ -10,6 +10,8 @@ use crate::policy::{
 use super::reader::Section;
 use super::unit;
 
+/// Longest name of a group.
+const GROUP_BYTES_MAX: usize = 63;
 /// Longest wait for the secondary where the line names none.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -36,7 +38,7 @@ pub fn mode(text: &str) -> Result<Mode, String> {
 }
 
 pub(super) fn read(section: Section<'_, '_>) -> Policies {
-    let mut lines = Vec::new();
+    let (mut lines, mut groups) = (Vec::new(), Vec::new());
     let mut last: Option<String> = None;
     for (pattern, mut line) in section.into_sections() {
         if last.as_deref() == Some("*") {
@@ -46,11 +48,25 @@ pub(super) fn read(section: Section<'_, '_>) -> Policies {
             line.mistake("", "is no table pattern; write users, auth.users, tmp_* or auth.*");
         }
         let policy = policy(&mut line);
+        groups.push(line.optional("group", group));
+        if policy.mode == Mode::Off && groups.last().is_some_and(Option::is_some) {
+            line.mistake("group", "has no meaning here: the table is not migrated");
+        }
         line.finish();
         lines.push((Pattern::new(&pattern), policy));
         last = Some(pattern);
     }
-    Policies::new(lines, DEFAULT)
+    Policies::new(lines, DEFAULT).with_groups(groups)
+}
+
+fn group(text: &str) -> Result<String, String> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    match (1..=GROUP_BYTES_MAX).contains(&text.len()) && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(format!("is no name of a group: up to {GROUP_BYTES_MAX} letters, digits, - and _"))
+        }
+    }
 }
 
 pub(super) fn types(mut section: Section<'_, '_>) -> TypeChoices {

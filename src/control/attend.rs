@@ -257,14 +257,18 @@ impl Attendant {
     /// moment only, so that the attempt's end is noticed.
     async fn drain(&self, link: &mut Link, attempt: &Attempt) -> bool {
         let Ok(obstacles) = timeout(QUICK, self.hold.drained()).await else { return false };
-        let handoff = match serves(&self.situation.borrow()) {
-            true => &self.back,
-            false => &self.forth,
+        let (serves, parted) = {
+            let now = self.situation.borrow();
+            (serves(&now), now.is_parted())
         };
-        let (done, settled) = oneshot::channel();
-        handoff.drain(Some(done));
-        // In vain: what is left stands in the outbox, and whoever flips waits for that.
-        drop(timeout(QUEUE_TIME_MAX, settled).await);
+        for (handoff, carries) in [(&self.back, serves || parted), (&self.forth, !serves)] {
+            let (done, settled) = oneshot::channel();
+            if carries {
+                handoff.drain(Some(done));
+                // In vain: what is left stands in the outbox, and whoever flips waits for that.
+                drop(timeout(QUEUE_TIME_MAX, settled).await);
+            }
+        }
         let told: Vec<String> =
             obstacles.iter().map(|(what, count)| format!("{count} with {what}")).collect();
         let drained = "UPDATE crossfade.attempt_sidecars SET drained = pg_catalog.clock_timestamp(), \

@@ -19,7 +19,7 @@ use crate::catalog::ddl::counter;
 use crate::catalog::naming::Naming;
 use crate::catalog::{Catalog, Table, TargetType};
 use crate::names::TableName;
-use crate::phase::Phase;
+use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
 use crate::verify::{Options, Progress, Report, Verifier, VerifyError};
 
@@ -54,11 +54,37 @@ impl Failure {
 /// One pass over some tables.
 #[derive(Debug)]
 pub struct Pass {
-    verifier: Verifier,
-    catalog: Arc<Catalog>,
+    /// One for each database that leads tables.
+    sides: Vec<Side>,
     tables: Vec<Arc<Table>>,
     /// What differs, by name; nothing for a table that is as it should be.
     schema: HashMap<TableName, Vec<String>>,
+}
+
+/// The tables that one database leads.
+#[derive(Debug)]
+struct Side {
+    verifier: Verifier,
+    catalog: Arc<Catalog>,
+}
+
+impl Side {
+    async fn connect(ends: &Ends, now: &Situation, options: Options) -> Result<Self, Failure> {
+        let mut phase = now.phase;
+        if phase == Phase::Switched
+            && !now.is_parted()
+            && store::observe_alone(ends).await.map_err(VerifyError::from)?.is_some()
+        {
+            phase = Phase::Complete;
+        }
+        let leads = phase.leads().ok_or(Failure::Phase(phase.as_str()))?;
+        let verifier = Verifier::connect(&ends.from, &ends.to, &ends.limits, options, leads);
+        Ok(Self { verifier: verifier.await?, catalog: Arc::clone(&now.catalog) })
+    }
+
+    fn has(&self, table: &Table) -> bool {
+        self.catalog.captured().any(|own| own.oid == table.oid)
+    }
 }
 
 impl Pass {
@@ -70,30 +96,29 @@ impl Pass {
         options: Options,
     ) -> Result<Self, Failure> {
         let client = ends.from.connect().await.map_err(VerifyError::from)?;
-        let situation = store::observe(&client, policies, &Naming::default()).await;
-        let situation = situation.map_err(VerifyError::from)?;
+        let views = store::observe_both(&client, policies, &Naming::default()).await;
+        let views = views.map_err(VerifyError::from)?;
         if let Some(unknown) = layout::check(&client).await.map_err(VerifyError::from)? {
             return Err(ControlError::from(unknown).into());
         }
         drop(client);
-        let mut phase = situation.phase;
-        if phase == Phase::Switched
-            && store::observe_alone(ends).await.map_err(VerifyError::from)?.is_some()
-        {
-            phase = Phase::Complete;
+        let mut sides = vec![Side::connect(ends, &views.postgres, options).await?];
+        if views.postgres.is_parted() {
+            sides.push(Side::connect(ends, &views.mysql, options).await?);
         }
-        let leads = phase.leads().ok_or(Failure::Phase(phase.as_str()))?;
-        let catalog = situation.catalog;
+        let captured = || sides.iter().flat_map(|side| side.catalog.captured());
         let wanted = |table: &&Arc<Table>| names.is_empty() || names.contains(&table.name);
-        let mut tables: Vec<Arc<Table>> = catalog.captured().filter(wanted).cloned().collect();
+        let mut tables: Vec<Arc<Table>> = captured().filter(wanted).cloned().collect();
         if let Some(name) = names.iter().find(|name| tables.iter().all(|t| t.name != **name)) {
             return Err(Failure::Table(name.clone()));
         }
         tables.sort_by(|a, b| a.name.cmp(&b.name));
-        let verifier =
-            Verifier::connect(&ends.from, &ends.to, &ends.limits, options, leads).await?;
-        let schema = schema(ends, &catalog, &tables).await?;
-        Ok(Self { verifier, catalog, tables, schema })
+        let mut found = HashMap::new();
+        for side in &sides {
+            let own: Vec<_> = tables.iter().filter(|table| side.has(table)).cloned().collect();
+            found.extend(schema(ends, &side.catalog, &own).await?);
+        }
+        Ok(Self { sides, tables, schema: found })
     }
 
     #[must_use]
@@ -109,7 +134,11 @@ impl Pass {
 
     /// Rows of the table, as the statistics have it.
     pub async fn estimate(&self, table: &Table) -> Result<u64, VerifyError> {
-        self.verifier.estimate(table).await
+        self.side(table).verifier.estimate(table).await
+    }
+
+    fn side(&self, table: &Table) -> &Side {
+        self.sides.iter().find(|side| side.has(table)).unwrap_or(&self.sides[0])
     }
 
     pub async fn table(
@@ -118,7 +147,9 @@ impl Pass {
         progress: &Arc<Progress>,
     ) -> Result<Report, VerifyError> {
         let schema = self.schema(table).to_vec();
-        self.verifier.table(table, &self.catalog, schema, progress).await
+        let at = self.sides.iter().position(|side| side.has(table)).unwrap_or(0);
+        let Side { verifier, catalog } = &mut self.sides[at];
+        verifier.table(table, catalog, schema, progress).await
     }
 }
 

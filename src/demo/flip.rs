@@ -115,6 +115,7 @@ async fn logins(load: &mut Load, lasts: Duration, out: &mut impl Write) -> Resul
 async fn change(stage: &Stage, direction: Direction) -> anyhow::Result<Duration> {
     let options = switchover::Options {
         direction,
+        group: None,
         dry_run: false,
         timeout: HOLD_TIME_MAX,
         accept: Vec::new(),

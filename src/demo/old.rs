@@ -22,6 +22,7 @@ use crate::backfill::{Progress, State};
 use crate::control::backfill::backfill;
 use crate::control::repair::{Wanted, repair};
 use crate::control::verify::Pass;
+use crate::phase::Situation;
 use crate::verify::Progress as Compared;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -120,8 +121,8 @@ async fn planted_and_repaired(stage: &Stage, out: &mut impl Write) -> anyhow::Re
     let planted = Found { missing: 1, different: 1, extra: 1, ..Found::default() };
     let expected = Found { rows: found.rows, ..planted };
     ensure!(found == expected, "verify found something else than what was planted");
-    let situation = Arc::clone(&stage.published().situation.borrow());
-    let repaired = repair(stage.ends(), &postgres, &situation, &Wanted::default()).await?;
+    let views = Situation::clone(&stage.published().situation.borrow()).views(&[]);
+    let repaired = repair(stage.ends(), &postgres, &views, &Wanted::default()).await?;
     writeln!(
         out,
         "repair: {} rows found, {} carried over again, {} compared and equal",

@@ -133,6 +133,7 @@ impl Translator<'_> {
         let table = self.around.catalog.tables.get(&found.oid).ok_or_else(missing)?;
         match &table.capture {
             Capture::Off => Err(unsupported("a table that is not migrated")),
+            Capture::Elsewhere => Err(unsupported("a table that PostgreSQL leads")),
             Capture::Impossible(_) if !crate::catalog::ddl::migrates(table) => {
                 Err(unsupported("a table that cannot be migrated"))
             }

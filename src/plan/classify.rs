@@ -280,7 +280,7 @@ fn copy(input: &Input<'_>) -> Step {
     match input.names.resolve(&written) {
         Target::Table(table) => match table.capture {
             Means::Trigger => Step::Entered(vec![table]),
-            Means::Off => Step::Unmigrated,
+            Means::Off | Means::Elsewhere => Step::Unmigrated,
             Means::Returning | Means::Impossible(_) => flag(&[table], "copy"),
         },
         Target::Ambiguous(several) => flag(&several, "ambiguous_name"),
@@ -344,7 +344,7 @@ fn view(input: &Input<'_>, below: Option<Vec<Arc<Table>>>) -> Step {
     let Some(below) = below else { return everything(input, "view") };
     let (entered, others): (Vec<_>, Vec<_>) = below
         .into_iter()
-        .filter(|table| table.capture != Means::Off)
+        .filter(|table| !matches!(table.capture, Means::Off | Means::Elsewhere))
         .partition(|table| table.capture == Means::Trigger);
     match (others.is_empty(), entered.is_empty()) {
         (false, _) => flag(&others, "view"),
@@ -378,7 +378,8 @@ impl Input<'_> {
         let step = match self.names.resolve(&dml.target) {
             Target::Table(table) => match table.capture {
                 Means::Returning | Means::Trigger if table.id.is_some() => return Ok(table),
-                Means::Off => Step::Unmigrated,
+                // That it is refused is seen to elsewhere, for reads as well.
+                Means::Off | Means::Elsewhere => Step::Unmigrated,
                 Means::Impossible(reason) => flag(&[table], reason),
                 Means::Returning | Means::Trigger => flag(&[table], "not_set_up"),
             },

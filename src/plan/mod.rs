@@ -22,13 +22,14 @@ mod resolve;
 mod rewrite;
 pub mod seen;
 mod session_words;
+mod touches;
 mod with;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::catalog::{Capture as Means, Table};
+use crate::catalog::{Capture as Means, Catalog, Table};
 use crate::change::Operation;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
@@ -38,6 +39,7 @@ pub use edit::Applied;
 use edit::{Edit, Piece, Place};
 pub use resolve::SearchPath;
 pub use session_words::{OwnSettings, own_settings};
+pub use touches::Touches;
 
 /// What is done with one query string, which may hold several statements.
 #[derive(Debug, Default)]
@@ -46,6 +48,8 @@ pub struct Plan {
     edits: Vec<Edit>,
     /// Where its executions are counted.
     tally: Option<Arc<seen::Tally>>,
+    /// What all its statements name.
+    pub touches: Touches,
 }
 
 /// One statement of a plan.
@@ -211,7 +215,8 @@ impl Plan {
             step: planned.step.given_up(reason),
             tokens: planned.tokens.clone(),
         });
-        Self { statements: statements.collect(), edits: Vec::new(), tally: self.tally.clone() }
+        let (tally, touches) = (self.tally.clone(), self.touches);
+        Self { statements: statements.collect(), edits: Vec::new(), tally, touches }
     }
 
     /// The plan for a text that cannot be read to its end: it may write any table.
@@ -232,7 +237,7 @@ impl Plan {
     #[must_use]
     pub fn of(step: Step) -> Self {
         let statements = vec![Planned { step, tokens: 0..0 }];
-        Self { statements, edits: Vec::new(), tally: None }
+        Self { statements, edits: Vec::new(), tally: None, touches: Touches::default() }
     }
 
     /// What is known about its text.
@@ -257,6 +262,17 @@ pub fn plan(sql: &str, situation: &Situation, path: &SearchPath) -> Plan {
     plan_within(sql, situation, path, false)
 }
 
+/// What the statements of a query string name; nothing where all tables move together.
+#[must_use]
+pub fn named(sql: &str, catalog: &Catalog, path: &SearchPath) -> Touches {
+    let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
+    let names = resolve::Names { catalog, path };
+    let all = split(sql.as_bytes(), &tokens).into_iter();
+    all.fold(Touches::default(), |touches, range| {
+        touches.and(touches::touches(sql, &tokens[range], names))
+    })
+}
+
 /// As [`plan`]. `moved`: the path was set by the transaction under way, so that its end changes it.
 fn plan_within(sql: &str, situation: &Situation, path: &SearchPath, mut moved: bool) -> Plan {
     let tokens: Vec<_> = Lexer::new(sql.as_bytes()).collect();
@@ -271,6 +287,8 @@ fn plan_within(sql: &str, situation: &Situation, path: &SearchPath, mut moved: b
             situation,
         };
         let (step, edits) = classify::step(&statement);
+        let touches = touches::touches(sql, statement.tokens, statement.names);
+        plan.touches = plan.touches.and(touches);
         match &step {
             Step::SearchPath(PathChange::Set(to) | PathChange::Local(to)) if !to.names_user() => {
                 moved = true;

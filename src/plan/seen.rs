@@ -11,6 +11,7 @@
 //! is one. Bounded by the number of statements and by the length of each text. The whole text of a
 //! statement ([`Sample`]) is held until somebody has judged it, and leaves the process nowhere.
 
+mod crossings;
 pub mod described;
 pub mod record;
 mod refused;
@@ -28,6 +29,8 @@ use crate::plan::{Plan, SearchPath};
 use crate::sql::lexer::{Kind, Lexer};
 use crate::sql::normal;
 
+pub use crossings::Crossing;
+use crossings::Crossings;
 use described::Shapes;
 pub use described::{Described, Shape};
 use record::{Kept, Told};
@@ -52,6 +55,7 @@ pub struct Seen {
     refusals: Mutex<HashMap<Fingerprint, Refusal>>,
     statements_max: AtomicUsize,
     samples_bytes: AtomicUsize,
+    crossings: Crossings,
     /// What times are counted from, and when that was, in microseconds since 1970.
     base: Instant,
     begun: i64,
@@ -220,6 +224,7 @@ impl Seen {
             refusals: Mutex::default(),
             statements_max: AtomicUsize::new(statements_max),
             samples_bytes: AtomicUsize::new(0),
+            crossings: Crossings::default(),
             base,
             begun: 0,
             metrics,

@@ -46,7 +46,7 @@ use crate::hold::{Hold, HoldMetrics};
 use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
 use crate::metrics::Metrics;
-use crate::phase::Situation;
+use crate::phase::{Situation, Views};
 use crate::plan::seen::{Seen, SeenMetrics};
 use crate::policy::Policies;
 use crate::route::Services;
@@ -174,7 +174,11 @@ struct Parts {
     work: channel::Sender<Arc<Work>>,
     /// Chosen at random at each start.
     sidecar: Arc<str>,
+    /// What PostgreSQL's end goes by, and what MySQL's does: the same, but where they lead different tables.
     situation: channel::Sender<Arc<Situation>>,
+    beyond: channel::Sender<Arc<Situation>>,
+    /// Whether MySQL may answer for the tables that it leads by themselves.
+    part_lease: Lease,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     cancels: CancelRegistry,
     flow: Arc<Flow>,
@@ -196,6 +200,7 @@ impl Parts {
     fn new(config: &Config, metrics: &Metrics) -> Result<(Self, [Jobs; 2]), StartError> {
         let limits = &config.limits;
         let situation = channel::Sender::new(Arc::new(Situation::transparent()));
+        let beyond = channel::Sender::new(Arc::clone(&situation.borrow()));
         let (handoff, jobs) = handoff::channel(limits.queue_bytes);
         handoff.register(metrics.own())?;
         let (reverse, jobs_back) = handoff::channel(limits.queue_bytes);
@@ -226,6 +231,8 @@ impl Parts {
             work: channel::Sender::default(),
             sidecar: format!("{:016x}", rand::random::<u64>()).into(),
             situation,
+            beyond,
+            part_lease: Lease::new(limits.lease, LeaseMetrics::register_part(metrics.own())?),
             requests: mpsc::channel(REQUESTS_MAX),
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
@@ -280,7 +287,7 @@ impl Parts {
         };
         let answer = answer::Services {
             config: self.answer.subscribe(),
-            situation: self.situation.subscribe(),
+            situation: self.beyond.subscribe(),
             lease: self.flow.lease.clone(),
             hold: self.flow.hold.clone(),
             reported: self.reported.subscribe(),
@@ -292,7 +299,7 @@ impl Parts {
             seen: Some(self.flow.planners.seen()),
             shutdown: self.stop.subscribe(),
         };
-        Services { session, answer: Some(answer) }
+        Services { session, answer: Some(answer), part_lease: Some(self.part_lease.clone()) }
     }
 }
 
@@ -346,8 +353,11 @@ impl Running {
                 drop(reply.send(taken));
             }
             Request::Repair { wanted, reply } => {
-                let situation = Arc::clone(&self.parts.situation.borrow());
-                self.repairs.start(&self.config, situation, wanted, reply);
+                let views = Views {
+                    postgres: Arc::clone(&self.parts.situation.borrow()),
+                    mysql: Arc::clone(&self.parts.beyond.borrow()),
+                };
+                self.repairs.start(&self.config, views, wanted, reply);
             }
             Request::Switching(wanted) => {
                 let policies = Policies::clone(&self.parts.policies.borrow());

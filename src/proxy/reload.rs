@@ -54,6 +54,7 @@ impl Running {
         flow.handoff.set_bytes_max(limits.queue_bytes);
         self.parts.reverse.set_bytes_max(limits.queue_bytes);
         flow.lease.set_length(limits.lease);
+        self.parts.part_lease.set_length(limits.lease);
         flow.planners.set_plans_max(limits.plans);
         flow.planners.seen().set_max(limits.statements);
         flow.set_limits(super::flow_limits(limits));

@@ -2,8 +2,6 @@
 //!
 //! Invariant: whoever asks is answered, and one that ends with the sidecar is told so.
 
-use std::sync::Arc;
-
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -11,7 +9,7 @@ use crate::admin::Denial;
 use crate::config::Config;
 use crate::control::Ends;
 use crate::control::repair::{self, RepairError, Repaired, Wanted};
-use crate::phase::Situation;
+use crate::phase::Views;
 
 /// Repairs under way at once, each with a connection.
 const REPAIRS_MAX: usize = 2;
@@ -23,7 +21,7 @@ impl Repairs {
     pub(super) fn start(
         &mut self,
         config: &Config,
-        situation: Arc<Situation>,
+        views: Views,
         wanted: Wanted,
         reply: oneshot::Sender<Result<Repaired, Denial>>,
     ) {
@@ -36,7 +34,7 @@ impl Repairs {
         let ends = config.ends().map_err(|error| Denial::Later(error.to_string()));
         self.0.spawn(async move {
             let repaired = match ends {
-                Ok(ends) => run(&ends, &situation, &wanted).await,
+                Ok(ends) => run(&ends, &views, &wanted).await,
                 Err(denial) => Err(denial),
             };
             drop(reply.send(repaired));
@@ -44,9 +42,9 @@ impl Repairs {
     }
 }
 
-async fn run(ends: &Ends, situation: &Situation, wanted: &Wanted) -> Result<Repaired, Denial> {
+async fn run(ends: &Ends, views: &Views, wanted: &Wanted) -> Result<Repaired, Denial> {
     let client = ends.from.connect().await.map_err(|error| Denial::Later(error.to_string()))?;
-    repair::repair(ends, &client, situation, wanted).await.map_err(|error| match &error {
+    repair::repair(ends, &client, views, wanted).await.map_err(|error| match &error {
         RepairError::Postgres(source) => {
             let code = source.code().map_or("no connection", |code| code.code());
             Denial::Later(format!("{error} ({code})"))

@@ -15,7 +15,7 @@ use crate::config::{Config, LimitsConfig};
 use crate::control::Ends;
 use crate::control::attend::Attendant;
 use crate::control::statements::{Recorder, StatementMetrics};
-use crate::control::store::{Nudge, Sidecar, Store, StoreMetrics};
+use crate::control::store::{Nudge, Published, Sidecar, Store, StoreMetrics};
 use crate::handoff::{Jobs, LOST, Notices};
 use crate::metrics::Metrics;
 use crate::phase::Situation;
@@ -62,7 +62,7 @@ impl Workers {
             config.to.clone(),
             primary.clone(),
             apply_limits(limits),
-            parts.situation.subscribe(),
+            parts.beyond.subscribe(),
             back,
             apply_metrics.clone(),
         );
@@ -79,7 +79,11 @@ impl Workers {
             ends.clone(),
             Naming::default(),
             parts.policies.subscribe(),
-            parts.situation.clone(),
+            Published {
+                situation: parts.situation.clone(),
+                beyond: parts.beyond.clone(),
+                part_lease: parts.part_lease.clone(),
+            },
             sidecar.clone(),
             StoreMetrics::register(metrics.own())?,
             Arc::clone(&parts.flow),

@@ -186,6 +186,7 @@ impl State {
             return Ok(false);
         }
         let tag: Box<[u8]> = Body::new(pipe.body(header)).text().unwrap_or_default().into();
+        self.note_named();
         let mut sampled = None;
         let (step, started) = match self.pending.front() {
             Some(Expect::Ours) => {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::catalog::{Capture as Means, Table};
 use crate::names::TableId;
-use crate::plan::{Added, Plan, Step};
+use crate::plan::{Added, Plan, Step, Touches};
+use crate::session::pending::Expect;
 use crate::session::state::State;
 
 impl State {
@@ -20,6 +21,24 @@ impl State {
                 }
             }
         }
+    }
+
+    /// A statement of the transaction under way is completed: notes where tables of a group were used together
+    /// with others.
+    pub(super) fn note_named(&mut self) {
+        let plan = match self.pending.front() {
+            Some(Expect::Query(query)) if !query.hidden => &query.plan,
+            Some(Expect::Execute { prepared: Some(prepared), .. }) => &prepared.plan,
+            _ => return,
+        };
+        if plan.touches == Touches::default() {
+            return;
+        }
+        let both = self.touched.and(plan.touches);
+        if both.crosses() && both != self.touched {
+            self.flow.planners.seen.crossed(plan, both, &self.planner.situation.catalog);
+        }
+        self.touched = both;
     }
 
     /// The tables without triggers that a step writes, and whether nobody will say how many rows.

@@ -73,6 +73,8 @@ pub struct Established {
     pub(crate) statements: Vec<(String, Arc<str>, Vec<Oid>)>,
     /// So many of the first answers are not for the client, which has them already.
     pub(crate) answered: usize,
+    /// Another session of the client's answers for the tables that MySQL leads.
+    pub(crate) part: bool,
 }
 
 /// Why there is no session.
@@ -192,6 +194,7 @@ fn establish(client: Peer, entered: Entered, startup: Startup) -> Established {
         credential: entered.credential,
         statements: Vec::new(),
         answered: 0,
+        part: false,
     }
 }
 

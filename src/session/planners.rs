@@ -52,7 +52,7 @@ impl Planners {
     }
 
     /// Where things stand, as it is published.
-    pub(super) fn situation(&self) -> watch::Receiver<Arc<Situation>> {
+    pub(crate) fn situation(&self) -> watch::Receiver<Arc<Situation>> {
         self.situation.clone()
     }
 
@@ -61,7 +61,7 @@ impl Planners {
         self.situation.borrow().epoch
     }
 
-    pub(super) fn current(&self) -> Arc<Planner> {
+    pub(crate) fn current(&self) -> Arc<Planner> {
         let now = Arc::clone(&self.situation.borrow());
         {
             let current = self.current.read().unwrap_or_else(|poison| poison.into_inner());

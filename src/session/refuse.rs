@@ -128,6 +128,9 @@ impl State {
 
     /// Why the plan is refused: `strict` needs to see the commit coming.
     pub(super) fn refusal(&self, plan: &Plan) -> Option<Denied> {
+        if plan.touches.elsewhere {
+            return Some(ELSEWHERE);
+        }
         let strict = |step: &Step| match step {
             Step::Capture(capture) => capture.table.policy.mode == Mode::Strict,
             Step::Truncate(_) => self.is_strict(step),
@@ -165,6 +168,14 @@ const MOVED_ON: Denied = Denied { code: "40001", message: again::MESSAGE, detail
 pub(super) const OTHER_ENCODING: Denied = Denied {
     code: "0A000",
     message: "a statement beyond ASCII that was prepared in UTF8 cannot write in another client_encoding",
+    detail: None,
+};
+
+/// A statement that comes here although MySQL leads a table of it: it is about others too, or stands in a
+/// transaction with them.
+pub(super) const ELSEWHERE: Denied = Denied {
+    code: "0A000",
+    message: "one statement or transaction cannot use tables that MySQL leads and others",
     detail: None,
 };
 

@@ -25,6 +25,7 @@ use crate::backend::stream::Stream;
 use crate::door::peer::Peer;
 use crate::hold::Obstacle;
 use crate::names::{Oid, split_path};
+use crate::phase::Situation;
 use crate::plan::{PathChange, SearchPath};
 use crate::session::own::Own;
 use crate::session::serve::Session;
@@ -106,7 +107,12 @@ impl State {
 
     /// There is a hold, or it is somebody else's turn.
     pub(super) fn is_to_rest(&self) -> bool {
-        self.guest.is_held() || serves(&self.planner.situation)
+        self.guest.is_held() || !self.is_home(&self.planner.situation)
+    }
+
+    /// Whether it is this session that answers in that situation.
+    fn is_home(&self, situation: &Situation) -> bool {
+        !serves(situation) && situation.is_parted() == self.part
     }
 
     /// Between two transactions, with nothing on its way.
@@ -127,7 +133,7 @@ impl Session {
         let mut shutdown = shutdown.clone();
         self.state.guest.rests(found.obstacles.clone());
         loop {
-            let moved = serves(&situation.borrow_and_update());
+            let moved = !self.state.is_home(&situation.borrow_and_update());
             let ends = !found.obstacles.is_empty() && (moved || self.state.guest.is_to_end());
             if ends {
                 warn!(obstacles = ?found.obstacles, "a session that cannot move is ended");

@@ -41,7 +41,7 @@ type Pairs = [(String, String)];
 pub async fn go_on(handover: Handover, services: Services) -> Option<Box<Handover>> {
     let config = Arc::clone(&services.login.borrow());
     let Handover { client, key, user, database, settings, .. } = handover;
-    let Handover { set, statements, credential, answered, .. } = handover;
+    let Handover { set, statements, credential, answered, part, .. } = handover;
     let (client, client_buffer) = client.into_parts();
     let entered = match timeout(config.timeout, dial(&config)).await {
         Ok(Ok(server)) => {
@@ -78,6 +78,7 @@ pub async fn go_on(handover: Handover, services: Services) -> Option<Box<Handove
         credential: entered.credential,
         statements,
         answered,
+        part: part.is_some(),
     };
     serve::serve(established, services.flow, services.shutdown).await
 }

@@ -110,6 +110,7 @@ pub(super) async fn serve(
         &established.parameters,
         &established.parameter_status,
     );
+    state.part = established.part;
     state.has_set(&established.parameters, &established.set);
     let mut server = established.server;
     let mut heard = (established.server_buffer, BytesMut::new());

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::capture::Handed;
 use crate::handoff::{Decision, LOST, Settled};
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Step, Touches};
 use crate::policy::Mode;
 use crate::session::state::{State, Wait, Work};
 use crate::session::statements::Prepared;
@@ -103,6 +103,7 @@ impl State {
         }
         if status == b'I' {
             self.wrote = false;
+            self.touched = Touches::default();
             self.shade.ended();
             if self.pending.is_empty() {
                 self.pen.rest();

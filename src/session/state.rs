@@ -16,6 +16,7 @@ use crate::capture::{Buffer, Handed};
 use crate::handoff::{Decision, Settled};
 use crate::hold::Guest;
 use crate::names::{TableId, TableName};
+use crate::plan::Touches;
 use crate::plan::cache::{Planner, Scratch};
 use crate::policy::Mode;
 use crate::session::again::Repeats;
@@ -197,6 +198,10 @@ pub(super) struct State {
     pub(super) cuts_batch: bool,
     /// The body of the message at hand, where it may have to be said again.
     pub(super) at_hand: Option<Bytes>,
+    /// What the statements that were completed in the transaction under way have named.
+    pub(super) touched: Touches,
+    /// Another session of the client's answers for the tables that MySQL leads ([`crate::parts`]).
+    pub(super) part: bool,
 }
 
 impl State {
@@ -259,6 +264,8 @@ impl State {
             batch: Batch::default(),
             cuts_batch: false,
             at_hand: None,
+            touched: Touches::default(),
+            part: false,
             flow,
         };
         for (name, value) in reported {

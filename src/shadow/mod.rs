@@ -174,7 +174,8 @@ impl Place {
         };
         let reading = Reading::of(&read.statement.text);
         let (Some(parameters), Some(reading)) = (parameters, reading) else { return };
-        if situation.phase != Phase::DualWrite {
+        // What MySQL answers already need not be tried there.
+        if situation.phase != Phase::DualWrite || situation.is_parted() {
             return;
         }
         let ShadowRead { tally, statement, shown, path, place: _place, .. } = read;

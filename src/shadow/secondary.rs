@@ -105,6 +105,7 @@ impl Session {
             statements: Vec::new(),
             credential: Credential::default(),
             answered: 0,
+            part: None,
         };
         let services = services.clone();
         let task = tokio::spawn(async move {

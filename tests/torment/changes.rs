@@ -200,7 +200,7 @@ impl Sides {
             let mut conn = mysql_async::Conn::from_url(&self.secondary).await.ok()?;
             let mysql = turn(&mut conn).await.ok()?;
             drop(conn.disconnect().await);
-            Some((Standing::of(u64::try_from(last).ok()?, mysql), under_way))
+            Some((Standing::of(u64::try_from(last).ok()?, false, mysql), under_way))
         };
         timeout(ANSWER, asked).await.ok().flatten()
     }

@@ -5,6 +5,7 @@
 //!                   row 2: the epoch in which MySQL became the primary; it is, while both are equal
 //!                   row 3: the epoch in which PostgreSQL was left for good
 //!                   row 4: the version of these tables, as `control::layout` writes it
+//!                   row 5: the epoch in which MySQL took the lead of some tables; there while it has it
 //! crossfade_fence   the newest version applied of each row; key_hash 0 is the table itself
 //! crossfade_floor   per table, the highest version that was pruned from the fence
 //! crossfade_catalog  PostgreSQL's catalogue: [`super::kept`]
@@ -125,15 +126,22 @@ pub async fn set_epoch(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
 pub struct Turn {
     pub epoch: u64,
     pub mysql_is_primary: bool,
+    /// It leads some tables, and PostgreSQL the others.
+    pub leads_part: bool,
 }
 
 /// `None` where nothing is set up.
 pub async fn turn(conn: &mut Conn) -> Result<Option<Turn>, WriteError> {
-    let select = "SELECT s.`epoch`, COALESCE(t.`epoch` = s.`epoch`, 0) FROM `crossfade_state` s \
-                  LEFT JOIN `crossfade_state` t ON t.`id` = 2 WHERE s.`id` = 1";
-    let found: Result<Option<(u64, bool)>, Error> = conn.query_first(select).await;
+    let select = "SELECT s.`epoch`, COALESCE(t.`epoch` = s.`epoch`, 0), p.`id` IS NOT NULL \
+                  FROM `crossfade_state` s LEFT JOIN `crossfade_state` t ON t.`id` = 2 \
+                  LEFT JOIN `crossfade_state` p ON p.`id` = 5 WHERE s.`id` = 1";
+    let found: Result<Option<(u64, bool, bool)>, Error> = conn.query_first(select).await;
     match found {
-        Ok(found) => Ok(found.map(|(epoch, mysql_is_primary)| Turn { epoch, mysql_is_primary })),
+        Ok(found) => Ok(found.map(|(epoch, mysql_is_primary, leads_part)| Turn {
+            epoch,
+            mysql_is_primary,
+            leads_part,
+        })),
         Err(Error::Server(server)) if server.code == NO_TABLE => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -39,11 +39,22 @@ pub enum Alone {
     Complete,
 }
 
-/// MySQL is the primary from here on; does nothing where it is already, in this epoch.
+/// What MySQL takes the lead of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    All,
+    /// PostgreSQL knows which tables.
+    Part,
+}
+
+/// It leads everything, or nothing, from here on.
+const NO_PART: &str = "DELETE FROM `crossfade_state` WHERE `id` = 5";
+
+/// MySQL leads its share from here on; does nothing where it does already, in this epoch.
 ///
 /// An epoch that is there without the lead is taken as well: a sidecar may have carried it over from
 /// PostgreSQL, which had it first.
-pub async fn lead(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
+pub async fn lead(conn: &mut Conn, epoch: u64, share: Share) -> Result<(), WriteError> {
     let taken = async {
         conn.query_drop("BEGIN").await?;
         let lock = "SELECT `epoch` FROM `crossfade_state` WHERE `id` = 1 FOR UPDATE";
@@ -55,9 +66,16 @@ pub async fn lead(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
         let state =
             "UPDATE `crossfade_state` SET `epoch` = ?, `at` = CURRENT_TIMESTAMP(6) WHERE `id` = 1";
         conn.exec_drop(state, (epoch,)).await?;
-        let since = "INSERT INTO `crossfade_state` (`id`, `epoch`) VALUES (2, ?) \
+        let since = "INSERT INTO `crossfade_state` (`id`, `epoch`) VALUES (?, ?) \
                      ON DUPLICATE KEY UPDATE `epoch` = VALUES(`epoch`)";
-        conn.exec_drop(since, (epoch,)).await?;
+        let row = match share {
+            Share::All => 2,
+            Share::Part => 5,
+        };
+        if share == Share::All {
+            conn.query_drop(NO_PART).await?;
+        }
+        conn.exec_drop(since, (row, epoch)).await?;
         Ok(conn.query_drop("COMMIT").await?)
     };
     let taken = taken.await;
@@ -114,6 +132,7 @@ pub async fn give_back(conn: &mut Conn, epoch: u64) -> Result<(), WriteError> {
     let state =
         "UPDATE `crossfade_state` SET `epoch` = ?, `at` = CURRENT_TIMESTAMP(6) WHERE `id` = 1";
     conn.exec_drop(state, (epoch,)).await?;
+    conn.query_drop(NO_PART).await?;
     Ok(conn.query_drop("COMMIT").await?)
 }
 

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use super::moved;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
@@ -247,6 +248,7 @@ pub async fn undo(
         Some(true) => return Ok(Closed::Moved),
         None => return Ok(Closed::Unknown),
     }
+    moved::forget_planned(&transaction).await?;
     transaction.execute(END, &[&id, &"undone", &reasons]).await?;
     transaction.commit().await?;
     Ok(Closed::Undone)

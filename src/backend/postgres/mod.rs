@@ -18,6 +18,7 @@ pub mod copy;
 pub mod facts;
 pub mod follow;
 pub mod introspect;
+pub mod moved;
 pub mod records;
 pub mod refuse;
 pub mod sequences;

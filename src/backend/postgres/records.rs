@@ -94,7 +94,20 @@ CREATE TABLE IF NOT EXISTS crossfade.descriptions (
 )",
 };
 
-pub(super) const ALL: [Record; 4] = [BACKFILL, VERIFIED, STATEMENTS, DESCRIPTIONS];
+/// Groups of tables that were used in one transaction, by the statement that came last; an empty name
+/// stands for tables of no group, and no groups at all for more than were written down.
+pub const CROSSINGS: Record = Record {
+    name: "crossfade.crossings",
+    create: "\
+CREATE TABLE IF NOT EXISTS crossfade.crossings (
+    fingerprint text NOT NULL,
+    groups      text[] NOT NULL,
+    at          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (fingerprint, groups)
+)",
+};
+
+pub(super) const ALL: [Record; 5] = [BACKFILL, VERIFIED, STATEMENTS, DESCRIPTIONS, CROSSINGS];
 
 const EXISTS: &str = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
 

@@ -10,10 +10,13 @@
 //! appliers of logical replication too. Making it takes a lock that waits for every transaction that
 //! has written to the table: whoever writes after that has met it.
 //!
+//! Where only some tables move, theirs has the epoch from which it refuses as its argument; that the lead of
+//! all of them is back is said by a sequence, `crossfade.returned`, which no snapshot hides either.
+//!
 //! Invariant: once the trigger is on a table, whoever holds the lock ([`LOCK_CLASS`], [`LOCK_KEY`])
 //! alone knows that every write to it is over, or is still to be judged.
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, GenericClient};
 
 use super::control::{LOCK_CLASS, LOCK_KEY};
 use crate::names::Oid;
@@ -29,13 +32,20 @@ const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '1s'";
 const DROP_WAIT: &str = "SET LOCAL lock_timeout = '20ms'";
 
 const FUNCTION: &str = "\
+CREATE SEQUENCE IF NOT EXISTS crossfade.returned MINVALUE 0;
 CREATE OR REPLACE FUNCTION crossfade.refuse() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $refuse$
 BEGIN
     -- Fires for every statement, so it has no SET clause; hence every name is qualified.
     IF pg_catalog.pg_advisory_xact_lock_shared(LOCK_CLASS, LOCK_KEY) IS NULL
-        OR (COALESCE(pg_catalog.pg_sequence_last_value('crossfade.epoch'::pg_catalog.regclass), 2)
-            OPERATOR(pg_catalog.%) 2::bigint OPERATOR(pg_catalog.=) 1::bigint
+        OR ((COALESCE(pg_catalog.pg_sequence_last_value('crossfade.epoch'::pg_catalog.regclass), 2)
+              OPERATOR(pg_catalog.%) 2::bigint OPERATOR(pg_catalog.=) 1::bigint
+            OR TG_NARGS OPERATOR(pg_catalog.=) 1
+              AND TG_ARGV[0]::bigint OPERATOR(pg_catalog.<=) (COALESCE(
+                pg_catalog.pg_sequence_last_value('crossfade.epoch'::pg_catalog.regclass), 2)
+                OPERATOR(pg_catalog./) 2::bigint)
+              AND COALESCE(pg_catalog.pg_sequence_last_value('crossfade.returned'::pg_catalog.regclass), 0)
+                OPERATOR(pg_catalog.<) TG_ARGV[0]::bigint)
           AND session_user OPERATOR(pg_catalog.<>) current_user)
     THEN
         RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',
@@ -50,7 +60,7 @@ REVOKE ALL ON FUNCTION crossfade.refuse() FROM PUBLIC";
 const COVERS: &str = "\
 SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_has_role(c.relowner, 'USAGE'),
     EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid
-        AND t.tgname = 'crossfade_refuse'
+        AND t.tgname = 'crossfade_refuse' AND t.tgargs = $2::pg_catalog.bytea
         AND t.tgfoid = pg_catalog.to_regprocedure('crossfade.refuse()')
         AND (t.tgenabled = 'A' OR t.tgenabled = 'O'
             AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')))
@@ -73,9 +83,50 @@ pub async fn create(client: &Client) -> Result<(), Error> {
     client.batch_execute(&function.replace("LOCK_KEY", &LOCK_KEY.to_string())).await
 }
 
-/// Tables and partitions among these, by name.
-pub async fn covers(client: &Client, tables: &[Oid]) -> Result<Vec<Cover>, Error> {
-    let rows = client.query(COVERS, &[&tables]).await?;
+/// When the trigger refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// While MySQL leads everything.
+    AllMoved,
+    /// And from this epoch on, until all are back ([`returned`]).
+    From(u64),
+}
+
+impl When {
+    /// As `CREATE TRIGGER` has it.
+    fn argument(self) -> String {
+        match self {
+            Self::AllMoved => String::new(),
+            Self::From(epoch) => format!("'{epoch}'"),
+        }
+    }
+
+    /// As `pg_trigger.tgargs` has it.
+    fn stored(self) -> Vec<u8> {
+        match self {
+            Self::AllMoved => Vec::new(),
+            Self::From(epoch) => format!("{epoch}\0").into_bytes(),
+        }
+    }
+}
+
+/// Has every trigger that refuses from an earlier epoch on let everybody pass.
+pub async fn returned(client: &Client, epoch: u64) -> Result<(), Error> {
+    let set = format!("SELECT pg_catalog.setval('crossfade.returned', {epoch})");
+    client.batch_execute(&set).await
+}
+
+/// As [`returned`], where there may be no such sequence.
+pub(super) async fn let_pass(client: &impl GenericClient, epoch: u64) -> Result<(), Error> {
+    let set = "SELECT pg_catalog.setval(c.oid::pg_catalog.regclass, $1) FROM pg_catalog.pg_class c \
+         WHERE c.oid = pg_catalog.to_regclass('crossfade.returned')";
+    let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+    client.query_opt(set, &[&epoch]).await.map(drop)
+}
+
+/// Tables and partitions among these, by name, and whether they have the trigger that refuses then.
+pub async fn covers(client: &Client, tables: &[Oid], when: When) -> Result<Vec<Cover>, Error> {
+    let rows = client.query(COVERS, &[&tables, &when.stored()]).await?;
     let cover = |row: &tokio_postgres::Row| Cover {
         table: row.get(0),
         owned: row.get(1),
@@ -85,8 +136,8 @@ pub async fn covers(client: &Client, tables: &[Oid]) -> Result<Vec<Cover>, Error
 }
 
 /// Puts the trigger on one table. Waits for its writers, for a moment only.
-pub async fn cover(client: &Client, cover: &Cover) -> Result<(), Error> {
-    let table = &cover.table;
+pub async fn cover(client: &Client, cover: &Cover, when: When) -> Result<(), Error> {
+    let (table, argument) = (&cover.table, when.argument());
     let always = match cover.owned {
         true => format!("; ALTER TABLE {table} ENABLE ALWAYS TRIGGER {TRIGGER}"),
         false => String::new(),
@@ -94,7 +145,7 @@ pub async fn cover(client: &Client, cover: &Cover) -> Result<(), Error> {
     let script = format!(
         "BEGIN; {LOCK_WAIT}; CREATE OR REPLACE TRIGGER {TRIGGER} \
          BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} \
-         FOR EACH STATEMENT EXECUTE FUNCTION crossfade.refuse(){always}; COMMIT"
+         FOR EACH STATEMENT EXECUTE FUNCTION crossfade.refuse({argument}){always}; COMMIT"
     );
     whole(client, &script).await
 }

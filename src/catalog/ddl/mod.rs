@@ -50,7 +50,7 @@ pub fn prelude() -> &'static str {
 pub fn migrates(table: &Table) -> bool {
     match table.capture {
         Capture::Returning | Capture::Trigger | Capture::Impossible("trigger_missing") => true,
-        Capture::Off | Capture::Impossible(_) => false,
+        Capture::Off | Capture::Elsewhere | Capture::Impossible(_) => false,
     }
 }
 

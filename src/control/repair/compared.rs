@@ -42,6 +42,19 @@ pub struct Compared {
 }
 
 impl Compared {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            equal: self.equal + other.equal,
+            missing: self.missing + other.missing,
+            extra: self.extra + other.extra,
+            different: self.different + other.different,
+            unsettled: self.unsettled + other.unsettled,
+            error: self.error.or(other.error),
+        }
+    }
+
     /// Every row was seen to be equal.
     #[must_use]
     pub fn is_equal(&self) -> bool {

@@ -32,7 +32,7 @@ use crate::catalog::{Catalog, Table};
 use crate::change::Key;
 use crate::names::TableName;
 use crate::outbox::stuck::{self, Reached, Stuck};
-use crate::phase::Situation;
+use crate::phase::{Situation, Views};
 
 use super::{Ends, layout};
 pub use compared::Compared;
@@ -98,6 +98,8 @@ pub enum RepairError {
     Table(TableName),
     #[error("--key goes with --table")]
     NoTable,
+    #[error("--entry goes with --table while the databases lead different tables")]
+    WhoseEntry,
     #[error("that is no key of table \"{table}\": {why}")]
     Key { table: TableName, why: String },
     #[error(transparent)]
@@ -114,11 +116,24 @@ impl RepairError {
     /// True where whoever asked has to ask otherwise.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Table(_) | Self::NoTable | Self::Key { .. })
+        matches!(self, Self::Table(_) | Self::NoTable | Self::WhoseEntry | Self::Key { .. })
     }
 }
 
 impl Repaired {
+    /// Both together.
+    fn and(mut self, other: Self) -> Self {
+        self.found += other.found;
+        self.carried += other.carried;
+        self.waiting += other.waiting;
+        self.stuck.extend(other.stuck);
+        self.compared = match (self.compared, other.compared) {
+            (Some(one), Some(other)) => Some(one.and(other)),
+            (one, other) => one.or(other),
+        };
+        self
+    }
+
     /// Nothing is left that failed, and what was carried is equal.
     #[must_use]
     pub fn is_well(&self) -> bool {
@@ -127,8 +142,47 @@ impl Repaired {
     }
 }
 
-/// Does what is wanted. `client` is a connection of Crossfade's own to the primary.
+/// Does what is wanted, on the tables of either database. `client` is a connection of Crossfade's own to
+/// PostgreSQL.
 pub async fn repair(
+    ends: &Ends,
+    client: &Client,
+    views: &Views,
+    wanted: &Wanted,
+) -> Result<Repaired, RepairError> {
+    if !views.postgres.is_parted() {
+        return repair_led(ends, client, &views.postgres, wanted).await;
+    }
+    match &wanted.table {
+        Some(name) if captured(&views.mysql.catalog, name).is_ok() => {
+            repair_led(ends, client, &views.mysql, wanted).await
+        }
+        Some(_) => repair_led(ends, client, &views.postgres, wanted).await,
+        // Both outboxes number their entries.
+        None if wanted.entry.is_some() => Err(RepairError::WhoseEntry),
+        None if wanted.key.is_some() => Err(RepairError::NoTable),
+        None => repair_each(ends, client, views, wanted).await,
+    }
+}
+
+/// Every table on the side that leads it.
+async fn repair_each(
+    ends: &Ends,
+    client: &Client,
+    views: &Views,
+    wanted: &Wanted,
+) -> Result<Repaired, RepairError> {
+    let mut all = Repaired { dry_run: wanted.dry_run, ..Repaired::default() };
+    for view in [&views.postgres, &views.mysql] {
+        for table in view.catalog.captured() {
+            let wanted = Wanted { table: Some(table.name.clone()), ..wanted.clone() };
+            all = all.and(repair_led(ends, client, view, &wanted).await?);
+        }
+    }
+    Ok(all)
+}
+
+async fn repair_led(
     ends: &Ends,
     client: &Client,
     situation: &Situation,

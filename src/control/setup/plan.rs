@@ -297,6 +297,7 @@ fn capture_text(capture: &Capture) -> String {
         Capture::Returning => "returning".to_owned(),
         Capture::Trigger => "trigger".to_owned(),
         Capture::Off => "off".to_owned(),
+        Capture::Elsewhere => "elsewhere".to_owned(),
         Capture::Impossible(reason) => format!("impossible: {reason}"),
     }
 }

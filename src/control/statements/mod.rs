@@ -29,7 +29,7 @@ use crate::shadow::ready;
 use crate::value::Flavor;
 
 use table::Table;
-pub use table::{forget, read};
+pub use table::{crossings, forget, read};
 
 /// Between two tellings of counts alone.
 const COUNTS_EVERY: Duration = Duration::from_secs(10);
@@ -155,7 +155,8 @@ impl Recorder {
         let due = last || self.told.is_none_or(|told| COUNTS_EVERY <= told.elapsed());
         loop {
             let untold = self.seen.untold(BATCH_MAX);
-            if !due && !untold.iter().any(|untold| untold.news) {
+            let crossed = self.seen.uncrossed();
+            if !due && crossed.is_empty() && !untold.iter().any(|untold| untold.news) {
                 return Ok(());
             }
             let more = untold.len() == BATCH_MAX;
@@ -168,6 +169,8 @@ impl Recorder {
             }
             let (lines, shapes) = self.table.tell(client, &untold, self.seen.max()).await?;
             self.seen.told(untold, lines, shapes);
+            table::tell_crossings(client, &crossed).await?;
+            self.seen.told_crossed(&crossed);
             self.link.settled();
             self.told = Some(Instant::now());
             self.metrics.recorded.set(self.table.lines());
@@ -180,7 +183,8 @@ impl Recorder {
     /// Says of what is new whether the secondary could answer it.
     async fn judge(&mut self) {
         let situation = Arc::clone(&self.situation.borrow());
-        if situation.phase == Phase::Setup {
+        // A part of the catalogue would say of its tables that they are elsewhere.
+        if situation.phase == Phase::Setup || situation.is_parted() {
             return;
         }
         let Some(flavor) = self.flavor().await else { return };

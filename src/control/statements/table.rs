@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value as Json, json};
 use tokio_postgres::{Client, Error, Row};
 
-use crate::backend::postgres::records::{DESCRIPTIONS, STATEMENTS};
+use crate::backend::postgres::records::{CROSSINGS, DESCRIPTIONS, STATEMENTS};
 use crate::plan::seen::described::Column;
 use crate::plan::seen::record::{KeptShape, Untold};
-use crate::plan::seen::{Compared, Described, Fingerprint, Line, Readiness, Shape};
+use crate::plan::seen::{Compared, Crossing, Described, Fingerprint, Line, Readiness, Shape};
 
 /// Statements that the table holds; past it those go that were not seen for longest.
 const KEPT_MAX: i64 = 10_000;
@@ -68,6 +68,11 @@ WHERE $1::timestamptz IS NULL OR $1 <= d.at";
 const NOW: &str = "SELECT pg_catalog.clock_timestamp(), (SELECT count(*) FROM crossfade.statements), \
      pg_catalog.current_setting('server_encoding') = 'UTF8'";
 
+const CROSS: &str = "INSERT INTO crossfade.crossings (fingerprint, groups) VALUES ($1, $2) \
+     ON CONFLICT (fingerprint, groups) DO UPDATE SET at = pg_catalog.clock_timestamp()";
+const CROSSED: &str =
+    "SELECT c.fingerprint, c.groups FROM crossfade.crossings c ORDER BY c.at DESC LIMIT 1000";
+
 const PRUNE: &str = "\
 WITH gone AS (
     DELETE FROM crossfade.statements WHERE fingerprint IN (
@@ -110,6 +115,7 @@ impl Table {
             STATEMENTS.ensure(client).await?;
             DESCRIPTIONS.ensure(client).await?;
         }
+        CROSSINGS.ensure(client).await?;
         let lost = !there && self.forget();
         self.ensured = Some(generation);
         Ok(lost)
@@ -142,6 +148,25 @@ impl Table {
         let lines = lines.iter().filter_map(line).collect();
         Ok((lines, shapes.iter().filter_map(shape).collect()))
     }
+}
+
+/// Adds groups that were used together.
+pub(super) async fn tell_crossings(client: &Client, found: &[Crossing]) -> Result<(), Error> {
+    for Crossing { fingerprint, groups } in found {
+        let fingerprint = fingerprint.map(|found| found.to_string()).unwrap_or_default();
+        client.execute(CROSS, &[&fingerprint, groups]).await?;
+    }
+    Ok(())
+}
+
+/// Groups that were used together since they were first looked at; nothing where there is no such table.
+pub async fn crossings(client: &Client) -> Result<Vec<Crossing>, Error> {
+    if !CROSSINGS.exists(client).await? {
+        return Ok(Vec::new());
+    }
+    let crossing =
+        |row: &Row| Crossing { fingerprint: Fingerprint::parse(row.get(0)), groups: row.get(1) };
+    Ok(client.query(CROSSED, &[]).await?.iter().map(crossing).collect())
 }
 
 /// Every line, for whoever is no sidecar; `None` where there is no such table.

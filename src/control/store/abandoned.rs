@@ -43,7 +43,7 @@ impl Store {
             if timeout(quarter, self.flow.hold.drained()).await.is_err() {
                 return Ok(true);
             }
-            let catalog = Arc::clone(&self.situation.borrow().catalog);
+            let catalog = Arc::clone(&self.catalog);
             self.publish(seen.clone(), catalog);
             self.release();
         } else if self.known.is_none() || self.reread {

@@ -16,6 +16,7 @@ use tokio_postgres::{Client, Error};
 
 use crate::backend::mysql::{Link, WriteError, control as mysql};
 use crate::backend::postgres::control::{LOCK_CLASS, LOCK_KEY};
+use crate::backend::postgres::moved;
 use crate::control::Ends;
 
 /// Between two attempts to get the lock; nobody may queue behind a waiting one.
@@ -50,6 +51,8 @@ async fn raise_locked(client: &Client, past: Option<u64>) -> Result<(), Error> {
     let next = past.map_or("(e.last_value / 2 + 1) * 2".to_owned(), |epoch| {
         epoch.saturating_add(1).saturating_mul(2).to_string()
     });
+    // An attempt that was under way must not come true by another's epoch.
+    moved::forget_planned(client).await?;
     let raise = format!(
         "SELECT pg_catalog.setval('crossfade.epoch', {next}) FROM crossfade.epoch e WHERE {condition}"
     );

@@ -9,10 +9,12 @@ use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::backend::postgres::control::Presence;
 use crate::backend::postgres::introspect;
+use crate::backend::postgres::moved::Moved;
 use crate::catalog::Catalog;
 use crate::catalog::naming::Naming;
 use crate::control::layout::{self, UnknownLayout};
-use crate::phase::{Phase, Situation};
+use crate::names::TableId;
+use crate::phase::{Phase, Situation, Views};
 use crate::policy::Policies;
 
 /// Where things stand, without the catalogue itself.
@@ -46,6 +48,8 @@ pub(super) enum State {
 pub(super) struct SetUp {
     pub(super) epoch: u64,
     pub(super) mysql_is_primary: bool,
+    /// Tables that MySQL leads while PostgreSQL leads the rest.
+    pub(super) moved: Vec<TableId>,
     pub(super) timeline: String,
     /// Timeline, system and database are those that the epoch was set for.
     pub(super) same_primary: bool,
@@ -58,6 +62,11 @@ pub(super) struct SetUp {
 }
 
 impl Seen {
+    /// Tables that MySQL leads while PostgreSQL leads the rest.
+    pub(super) fn moved(&self) -> &[TableId] {
+        self.state.moved()
+    }
+
     /// True where a catalogue read for one still holds for the other.
     pub(super) fn same_catalogue(&self, other: &Self) -> bool {
         self.digest == other.digest
@@ -67,6 +76,13 @@ impl Seen {
 }
 
 impl State {
+    fn moved(&self) -> &[TableId] {
+        match self {
+            Self::SetUp(SetUp { abandoned: None, moved, .. }) => moved,
+            _ => &[],
+        }
+    }
+
     fn registry(&self) -> Option<&str> {
         match self {
             Self::SetUp(state) => Some(&state.registry),
@@ -89,6 +105,8 @@ pub(super) struct Looker {
     generation: u64,
     present: Statement,
     state: Option<Statement>,
+    /// What the epoch's sequence held last.
+    turn: Option<i64>,
 }
 
 fn present() -> String {
@@ -114,7 +132,8 @@ const STATE: &str = "SELECT e.last_value, now.timeline, \
        (SELECT pg_catalog.count(*) FROM crossfade.sidecars s WHERE pg_catalog.now() < s.lease_until), \
        (SELECT s.value FROM crossfade.settings s WHERE s.key = 'layout'), \
        (SELECT ((s.value::float8 - extract(epoch FROM pg_catalog.clock_timestamp())::float8) * 1000)::int8 \
-         FROM crossfade.settings s WHERE s.key = 'abandon') \
+         FROM crossfade.settings s WHERE s.key = 'abandon'), \
+       (SELECT s.value FROM crossfade.settings s WHERE s.key = 'moved') \
      FROM crossfade.epoch e CROSS JOIN (SELECT \
        pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) AS timeline, \
        (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() c) AS system, \
@@ -123,7 +142,8 @@ const STATE: &str = "SELECT e.last_value, now.timeline, \
 
 impl Looker {
     pub(super) async fn new(client: &Client, generation: u64) -> Result<Self, Error> {
-        Ok(Self { generation, present: client.prepare(&present()).await?, state: None })
+        let present = client.prepare(&present()).await?;
+        Ok(Self { generation, present, state: None, turn: None })
     }
 
     /// Whether it still belongs to the connection of that number.
@@ -154,9 +174,16 @@ impl Looker {
             Some(statement) => statement.clone(),
             None => self.state.insert(client.prepare(STATE).await?).clone(),
         };
-        let row = client.query_one(&statement, &[]).await;
-        // Abandoned and set up again, its statements speak of tables that are gone.
-        let row = row.inspect_err(|_| self.state = None)?;
+        // A sequence is ahead of the snapshot: what is read beside a new epoch may be of the one before.
+        let row = loop {
+            let row = client.query_one(&statement, &[]).await;
+            // Abandoned and set up again, its statements speak of tables that are gone.
+            let row = row.inspect_err(|_| self.state = None)?;
+            let turn = row.get(0);
+            if self.turn.replace(turn) == Some(turn) {
+                break row;
+            }
+        };
         Ok(match layout::recorded(row.get(6)) {
             Ok(()) => State::SetUp(SetUp::read(&row)),
             Err(unknown) => State::Unknown(unknown),
@@ -167,9 +194,13 @@ impl Looker {
 impl SetUp {
     fn read(row: &Row) -> Self {
         let turn: i64 = row.get(0);
+        let (epoch, mysql_is_primary) = (u64::try_from(turn / 2).unwrap_or(0), turn % 2 == 1);
+        let moved = row.get::<_, Option<&str>>(8).map(Moved::parse).unwrap_or_default();
+        let moved = if mysql_is_primary { Vec::new() } else { moved.at(epoch).to_vec() };
         Self {
-            epoch: u64::try_from(turn / 2).unwrap_or(0),
-            mysql_is_primary: turn % 2 == 1,
+            epoch,
+            mysql_is_primary,
+            moved,
             timeline: row.get(1),
             same_primary: row.get(2),
             registry: row.get(3),
@@ -180,15 +211,25 @@ impl SetUp {
     }
 }
 
-/// Where things stand, asked once: for whoever is not a sidecar.
+/// Where things stand, asked once: for whoever is not a sidecar. Of what PostgreSQL leads, where MySQL leads
+/// some tables by themselves.
 pub async fn observe(
     client: &Client,
     policies: &Policies,
     naming: &Naming,
-) -> Result<Situation, Error> {
+) -> Result<Arc<Situation>, Error> {
+    Ok(observe_both(client, policies, naming).await?.postgres)
+}
+
+/// As [`observe`], and of what MySQL leads: the same twice where one leads all.
+pub async fn observe_both(
+    client: &Client,
+    policies: &Policies,
+    naming: &Naming,
+) -> Result<Views, Error> {
     let seen = Looker::new(client, 0).await?.look(client).await?;
     let catalog = introspect::introspect(client, policies, naming).await?;
-    Ok(situation(&seen, Arc::new(catalog)))
+    Ok(situation(&seen, Arc::new(catalog)).views(seen.moved()))
 }
 
 pub(super) fn situation(seen: &Seen, catalog: Arc<Catalog>) -> Situation {

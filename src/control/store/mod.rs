@@ -21,6 +21,7 @@ mod failure;
 mod follow;
 mod look;
 mod metrics;
+mod publish;
 mod settling;
 mod sidecar;
 mod turn;
@@ -40,6 +41,7 @@ use crate::backend::postgres::{control, introspect};
 use crate::catalog::Catalog;
 use crate::catalog::naming::Naming;
 use crate::control::Ends;
+use crate::lease::Lease;
 use crate::names::TableName;
 use crate::phase::{Phase, Situation};
 use crate::policy::Policies;
@@ -47,9 +49,10 @@ use crate::session::Flow;
 
 use failure::{LookError, chain, told};
 use follow::{Followed, Follower};
-pub use look::observe;
-use look::{Looker, Seen, State, situation};
+use look::{Looker, Seen, State};
+pub use look::{observe, observe_both};
 pub use metrics::StoreMetrics;
+pub use publish::Published;
 use settling::Settling;
 pub use sidecar::Sidecar;
 use turn::Home;
@@ -82,7 +85,13 @@ pub struct Store {
     ends: Ends,
     naming: Naming,
     policies: watch::Receiver<Arc<Policies>>,
+    /// What PostgreSQL's end goes by, and what MySQL's does.
     situation: watch::Sender<Arc<Situation>>,
+    beyond: watch::Sender<Arc<Situation>>,
+    /// Whether MySQL may answer for the tables that it leads while PostgreSQL leads the rest.
+    part_lease: Lease,
+    /// The catalogue whole, whoever leads what.
+    catalog: Arc<Catalog>,
     nudges: mpsc::Receiver<()>,
     sidecar: Sidecar,
     metrics: StoreMetrics,
@@ -124,7 +133,7 @@ impl Store {
         ends: Ends,
         naming: Naming,
         policies: watch::Receiver<Arc<Policies>>,
-        situation: watch::Sender<Arc<Situation>>,
+        published: Published,
         sidecar: Sidecar,
         metrics: StoreMetrics,
         flow: Arc<Flow>,
@@ -136,7 +145,10 @@ impl Store {
             ends,
             naming,
             policies,
-            situation,
+            situation: published.situation,
+            beyond: published.beyond,
+            part_lease: published.part_lease,
+            catalog: Arc::default(),
             nudges,
             sidecar,
             metrics,
@@ -282,8 +294,7 @@ impl Store {
                 if known.state.turn() == seen.state.turn() {
                     self.known = Some(seen);
                 } else {
-                    let catalog = Arc::clone(&self.situation.borrow().catalog);
-                    self.publish(seen, catalog);
+                    self.publish(seen, Arc::clone(&self.catalog));
                 }
             }
             _ => self.read(seen).await?,
@@ -295,7 +306,10 @@ impl Store {
             self.metrics.sidecars.set(state.sidecars);
             if !state.mysql_is_primary {
                 self.tend(state.epoch).await?;
-                self.agree(state.epoch).await?;
+                // A later epoch of MySQL's is then half of a rollback, and none to go past.
+                if state.moved.is_empty() {
+                    self.agree(state.epoch).await?;
+                }
             }
             self.look_for_unseen(state.mysql_is_primary).await?;
         }
@@ -364,7 +378,7 @@ impl Store {
     /// Marks are durable before the catalogue that they are about is published.
     async fn mark(&mut self, now: &Catalog) -> Result<(), LookError> {
         let none = Catalog::default();
-        let published = Arc::clone(&self.situation.borrow().catalog);
+        let published = Arc::clone(&self.catalog);
         // Before the first reading no session of ours was served by an older catalogue.
         let before = if self.known.is_some() { &*published } else { &none };
         let mut marks: BTreeMap<&str, Vec<TableName>> = BTreeMap::new();
@@ -380,35 +394,6 @@ impl Store {
             control::mark_dirty(self.link.get().await?, &tables, reason).await?;
         }
         Ok(())
-    }
-
-    fn publish(&mut self, seen: Seen, catalog: Arc<Catalog>) {
-        let now = situation(&seen, catalog);
-        let Situation { phase, epoch, timeline, catalog, .. } = &now;
-        let (phase, epoch) = (*phase, *epoch);
-        let before = Arc::clone(&self.situation.borrow());
-        if (before.phase, before.epoch) != (phase, epoch) {
-            info!(phase = phase.as_str(), epoch, timeline, "phase");
-            if seen.state == State::NotSetUp && before.phase == Phase::DualWrite {
-                warn!("Crossfade's schema is gone from the primary, writes are not carried over");
-            }
-        }
-        if before.catalog.version != catalog.version {
-            info!(version = catalog.version, tables = catalog.captured().count(), "catalogue read");
-        }
-        if phase == Phase::DualWrite {
-            // Idle until MySQL leads again, it would be ended by the server, and found so when it matters.
-            self.home = None;
-        }
-        self.metrics.set_phase(phase);
-        self.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
-        self.metrics.catalog_version.set(i64::try_from(catalog.version).unwrap_or(i64::MAX));
-        let is_new = before.catalog.version != now.catalog.version || before.phase != phase;
-        self.situation.send_replace(Arc::new(now));
-        self.known = Some(seen);
-        if is_new && phase != Phase::Setup {
-            self.keep();
-        }
     }
 
     async fn raise(&mut self, past: Option<u64>) -> Result<(), LookError> {

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant as Moment};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::look::SetUp;
-use super::{LEAVE_TIME_MAX, LookError, Store};
+use super::look::{SetUp, State};
+use super::{LEAVE_TIME_MAX, LookError, Store, epoch};
 use crate::backend::mysql::control::{Turn, is_complete, layout, turn};
 use crate::backend::mysql::kept::{Kept, keep, load};
 use crate::backend::mysql::{Link, WriteError, sidecars};
@@ -43,6 +43,8 @@ pub(super) enum Home {
 pub(super) enum Stand {
     /// Both the same, or what follows is on its way there as ever.
     Agreed,
+    /// MySQL leads some tables, and PostgreSQL the rest.
+    Parted,
     /// One of them has to be told this turn.
     Between(Turn),
     /// MySQL is the primary of an epoch that PostgreSQL never had.
@@ -51,6 +53,15 @@ pub(super) enum Stand {
 
 /// What to make of both answers. `postgres` is PostgreSQL's.
 pub(super) fn stand(postgres: Turn, mysql: Turn) -> Stand {
+    if postgres.leads_part || mysql.leads_part {
+        let both_part =
+            postgres.leads_part && !postgres.mysql_is_primary && !mysql.mysql_is_primary;
+        return match (both_part, mysql.leads_part) {
+            (true, true) if mysql.epoch <= postgres.epoch => Stand::Parted,
+            (true, false) if mysql.epoch <= postgres.epoch + 1 => Stand::Between(postgres),
+            _ => Stand::Contrary,
+        };
+    }
     match (postgres.mysql_is_primary, mysql.mysql_is_primary) {
         // The old primary is told first, so a later turn of MySQL's is none of ours.
         (false, true) if postgres.epoch < mysql.epoch => Stand::Contrary,
@@ -90,7 +101,7 @@ impl Store {
             return Home::Unasked;
         }
         let asked = Moment::now();
-        let ours = Turn { epoch: situation.epoch, mysql_is_primary: true };
+        let ours = Turn { epoch: situation.epoch, mysql_is_primary: true, leads_part: false };
         let Ok((turn, complete)) = self.home().await else { return Home::Unasked };
         if turn != ours {
             return Home::Unasked;
@@ -99,7 +110,7 @@ impl Store {
             info!("PostgreSQL is left for good");
             let now = Situation { phase: Phase::Complete, ..Situation::clone(&situation) };
             self.metrics.set_phase(Phase::Complete);
-            self.situation.send_replace(Arc::new(now));
+            self.say_both(now);
         }
         self.sidecar.lease.confirm(asked);
         if complete { Home::Alone } else { Home::Confirmed }
@@ -124,6 +135,7 @@ impl Store {
         let kept = load(link.conn()).await?.ok_or(WriteError::NotSetUp)?;
         self.version += 1;
         let catalog = Catalog { version: self.version, ..kept.catalog };
+        self.catalog = Arc::new(catalog);
         let phase = if complete { Phase::Complete } else { Phase::Switched };
         info!(
             phase = phase.as_str(),
@@ -132,13 +144,13 @@ impl Store {
         );
         self.metrics.set_phase(phase);
         self.metrics.epoch.set(i64::try_from(turn.epoch).unwrap_or(i64::MAX));
-        self.situation.send_replace(Arc::new(Situation {
+        self.say_both(Situation {
             phase,
             epoch: turn.epoch,
             timeline: String::new(),
-            catalog: Arc::new(catalog),
+            catalog: Arc::clone(&self.catalog),
             server: kept.server,
-        }));
+        });
         self.sidecar.lease.confirm(asked);
         Ok(())
     }
@@ -171,14 +183,27 @@ impl Store {
         drop(timeout(LEAVE_TIME_MAX, gone).await);
     }
 
+    /// Publishes what holds for every table.
+    fn say_both(&self, now: Situation) {
+        let views = now.views(&[]);
+        self.beyond.send_replace(views.mysql);
+        self.situation.send_replace(views.postgres);
+    }
+
+    /// The turn is the one that was published last.
+    fn is_published(&self, state: &SetUp) -> bool {
+        let known = self.known.as_ref().and_then(|known| known.state.turn());
+        known == State::SetUp(state.clone()).turn()
+    }
+
     /// Has MySQL keep the published catalogue, beside everything else; in vain it is tried again with the
     /// next.
     pub(super) fn keep(&self) {
         let situation = Arc::clone(&self.situation.borrow());
-        let ends = self.ends.clone();
+        let (ends, catalog) = (self.ends.clone(), Arc::clone(&self.catalog));
         tokio::spawn(async move {
-            let Situation { epoch, server, catalog, .. } = &*situation;
-            let text = Kept { epoch: *epoch, server: *server, catalog: Catalog::clone(catalog) };
+            let Situation { epoch, server, .. } = *situation;
+            let text = Kept { epoch, server, catalog: Catalog::clone(&catalog) };
             let kept = timeout(KEEP_TIME_MAX, async {
                 let mut link = Link::connect(&ends.to, &ends.limits).await?;
                 keep(link.conn(), &text).await
@@ -198,12 +223,26 @@ impl Store {
 
     /// Whether what PostgreSQL has said is the whole truth; otherwise an error, and what is missing done.
     pub(super) async fn agreed(&mut self, state: &SetUp) -> Result<Home, LookError> {
-        if !state.mysql_is_primary {
+        let leads_part = !state.moved.is_empty();
+        if !state.mysql_is_primary && !leads_part {
             return Ok(Home::Unasked);
         }
-        let postgres = Turn { epoch: state.epoch, mysql_is_primary: true };
-        let (mysql, complete) = self.home().await?;
+        let mysql_is_primary = state.mysql_is_primary;
+        let postgres = Turn { epoch: state.epoch, mysql_is_primary, leads_part };
+        let asked = Moment::now();
+        let (mysql, complete) = match self.home().await {
+            // What PostgreSQL leads is answered without it.
+            Err(_) if leads_part && self.is_published(state) => return Ok(Home::Unasked),
+            said => said?,
+        };
         match stand(postgres, mysql) {
+            Stand::Parted => {
+                self.part_lease.confirm(asked);
+                if mysql.epoch < postgres.epoch {
+                    epoch::follow(&self.ends, postgres.epoch).await?;
+                }
+                Ok(Home::Unasked)
+            }
             Stand::Agreed if complete => Ok(Home::Alone),
             Stand::Agreed => Ok(Home::Confirmed),
             Stand::Contrary => Err(LookError::Contrary),
@@ -266,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_later_epoch_of_either_side_is_what_holds() {
-        let turn = |epoch, mysql_is_primary| Turn { epoch, mysql_is_primary };
+        let turn = |epoch, mysql_is_primary| Turn { epoch, mysql_is_primary, leads_part: false };
         let (ours, theirs) = (turn(3, false), turn(4, true));
         assert_eq!(stand(ours, ours), Stand::Agreed);
         assert_eq!(stand(theirs, theirs), Stand::Agreed);
@@ -276,5 +315,14 @@ mod tests {
         assert_eq!(stand(back, back), Stand::Agreed);
         assert_eq!(stand(back, theirs), Stand::Agreed, "a failover's epoch follows on its own");
         assert_eq!(stand(ours, theirs), Stand::Contrary, "a primary of an old backup");
+        let part = |epoch, leads_part| Turn { epoch, mysql_is_primary: false, leads_part };
+        assert_eq!(stand(part(4, true), part(4, true)), Stand::Parted);
+        assert_eq!(stand(part(4, true), part(3, false)), Stand::Between(part(4, true)));
+        assert_eq!(
+            stand(part(4, true), part(5, false)),
+            Stand::Between(part(4, true)),
+            "given back"
+        );
+        assert_eq!(stand(part(4, false), part(4, true)), Stand::Contrary);
     }
 }

@@ -124,7 +124,8 @@ async fn look(
     there: &There,
     found: Result<Option<Turn>, &WriteError>,
 ) -> Result<Vec<String>, SwitchError> {
-    let mysql_leads = matches!(found, Ok(Some(Turn { mysql_is_primary: true, .. })));
+    let leads = |turn: &Turn| turn.mysql_is_primary || turn.leads_part;
+    let mysql_leads = matches!(&found, Ok(Some(turn)) if leads(turn));
     match there.turn {
         Some(turn) if turn % 2 == 1 => return Ok(vec![LEADS.to_owned()]),
         // PostgreSQL is told first when it loses the lead, and last when it gets it back.

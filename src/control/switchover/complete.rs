@@ -130,7 +130,7 @@ async fn look(
         Err(error) => {
             reasons.unforced.push(format!("whether others are at it cannot be told: {error}"));
             match found {
-                Some(Turn { epoch, mysql_is_primary: true }) => Standing::MySql { epoch },
+                Some(Turn { epoch, mysql_is_primary: true, .. }) => Standing::MySql { epoch },
                 _ => Standing::NotSetUp,
             }
         }
@@ -156,7 +156,13 @@ async fn look(
 fn phase(standing: Standing) -> Option<String> {
     match standing {
         Standing::MySql { .. } | Standing::Complete { .. } => None,
-        Standing::HalfSwitched { .. } | Standing::HalfBack { .. } => {
+        Standing::Parted { .. } => {
+            Some("MySQL leads a group of tables only: run `crossfade rollback`, then `crossfade switchover`".to_owned())
+        }
+        Standing::HalfSwitched { .. }
+        | Standing::HalfBack { .. }
+        | Standing::HalfParted { .. }
+        | Standing::HalfJoined { .. } => {
             Some("a change of the primary is not finished: sidecars finish it".to_owned())
         }
         Standing::NotSetUp | Standing::Postgres { .. } => {

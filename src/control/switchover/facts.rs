@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio_postgres::{Client, Error};
 
 use super::gates::{Facts, Left, Login, SidecarFacts, TableFacts};
-use super::others;
 use super::standing::{COMPLETE, Standing};
 use super::{Ended, Outcome, SwitchError};
+use super::{group, others};
 use crate::backend::mysql::control::Turn;
 use crate::backend::mysql::outbox::Outbox;
 use crate::backend::mysql::{Link, WriteError, control as mysql, switch};
@@ -20,12 +20,13 @@ use crate::backend::postgres::connect::Connector;
 use crate::backend::postgres::control::Presence;
 use crate::backend::postgres::follow::{FollowLimits, Follower};
 use crate::backend::postgres::introspect;
+use crate::backend::postgres::moved;
 use crate::backend::postgres::records::{BACKFILL, VERIFIED};
 use crate::backend::verifiers::{MAY_USE, Unavailable, Verifiers};
 use crate::catalog::naming::Naming;
 use crate::catalog::{Capture, Catalog, Table};
 use crate::control::{Ends, statements};
-use crate::names::Oid;
+use crate::names::{Oid, TableId};
 use crate::outbox::STUCK_ATTEMPTS;
 use crate::policy::Policies;
 
@@ -98,6 +99,10 @@ pub(super) async fn standing(
     ends: &Ends,
 ) -> Result<(Standing, Result<Link, WriteError>), Error> {
     let turn = turn(client).await?;
+    let gave_part = match turn {
+        Some(turn) if turn % 2 == 0 => !moved::now(client).await?.is_empty(),
+        _ => false,
+    };
     let (link, found, complete) = match ask_turn(ends).await {
         Ok(said) => said,
         Err(error) => {
@@ -107,10 +112,10 @@ pub(super) async fn standing(
     };
     let standing = match (turn, found) {
         // PostgreSQL is not told, and may have lost all of ours since.
-        (_, Some(Turn { epoch, mysql_is_primary: true })) if complete => {
+        (_, Some(Turn { epoch, mysql_is_primary: true, .. })) if complete => {
             Standing::Complete { epoch }
         }
-        (Some(turn), found) => Standing::of(turn, found),
+        (Some(turn), found) => Standing::of(turn, gave_part, found),
         (None, _) => Standing::NotSetUp,
     };
     Ok((standing, Ok(link)))
@@ -141,7 +146,7 @@ pub(super) async fn gather(
     ends: &Ends,
     policies: &Policies,
     users: &BTreeMap<String, String>,
-    direction: Direction,
+    (direction, group): (Direction, Option<&str>),
 ) -> Result<(Facts, Arc<Catalog>), SwitchError> {
     let (standing, link) = standing(client, ends).await?;
     let mut facts = empty(direction, standing);
@@ -150,10 +155,20 @@ pub(super) async fn gather(
     }
     let naming = Naming::default();
     let catalog = introspect::introspect(client, policies, &naming).await?;
-    facts.tables = tables(client, policies, &catalog).await?;
-    facts.impossible = impossible(&catalog);
+    let concerned = concerned(client, &catalog, group).await?;
+    let mut captured: Vec<&Arc<Table>> = captured(&catalog);
+    if let Some(concerned) = &concerned {
+        captured = group::among(captured, concerned);
+    }
+    facts.tables = tables(client, policies, &catalog, &captured).await?;
+    // What can move without the rest is named, table by table.
+    facts.impossible = if group.is_none() { impossible(&catalog) } else { Vec::new() };
     facts.after_failover = client.query_one(LOST, &[]).await?.get(0);
     facts.statements = statements::read(client).await?.unwrap_or_default();
+    if let Some(name) = group {
+        let found = group::gather(client, &catalog, &facts.statements, name).await?;
+        facts.group = Some(found.ok_or_else(|| name.to_owned()));
+    }
     facts.abandoned = abandon::is_marked(client).await?;
     facts.has_record = attempts::exist(client).await?;
     if facts.has_record {
@@ -170,7 +185,6 @@ pub(super) async fn gather(
         let left = client.query_one(LEFT, &[&STUCK_ATTEMPTS]).await?;
         facts.left = Left { stuck: left.get(0), oldest_seconds: left.get(1) };
     }
-    let captured: Vec<&Arc<Table>> = captured(&catalog);
     facts.rehearsal = rehearse_postgres(&ends.from, &captured).await;
     match link {
         Ok(link) => ask_mysql(link, &captured, &mut facts).await,
@@ -197,7 +211,21 @@ fn empty(direction: Direction, standing: Standing) -> Facts {
         mysql: None,
         prepared: Vec::new(),
         sessions: Vec::new(),
+        group: None,
     }
+}
+
+/// The tables that a change concerns, where it does not concern them all: a group's, or those that have moved.
+pub(super) async fn concerned(
+    client: &Client,
+    catalog: &Catalog,
+    group: Option<&str>,
+) -> Result<Option<Vec<TableId>>, Error> {
+    if let Some(name) = group {
+        return Ok(Some(group::tables(catalog, name).unwrap_or_default()));
+    }
+    let moved = moved::now(client).await?;
+    Ok((!moved.is_empty()).then_some(moved))
 }
 
 /// Registered tables that are carried over, by name.
@@ -221,6 +249,7 @@ async fn tables(
     client: &Client,
     policies: &Policies,
     catalog: &Catalog,
+    captured: &[&Arc<Table>],
 ) -> Result<Vec<TableFacts>, Error> {
     let mut dirty: HashMap<i32, Option<String>> = HashMap::new();
     for row in client.query(DIRTY, &[]).await? {
@@ -251,7 +280,7 @@ async fn tables(
             row_security: reading.circumstances.get(&table.oid).is_some_and(|c| c.row_security),
         })
     };
-    Ok(captured(catalog).iter().filter_map(facts).collect())
+    Ok(captured.iter().filter_map(facts).collect())
 }
 
 pub(super) async fn sidecars(client: &Client) -> Result<Vec<SidecarFacts>, Error> {
@@ -364,7 +393,7 @@ async fn ask_mysql(mut link: Link, tables: &[&Arc<Table>], facts: &mut Facts) {
             facts.rehearsal.push(format!("MySQL refuses to change table {} ({code})", table.name));
         }
     }
-    if matches!(facts.standing, Standing::MySql { .. }) {
+    if matches!(facts.standing, Standing::MySql { .. } | Standing::Parted { .. }) {
         match Outbox::new(link).left(STUCK_ATTEMPTS).await {
             Ok(left) => {
                 facts.left = Left { stuck: left.stuck, oldest_seconds: left.oldest_seconds };

@@ -18,10 +18,11 @@ use tokio_postgres::Client;
 use super::forward::try_lock;
 use super::hold::POLL;
 use super::stall::{self, STEP};
-use super::{Run, SwitchError, Told, counters};
-use crate::backend::mysql::{Link, WriteError, sidecars, switch};
+use super::{Run, SwitchError, Told, counters, facts};
+use crate::backend::mysql::switch::{self, Share};
+use crate::backend::mysql::{Link, WriteError, sidecars};
 use crate::backend::postgres::attempts::{self, Direction};
-use crate::backend::postgres::refuse;
+use crate::backend::postgres::{moved, refuse};
 use crate::catalog::Table;
 use crate::outbox;
 
@@ -117,7 +118,11 @@ async fn attempt(
         Direction::Switchover => {
             // A sequence is seen by others before it is on disk, and MySQL must not go first.
             outbox::flush(&client).await?;
-            lead(&mut link, next).await?;
+            let share = match moved::at(&client, next).await?.is_empty() {
+                true => Share::All,
+                false => Share::Part,
+            };
+            lead(&mut link, next, share).await?;
         }
         Direction::Rollback => {
             counters::raise_postgres(&client, link.conn(), tables).await?;
@@ -128,8 +133,8 @@ async fn attempt(
     Ok(())
 }
 
-async fn lead(link: &mut Link, next: u64) -> Result<(), WriteError> {
-    match switch::lead(link.conn(), next).await {
+async fn lead(link: &mut Link, next: u64, share: Share) -> Result<(), WriteError> {
+    match switch::lead(link.conn(), next, share).await {
         // Somebody else has finished it, and gone on from there.
         Err(WriteError::Epoch { found, .. }) if next < found => Ok(()),
         other => other,
@@ -152,6 +157,12 @@ async fn take_back(client: &Client, next: u64) -> Result<(), SwitchError> {
         sleep(POLL).await;
     }
     // Its lock goes with the connection.
+    let is_next = facts::turn(client).await?.is_some_and(|now| now < turn);
+    if is_next && !moved::now(client).await?.is_empty() {
+        // Both come true with the epoch.
+        moved::plan(client, next, &[]).await?;
+        refuse::returned(client, next).await?;
+    }
     let moves = format!(
         "SELECT pg_catalog.setval('crossfade.epoch', {turn}) FROM crossfade.epoch e \
          WHERE e.last_value < {turn}"

@@ -16,12 +16,12 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use super::hold::{POLL, ended};
-use super::prepare::covered;
+use super::prepare::{covered, refuses};
 use super::{Run, SwitchError, Told, counters, others, stall};
 use crate::backend::mysql::{Link, switch};
 use crate::backend::postgres::attempts::STILL_HELD;
 use crate::backend::postgres::control::{LOCK_CLASS, LOCK_KEY};
-use crate::backend::postgres::refuse;
+use crate::backend::postgres::{moved, refuse};
 use crate::catalog::{Catalog, Table};
 use crate::outbox::{STUCK_ATTEMPTS, stuck};
 
@@ -58,7 +58,7 @@ pub(super) async fn give(
         return Ok(Given::No(reasons));
     }
     (run.tell)(&Told::Empty);
-    if let Some(reasons) = look_again(run, catalog, tables).await? {
+    if let Some(reasons) = look_again(run, catalog, tables, next).await? {
         return Ok(Given::No(reasons));
     }
     let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
@@ -68,7 +68,15 @@ pub(super) async fn give(
         switch::rehearse(link.conn(), table).await?;
     }
     drop(link);
-    match flip(&holder, id, run.turn, next * 2 + 1).await? {
+    let turn = match &run.part {
+        // It comes true with the epoch, and is forgotten if that does not come.
+        Some(ids) => {
+            moved::plan(&run.client, next, ids).await?;
+            next * 2
+        }
+        None => next * 2 + 1,
+    };
+    match flip(&holder, id, run.turn, turn).await? {
         true => Ok(Given::Yes(Some(holder), Instant::now())),
         false => Ok(Given::No(vec![match ended(&run.client, id).await? {
             Some(reason) => reason,
@@ -127,12 +135,14 @@ async fn look_again(
     run: &Run<'_>,
     catalog: &Catalog,
     tables: &[&Arc<Table>],
+    next: u64,
 ) -> Result<Option<Vec<String>>, SwitchError> {
     let ids: Vec<i32> = tables.iter().filter_map(|table| Some(table.id?.0)).collect();
     let dirty = run.client.query(DIRTY, &[&ids]).await?;
     let mut reasons: Vec<String> =
         dirty.iter().map(|row| format!("table {} is dirty", row.get::<_, String>(0))).collect();
-    for cover in refuse::covers(&run.client, &covered(catalog, tables)).await? {
+    let covered = covered(catalog, tables);
+    for cover in refuse::covers(&run.client, &covered, refuses(run, next)).await? {
         if !cover.installed {
             reasons.push(format!("table {} was changed meanwhile", cover.table));
         }

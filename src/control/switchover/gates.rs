@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::group::GroupFacts;
 use super::standing::{COMPLETE, Standing};
 use crate::backend::postgres::attempts::Direction;
 use crate::catalog::Catalog;
@@ -100,6 +101,8 @@ pub struct Facts {
     pub prepared: Vec<String>,
     /// What may keep sessions back, as far as it can be seen from outside of them.
     pub sessions: Vec<String>,
+    /// What is to move without the rest; a name without facts is that of no group.
+    pub group: Option<Result<GroupFacts, String>>,
 }
 
 /// Every gate; the change may begin if all are open.
@@ -112,6 +115,9 @@ pub fn gates(facts: &Facts, accept: &[String]) -> Vec<Gate> {
         gate("databases", facts.mysql.iter().cloned().collect()),
         gate("dirty", dirty(facts)),
     ];
+    if facts.group.is_some() {
+        gates.push(gate("group", group(facts, accept)));
+    }
     if facts.direction == Direction::Switchover {
         gates.extend([
             gate("verified", verified(facts)),
@@ -163,11 +169,25 @@ fn bounded(mut reasons: Vec<String>) -> Vec<String> {
 fn phase(facts: &Facts) -> Vec<String> {
     let old = "Crossfade's tables are of an earlier version: run `crossfade setup`";
     let reason = match (facts.direction, facts.standing) {
-        (_, Standing::Postgres { .. } | Standing::MySql { .. }) if !facts.has_record => {
+        (_, Standing::Postgres { .. } | Standing::MySql { .. } | Standing::Parted { .. })
+            if !facts.has_record =>
+        {
             old.to_owned()
         }
         (Direction::Switchover, Standing::Postgres { agreed: true, .. })
-        | (Direction::Rollback, Standing::MySql { .. }) => return Vec::new(),
+        | (Direction::Rollback, Standing::MySql { .. } | Standing::Parted { .. }) => {
+            return Vec::new();
+        }
+        (Direction::Switchover, Standing::Parted { .. }) => {
+            "MySQL leads a group of tables already: run `crossfade rollback` first, which takes it back"
+                .to_owned()
+        }
+        (_, Standing::HalfParted { .. }) => {
+            "the switchover of a group is not finished: run `crossfade switchover`, which finishes it".to_owned()
+        }
+        (_, Standing::HalfJoined { .. }) => {
+            "the rollback of a group is not finished: run `crossfade rollback`, which finishes it".to_owned()
+        }
         (_, Standing::Complete { .. }) => COMPLETE.to_owned(),
         (_, Standing::NotSetUp) => "dual writes have not begun: run `crossfade setup`".to_owned(),
         (Direction::Switchover, Standing::Postgres { epoch, .. }) => {
@@ -191,6 +211,16 @@ fn phase(facts: &Facts) -> Vec<String> {
         }
     };
     vec![reason]
+}
+
+fn group(facts: &Facts, accept: &[String]) -> Vec<String> {
+    match &facts.group {
+        Some(Ok(group)) => super::group::reasons(group, &facts.statements, accept),
+        Some(Err(name)) => vec![format!(
+            "no table that is migrated is of group {name}: name it in proxy.yaml's tables"
+        )],
+        None => Vec::new(),
+    }
 }
 
 fn attempt(facts: &Facts) -> Vec<String> {
@@ -283,8 +313,11 @@ pub(super) fn is_accepted(line: &Line, accept: &[String]) -> bool {
 
 /// Items that are accepted and are there nowhere: a slip, which would leave its reason standing.
 pub(super) fn unknown_items(accept: &[String], facts: &Facts, tables: &Catalog) -> Vec<String> {
+    let function =
+        |item: &String| matches!(&facts.group, Some(Ok(group)) if group.functions.contains(item));
     let is_known = |item: &String| {
         item == ACCEPT_ALL
+            || function(item)
             || facts.statements.iter().any(|line| line.fingerprint.to_string() == *item)
             || facts.without_verifier.iter().any(|login| login.role == *item)
             || tables.tables.values().any(|table| table.name.to_string() == *item)
@@ -300,7 +333,11 @@ pub(super) fn unknown_items(accept: &[String], facts: &Facts, tables: &Catalog) 
 
 fn statements(facts: &Facts, accept: &[String]) -> Vec<(String, String)> {
     let reason = |line: &Line| {
-        if is_accepted(line, accept) {
+        let moves = match &facts.group {
+            Some(Ok(group)) => group.own.contains(&line.fingerprint.to_string()),
+            _ => true,
+        };
+        if !moves || is_accepted(line, accept) {
             return None;
         }
         let item = line.fingerprint.to_string();
@@ -378,6 +415,7 @@ mod tests {
             mysql: None,
             prepared: Vec::new(),
             sessions: Vec::new(),
+            group: None,
         }
     }
 

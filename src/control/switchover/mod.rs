@@ -28,6 +28,7 @@ mod facts;
 mod finish;
 mod forward;
 mod gates;
+mod group;
 mod hold;
 mod others;
 mod own;
@@ -50,18 +51,20 @@ use super::layout::{self, UnknownLayout};
 use crate::backend::mysql::WriteError;
 use crate::backend::postgres::attempts::{self, Attempt};
 use crate::backend::postgres::connect::ConnectError;
+use crate::backend::postgres::introspect;
 use crate::backend::tls::TlsError;
 use crate::catalog::{Catalog, Table};
+use crate::names::TableId;
 use crate::plan::seen::{Line, Readiness};
 use crate::policy::Policies;
 
 pub use crate::backend::postgres::attempts::Direction;
 pub use abandon::{Abandon, abandon};
 pub use complete::{Completion, complete};
-use facts::captured;
 use finish::Since;
 use forward::Given;
 pub use gates::{Facts, Gate, Left, Login, SidecarFacts, TableFacts, gates, shut};
+pub use group::GroupFacts;
 use hold::Held;
 pub use standing::Standing;
 use undo::Undone;
@@ -98,6 +101,8 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     pub direction: Direction,
+    /// Of a switchover: only the tables of this group.
+    pub group: Option<String>,
     /// Look only.
     pub dry_run: bool,
     /// Past it everything is undone.
@@ -253,6 +258,8 @@ struct Run<'a> {
     options: &'a Options,
     tell: Tell<'a>,
     client: Client,
+    /// The tables that the change concerns, where it does not concern them all.
+    part: Option<Vec<TableId>>,
     /// What `crossfade.epoch` holds before the change.
     turn: u64,
     /// The attempt's deadline, or a moment before it.
@@ -269,7 +276,7 @@ pub async fn look(
     let (standing, _) = facts::standing(&client, ends).await?;
     let direction = standing.next();
     let asked = direction.unwrap_or(Direction::Switchover);
-    let (facts, _) = facts::gather(&client, ends, policies, users, asked).await?;
+    let (facts, _) = facts::gather(&client, ends, policies, users, (asked, None)).await?;
     Ok(Looked { direction, gates: gates(&facts, &[]) })
 }
 
@@ -300,7 +307,7 @@ pub async fn run(
     }
     let (standing, _) = facts::standing(&client, ends).await?;
     let until = Instant::now() + options.timeout;
-    let mut run = Run { ends, users, options, tell, client, turn: 0, until };
+    let mut run = Run { ends, users, options, tell, client, part: None, turn: 0, until };
     if !options.dry_run {
         if let Some((direction, epoch)) = standing.unfinished() {
             let outcome = run.resume(policies, direction, epoch).await?;
@@ -324,11 +331,12 @@ pub async fn run(
         let reasons = facts.sessions;
         return Ok(Outcome::new(Ended::Ready, epoch, reasons));
     }
-    run.turn = match options.direction {
-        Direction::Switchover => epoch * 2,
-        Direction::Rollback => epoch * 2 + 1,
+    run.part = facts::concerned(&run.client, &catalog, options.group.as_deref()).await?;
+    run.turn = match (options.direction, &run.part) {
+        (Direction::Rollback, None) => epoch * 2 + 1,
+        _ => epoch * 2,
     };
-    if let Some(reason) = prepare::prepare(&run, &catalog).await? {
+    if let Some(reason) = prepare::prepare(&run, &catalog, epoch + 1).await? {
         return run.refuse(epoch, vec![reason], true).await;
     }
     tell(&Told::Prepared);
@@ -343,6 +351,7 @@ pub async fn finish_half_done(ends: &Ends, policies: &Policies) -> Result<(), Sw
     let Some((direction, epoch)) = standing.unfinished() else { return Ok(()) };
     let options = Options {
         direction,
+        group: None,
         dry_run: false,
         timeout: TIMEOUT,
         accept: Vec::new(),
@@ -350,7 +359,8 @@ pub async fn finish_half_done(ends: &Ends, policies: &Policies) -> Result<(), Sw
     };
     let (users, tell) = (BTreeMap::new(), |_: &Told| {});
     let until = Instant::now() + TIMEOUT;
-    let run = Run { ends, users: &users, options: &options, tell: &tell, client, turn: 0, until };
+    let (users, options, tell) = (&users, &options, &tell);
+    let run = Run { ends, users, options, tell, client, part: None, turn: 0, until };
     run.resume(policies, direction, epoch).await.map(drop)
 }
 
@@ -359,9 +369,10 @@ impl Run<'_> {
     async fn gather(&self, policies: &Policies) -> Result<(Facts, Arc<Catalog>), SwitchError> {
         let until = Instant::now() + JUDGED_TIME_MAX;
         loop {
-            let Options { direction, accept, .. } = self.options;
+            let Options { direction, accept, group, .. } = self.options;
+            let asked = (*direction, group.as_deref());
             let (facts, catalog) =
-                facts::gather(&self.client, self.ends, policies, self.users, *direction).await?;
+                facts::gather(&self.client, self.ends, policies, self.users, asked).await?;
             let unjudged = |line: &Line| {
                 line.readiness == Readiness::Unknown && !gates::is_accepted(line, accept)
             };
@@ -398,9 +409,9 @@ impl Run<'_> {
         (self.tell)(&Told::Finishes { direction, epoch });
         let began = Instant::now();
         let naming = crate::catalog::naming::Naming::default();
-        let catalog = super::store::observe(&self.client, policies, &naming).await?.catalog;
+        let catalog = introspect::introspect(&self.client, policies, &naming).await?;
         let since = Since { given: began, drained: None };
-        finish::finish(self, &captured(&catalog), direction, epoch, since).await?;
+        finish::finish(self, &self.tables(&catalog), direction, epoch, since).await?;
         let hold_seconds = began.elapsed().as_secs_f64();
         Ok(Outcome::new(Ended::Done, epoch, Vec::new()).held(hold_seconds))
     }
@@ -416,7 +427,7 @@ impl Run<'_> {
             return self.refuse(epoch, reasons, true).await;
         };
         (self.tell)(&Told::Announced { attempt: id });
-        let tables = captured(catalog);
+        let tables = self.tables(catalog);
         let next = epoch + 1;
         let given = self.give(catalog, &tables, id, next).await;
         let (holder, since) = match given {

@@ -16,7 +16,7 @@ use tokio::time::{Duration, Instant, sleep};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::facts::{captured, verifiers};
+use super::facts::verifiers;
 use super::{Run, SwitchError, counters, others};
 use crate::backend::mysql::{
     Connection as _, Link, WriteError, outbox, sidecars, verifiers as kept,
@@ -24,7 +24,7 @@ use crate::backend::mysql::{
 use crate::backend::postgres::attempts::Direction;
 use crate::backend::postgres::control::LOCK_CLASS;
 use crate::backend::postgres::follow::{self, FollowLimits, Follower};
-use crate::backend::postgres::refuse;
+use crate::backend::postgres::refuse::{self, When};
 use crate::catalog::{Catalog, Table};
 use crate::names::Oid;
 
@@ -37,23 +37,34 @@ const ONE_AT_A_TIME: i32 = 3;
 pub(super) async fn prepare(
     run: &Run<'_>,
     catalog: &Catalog,
+    next: u64,
 ) -> Result<Option<String>, SwitchError> {
     let deadline = Instant::now() + run.options.timeout;
-    let tables = captured(catalog);
+    let tables = run.tables(catalog);
     let mut link = Link::connect(&run.ends.to, &run.ends.limits).await?;
     if run.options.direction == Direction::Rollback {
         // All else is there since the switchover.
         counters::raise_postgres(&run.client, link.conn(), &tables).await?;
         return Ok(None);
     }
-    let lock = format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {ONE_AT_A_TIME})");
-    if !run.client.query_one(&lock, &[]).await?.get::<_, bool>(0) {
+    if !one_at_a_time(&run.client).await? {
         return Ok(Some("another run prepares just now".to_owned()));
     }
-    let prepared = prepare_switchover(run, &mut link, catalog, &tables, deadline).await;
-    let unlock = format!("SELECT pg_catalog.pg_advisory_unlock({LOCK_CLASS}, {ONE_AT_A_TIME})");
-    run.client.batch_execute(&unlock).await?;
+    let when = refuses(run, next);
+    let prepared = prepare_switchover(run, &mut link, catalog, &tables, (deadline, when)).await;
+    let_others(&run.client).await?;
     prepared
+}
+
+/// Whether nobody else makes the triggers, or takes them off, until [`let_others`].
+async fn one_at_a_time(client: &Client) -> Result<bool, SwitchError> {
+    let lock = format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {ONE_AT_A_TIME})");
+    Ok(client.query_one(&lock, &[]).await?.get(0))
+}
+
+async fn let_others(client: &Client) -> Result<(), SwitchError> {
+    let unlock = format!("SELECT pg_catalog.pg_advisory_unlock({LOCK_CLASS}, {ONE_AT_A_TIME})");
+    Ok(client.batch_execute(&unlock).await?)
 }
 
 async fn prepare_switchover(
@@ -61,7 +72,7 @@ async fn prepare_switchover(
     link: &mut Link,
     catalog: &Catalog,
     tables: &[&Arc<Table>],
-    deadline: Instant,
+    (deadline, when): (Instant, When),
 ) -> Result<Option<String>, SwitchError> {
     for statement in outbox::CREATE.iter().chain([&sidecars::CREATE]) {
         link.conn().query_drop(*statement).await.map_err(WriteError::from)?;
@@ -69,7 +80,7 @@ async fn prepare_switchover(
     let known = verifiers(&run.ends.from, run.users).await?;
     kept::keep(link.conn(), &known).await?;
     fence(run, tables).await?;
-    if let Some(reason) = cover_all(&run.client, catalog, tables, deadline).await? {
+    if let Some(reason) = cover_all(&run.client, catalog, tables, deadline, when).await? {
         return Ok(Some(reason));
     }
     // Most of it, so that little is left to do while clients are held.
@@ -87,6 +98,11 @@ async fn fence(run: &Run<'_>, tables: &[&Arc<Table>]) -> Result<(), SwitchError>
     Ok(())
 }
 
+/// When the triggers of this change refuse.
+pub(super) fn refuses(run: &Run<'_>, next: u64) -> When {
+    if run.part.is_some() { When::From(next) } else { When::AllMoved }
+}
+
 /// Tables and partitions that want the trigger.
 pub(super) fn covered(catalog: &Catalog, tables: &[&Arc<Table>]) -> Vec<Oid> {
     tables.iter().flat_map(|table| catalog.parts(table.oid)).collect()
@@ -97,11 +113,16 @@ async fn cover_all(
     catalog: &Catalog,
     tables: &[&Arc<Table>],
     deadline: Instant,
+    when: When,
 ) -> Result<Option<String>, SwitchError> {
     refuse::create(client).await?;
-    let covers = refuse::covers(client, &covered(catalog, tables)).await?;
+    if let When::From(next) = when {
+        // An attempt at this epoch that was undone has let everybody pass.
+        refuse::returned(client, next - 1).await?;
+    }
+    let covers = refuse::covers(client, &covered(catalog, tables), when).await?;
     for cover in covers.iter().filter(|cover| !cover.installed) {
-        while let Err(error) = refuse::cover(client, cover).await {
+        while let Err(error) = refuse::cover(client, cover, when).await {
             let passes = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
             if !error.code().is_some_and(|code| passes.contains(code)) {
                 return Err(error.into());

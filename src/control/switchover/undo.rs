@@ -16,6 +16,7 @@ use super::finish::{self, Since};
 use super::{Direction, Ended, Outcome, Run, SwitchError};
 use crate::backend::mysql::{Link, control as mysql};
 use crate::backend::postgres::attempts::{self, Closed};
+use crate::backend::postgres::moved;
 use crate::catalog::Table;
 use crate::control::Ends;
 
@@ -33,8 +34,9 @@ impl Run<'_> {
             return Ok(());
         }
         let turn = match old.direction {
-            Direction::Switchover => old.epoch * 2,
-            Direction::Rollback => old.epoch * 2 + 1,
+            Direction::Rollback if moved::now(&self.client).await?.is_empty() => old.epoch * 2 + 1,
+            // Of the tables that have moved alone.
+            Direction::Rollback | Direction::Switchover => old.epoch * 2,
         };
         let reasons = ["its time was up, and whoever ran it was gone".to_owned()];
         let moved = has_mysql_moved(self.ends, old.direction, old.epoch);

@@ -173,6 +173,7 @@ impl Seen {
             *lock(&tally.told) = Told::default();
             tally.shapes.untell();
         }
+        self.forget_crossed();
     }
 
     /// Gives a new tally what the table has about its statement.

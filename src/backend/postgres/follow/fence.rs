@@ -15,6 +15,7 @@ use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 use super::Follower;
 use crate::backend::mysql::{Fence, FenceEntry, Place, TableFence, WriteError};
 use crate::backend::postgres::control::{LOCK_CLASS, LOCK_KEY};
+use crate::backend::postgres::moved::Moved;
 use crate::change::{Change, Effect, KeyHash, Version};
 use crate::names::TableId;
 
@@ -47,7 +48,7 @@ pub(super) async fn begin(
     let mut fence = Fence::default();
     // The answers: BEGIN, the lock, the epoch, each emptied table's lock, the tables, the first entries.
     let mut answers = answers(link, &text).await?.into_iter().skip(2);
-    check_epoch(&answers.next().unwrap_or_default(), epoch)?;
+    check_epoch(&answers.next().unwrap_or_default(), epoch, tables.keys().copied())?;
     let mut answers = answers.skip(emptied.len());
     read_tables(&answers.next().unwrap_or_default(), &mut fence)?;
     for (table, _) in first {
@@ -124,7 +125,8 @@ fn places(batch: &[&[Change]]) -> (BTreeMap<TableId, bool>, BTreeMap<TableId, Ve
 fn begin_text(emptied: &[TableId]) -> String {
     let mut text = format!(
         "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock_shared({LOCK_CLASS}, {LOCK_KEY}); \
-         SELECT last_value FROM crossfade.epoch; "
+         SELECT last_value, (SELECT s.value FROM crossfade.settings s WHERE s.key = 'moved') \
+         FROM crossfade.epoch; "
     );
     for table in emptied {
         text += &format!(
@@ -177,10 +179,17 @@ async fn answers(link: &Follower, text: &str) -> Result<Vec<Vec<SimpleQueryRow>>
     Ok(answers)
 }
 
-/// Twice the epoch, and one more: it is MySQL's turn.
-fn check_epoch(rows: &[SimpleQueryRow], epoch: u64) -> Result<(), WriteError> {
-    let turn: u64 = rows.first().and_then(|row| number(row, 0)).ok_or(WriteError::NotSetUp)?;
-    match turn == epoch * 2 + 1 {
+/// Twice the epoch, and one more: it is MySQL's turn. Or it leads these tables by themselves.
+fn check_epoch(
+    rows: &[SimpleQueryRow],
+    epoch: u64,
+    tables: impl Iterator<Item = TableId>,
+) -> Result<(), WriteError> {
+    let row = rows.first().ok_or(WriteError::NotSetUp)?;
+    let turn: u64 = number(row, 0).ok_or(WriteError::NotSetUp)?;
+    let moved = row.get(1).map(Moved::parse).unwrap_or_default();
+    let leads_them = || tables.into_iter().all(|table| moved.at(epoch).contains(&table));
+    match turn == epoch * 2 + 1 || turn == epoch * 2 && leads_them() {
         true => Ok(()),
         false => Err(WriteError::Epoch { expected: epoch, found: turn / 2 }),
     }

@@ -83,7 +83,8 @@ impl Follower {
     pub async fn connect(connector: &Connector, limits: FollowLimits) -> Result<Self, WriteError> {
         let client = connector.connect().await?;
         let settings = format!(
-            "SET session_replication_role = replica; SET lock_timeout = {}; \
+            "SET session_replication_role = replica; SET crossfade.follows = on; \
+             SET lock_timeout = {}; \
              SET idle_in_transaction_session_timeout = {}",
             limits.lock.as_millis(),
             limits.idle.as_millis()

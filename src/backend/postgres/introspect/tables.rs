@@ -3,7 +3,7 @@
 //! Invariant: positions (`key`, `Unique::columns`, …) index `Table::columns`; an attribute number
 //! never leaves this file but as `Column::number`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_postgres::Row;
@@ -14,8 +14,8 @@ use crate::backend::postgres::introspect::types::{Resolved, Types};
 use crate::catalog::choose::{Circumstances, choose};
 use crate::catalog::naming::Naming;
 use crate::catalog::{
-    Action, Capture, Catalog, CheckConstraint, Column, ForeignKey, Index, Table, TargetType,
-    Unique, map,
+    Action, Capture, Catalog, CheckConstraint, Column, ForeignKey, Group, Index, Table, TargetType,
+    Unique, ddl, map,
 };
 use crate::names::{Oid, TableId, TableName};
 use crate::policy::{Policies, TypeChoices};
@@ -73,8 +73,9 @@ impl Answers {
         self.add_constraints(&mut tables, &mut circumstances);
         self.add_indexes(&mut tables);
         finish(&mut tables, &circumstances, types);
+        let groups = groups(&tables, policies);
         let tables = tables.into_iter().map(|(oid, table)| (oid, Arc::new(table))).collect();
-        let catalog = Catalog { tables, roots, ..Catalog::default() };
+        let catalog = Catalog { tables, roots, groups, ..Catalog::default() };
         Reading { catalog, circumstances, recorded_types: None }
     }
 
@@ -281,6 +282,21 @@ fn action(letter: &str) -> Action {
         "d" => Action::SetDefault,
         _ => Action::NoAction,
     }
+}
+
+/// The groups that proxy.yaml gives captured tables, by name.
+fn groups(tables: &HashMap<Oid, Table>, policies: &Policies) -> Vec<Group> {
+    let mut groups: BTreeMap<&str, Vec<Oid>> = BTreeMap::new();
+    for table in tables.values().filter(|table| ddl::migrates(table)) {
+        if let Some(name) = policies.group_of(&table.name) {
+            groups.entry(name).or_default().push(table.oid);
+        }
+    }
+    let group = |(name, mut tables): (&str, Vec<Oid>)| {
+        tables.sort_unstable();
+        Group { name: name.to_owned(), tables }
+    };
+    groups.into_iter().map(group).collect()
 }
 
 /// MySQL's types, which depend on who references a column, and then the capture.

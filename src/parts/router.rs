@@ -1,0 +1,472 @@
+//! Which of the two sessions gets what the client says, and when.
+//!
+//! ```text
+//! batch (up to Sync, or a Query) ──first statement that names a table──▶ its side
+//! BEGIN and what names none ──▶ PostgreSQL's; the first table of MySQL's ──▶ said again there, rolled back here
+//! SET, Parse ──▶ one side ──once its transaction is over──▶ said again to the other
+//! ```
+//!
+//! Invariant: nothing is sent to one side while the other still owes the client an answer, and no batch is begun
+//! while something of ours is unanswered. A transaction of the client's is open on one side at every moment, so
+//! a hold waits for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use super::batch::{
+    Batch, Named, Told, deallocates, has_no_parameters, parse, parsed, prelude, query, text,
+};
+use super::end::{End, Heard, Side};
+use super::sort::{Sorted, sort};
+use crate::answer::Part;
+use crate::names::Oid;
+use crate::plan::SearchPath;
+use crate::plan::cache::{PathKey, Scratch};
+use crate::session::Flow;
+use crate::wire::{self, Body, Header, write};
+
+/// Bytes that may wait for the client before nothing more is read from the sessions.
+const BACKLOG_MAX: usize = 256 * 1024;
+/// What has to have come of a message that is large, for its names to be read.
+pub(super) const LOOK_BYTES: usize = 64 * 1024;
+/// Largest statement; longer ones end the session.
+pub(super) const STATEMENT_BYTES_MAX: usize = 64 << 20;
+/// Settings and statements to be told the other side at the end of a transaction.
+const CARRIED_MAX: usize = 256;
+
+pub(super) const GARBLED: &str = "invalid message length";
+pub(super) const TOO_LARGE: &str = "the statement is too large";
+const UNLIKE: &str = "terminating connection: a setting could not be made on both databases";
+const TOO_MANY: &str = "terminating connection: too many settings in one transaction";
+
+/// Prepared statements: name, text, declared types.
+type Statements = Vec<(String, Arc<str>, Vec<Oid>)>;
+
+/// What came of a turn.
+#[derive(Debug)]
+pub(super) enum Turned {
+    GoesOn,
+}
+
+/// The client's transaction.
+#[derive(Debug)]
+enum Block {
+    None,
+    /// Open at PostgreSQL's, and no table was named yet; what was said in it, if that can be said again.
+    Open(Option<Vec<Bytes>>),
+    Of(Side),
+}
+
+/// Something of ours that is under way.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    None,
+    /// MySQL's is told how the transaction began.
+    Begins,
+    /// And PostgreSQL's that it is not there any more.
+    Leaves,
+    /// The other side is told what was set, or a transaction is given up there.
+    Tells(Side),
+}
+
+pub(super) struct Router {
+    flow: Arc<Flow>,
+    part: Arc<Part>,
+    /// From the client.
+    pub(super) input: BytesMut,
+    /// To the client.
+    pub(super) output: BytesMut,
+    /// So many acknowledgements of what is read first are not for the client, which has them.
+    pub(super) answered: usize,
+    block: Block,
+    step: Step,
+    /// Up to its Sync.
+    batch: Option<Batch>,
+    /// Those whose ReadyForQuery is still to come, the oldest first.
+    closed: std::collections::VecDeque<Batch>,
+    pub(super) names: HashMap<Bytes, Named>,
+    /// The portals of this transaction, by their statements, and their Binds without the names.
+    portals: HashMap<Bytes, (Bytes, Bytes)>,
+    /// For the end of the transaction, and now.
+    held: Vec<Told>,
+    due: Vec<Told>,
+    due_for: Side,
+    rolled_back: bool,
+    /// Bytes still to come of a message whose head has gone there.
+    rest: usize,
+    /// Where the last message went.
+    last: Side,
+    leaving: bool,
+    path: PathKey,
+    scratch: Scratch,
+}
+
+impl Router {
+    pub(super) fn new(flow: Arc<Flow>, part: Arc<Part>, statements: &Statements) -> Self {
+        let mut router = Self {
+            flow,
+            part,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            answered: 0,
+            block: Block::None,
+            step: Step::None,
+            batch: None,
+            closed: std::collections::VecDeque::new(),
+            names: HashMap::new(),
+            portals: HashMap::new(),
+            held: Vec::new(),
+            due: Vec::new(),
+            due_for: Side::MySql,
+            rolled_back: false,
+            rest: 0,
+            last: Side::Postgres,
+            leaving: false,
+            path: PathKey::from(SearchPath::Unknown),
+            scratch: Scratch::default(),
+        };
+        for (name, sql, types) in statements {
+            let mut rest = BytesMut::from(sql.as_bytes());
+            rest.put_u8(0);
+            rest.put_u16(u16::try_from(types.len()).unwrap_or(u16::MAX));
+            types.iter().for_each(|oid| rest.put_u32(*oid));
+            let sorted = router.sort(sql);
+            let named = Named { sorted, rest: rest.freeze() };
+            router.names.insert(Bytes::copy_from_slice(name.as_bytes()), named);
+        }
+        router
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.output.len() < BACKLOG_MAX
+    }
+
+    /// Whether the client is read from.
+    pub(super) fn wants_more(&self, ends: &[End; 2]) -> bool {
+        let full = ends.iter().any(End::is_full) || STATEMENT_BYTES_MAX < self.input.len();
+        !self.leaving && !full
+    }
+
+    pub(super) fn client_has_ended(&mut self) {
+        self.leaving = true;
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// The client's statements, as the side has them that they are of.
+    pub(super) fn statements(&self, first: Statements, second: Statements) -> Statements {
+        let of_mysql = |name: &str| {
+            let named = self.names.get(name.as_bytes());
+            named.is_some_and(|named| named.sorted.side == Some(Side::MySql))
+        };
+        let mut all: Statements = first.into_iter().filter(|(name, ..)| !of_mysql(name)).collect();
+        all.extend(second.into_iter().filter(|(name, ..)| of_mysql(name)));
+        all
+    }
+
+    /// Does all there is to do with what has come.
+    pub(super) fn turn(&mut self, ends: &mut [End; 2]) -> Result<Turned, &'static str> {
+        for side in [Side::Postgres, Side::MySql] {
+            self.answers(side, &mut ends[side as usize])?;
+        }
+        loop {
+            self.advance(ends)?;
+            if self.step != Step::None || !self.message(ends)? {
+                return Ok(Turned::GoesOn);
+            }
+        }
+    }
+
+    fn answers(&mut self, side: Side, end: &mut End) -> Result<(), &'static str> {
+        let mut out = std::mem::take(&mut self.output);
+        let heard = loop {
+            match end.next(&mut out) {
+                Ok(Some(Heard::Other)) => {}
+                Ok(Some(heard)) => match heard {
+                    Heard::Failed => {
+                        if let Some(batch) = self.closed.front_mut().or(self.batch.as_mut()) {
+                            batch.failed = true;
+                        }
+                    }
+                    Heard::Done { rolled_back } => self.rolled_back = rolled_back,
+                    Heard::Ready(status) => self.ready(side, status)?,
+                    Heard::Other => {}
+                },
+                Ok(None) => break Ok(()),
+                Err(_) => break Err(GARBLED),
+            }
+        };
+        self.output = out;
+        heard
+    }
+
+    /// A batch is answered.
+    fn ready(&mut self, side: Side, status: u8) -> Result<(), &'static str> {
+        let Some(batch) = self.closed.pop_front() else { return Ok(()) };
+        let Batch { sided, texts, tells, failed, .. } = batch;
+        let begun = std::mem::replace(&mut self.block, Block::None);
+        if !failed {
+            self.held.extend(tells);
+        }
+        if CARRIED_MAX < self.held.len() {
+            return Err(TOO_MANY);
+        }
+        self.block = match (status, begun) {
+            (b'I', _) => {
+                self.portals.clear();
+                let held = std::mem::take(&mut self.held);
+                // Statements stay prepared whatever becomes of the transaction.
+                let stays = |told: &Told| !told.must || !self.rolled_back;
+                self.due.extend(held.into_iter().filter(stays));
+                self.due_for = side.other();
+                Block::None
+            }
+            (b'T', Block::None | Block::Open(_)) if sided => Block::Of(side),
+            (b'T', begun @ (Block::None | Block::Open(_))) if side == Side::Postgres => {
+                let before = match begun {
+                    Block::Open(before) => before,
+                    _ => Some(Vec::new()),
+                };
+                Block::Open(prelude(before, texts))
+            }
+            _ => Block::Of(side),
+        };
+        self.rolled_back = false;
+        Ok(())
+    }
+
+    /// Goes on with what is ours.
+    fn advance(&mut self, ends: &mut [End; 2]) -> Result<(), &'static str> {
+        let [postgres, mysql] = ends;
+        match &self.step {
+            Step::None => {}
+            Step::Begins if mysql.is_quiet() && mysql.has_failed() => {
+                self.part.over();
+                mysql.ask(&query(b"ROLLBACK"), false);
+                // It is refused there, with the reason.
+                self.block = Block::Of(Side::Postgres);
+                self.step = Step::Tells(Side::MySql);
+            }
+            Step::Begins if mysql.is_quiet() => {
+                self.part.over();
+                postgres.ask(&query(b"ROLLBACK"), false);
+                self.step = Step::Leaves;
+            }
+            Step::Leaves if postgres.is_quiet() => {
+                self.block = Block::Of(Side::MySql);
+                self.step = Step::None;
+            }
+            Step::Tells(side) => {
+                let end = &mut ends[*side as usize];
+                if end.is_quiet() && end.has_failed() {
+                    return Err(UNLIKE);
+                }
+                if end.is_quiet() {
+                    self.step = Step::None;
+                }
+            }
+            Step::Begins | Step::Leaves => {}
+        }
+        // With a transaction open it would keep a hold waiting that waits for that transaction.
+        let is_idle = matches!(self.block, Block::None) && self.batch.is_none();
+        let is_idle = is_idle && ends.iter().all(End::is_quiet);
+        if self.step == Step::None && !self.due.is_empty() && is_idle {
+            let side = self.due_for;
+            self.tell_due(&mut ends[side as usize]);
+            self.step = Step::Tells(side);
+        }
+        Ok(())
+    }
+
+    fn tell_due(&mut self, end: &mut End) {
+        for Told { message, must } in self.due.drain(..) {
+            end.ask(&message, must);
+        }
+    }
+
+    /// Passes the client's next message on; false where it has to wait, or there is none.
+    fn message(&mut self, ends: &mut [End; 2]) -> Result<bool, &'static str> {
+        if 0 < self.rest {
+            let there = self.input.split_to(self.rest.min(self.input.len()));
+            self.rest -= there.len();
+            ends[self.last as usize].send(&there);
+            return Ok(!there.is_empty());
+        }
+        let Some(header) = wire::header(&self.input).map_err(|_| GARBLED)? else {
+            return Ok(false);
+        };
+        match header.tag {
+            b'X' if header.size <= self.input.len() => {
+                // Both end by it, once they have answered what was asked before.
+                let message = self.input.split_to(header.size);
+                ends.iter_mut().for_each(|end| end.send(&message));
+                ends.iter_mut().for_each(End::shut);
+                self.leaving = true;
+                return Ok(false);
+            }
+            b'd' | b'c' | b'f' => {
+                self.pass(ends, header);
+                return Ok(true);
+            }
+            _ => {}
+        }
+        if self.batch.is_none() && !self.begin(ends)? {
+            return Ok(false);
+        }
+        self.go_on(ends, header)
+    }
+
+    /// Finds out whose the batch at hand is, and begins it there; false where that has to wait.
+    fn begin(&mut self, ends: &mut [End; 2]) -> Result<bool, &'static str> {
+        if !self.due.is_empty() && matches!(self.block, Block::None) {
+            return Ok(false);
+        }
+        let Some(wanted) = self.wanted()? else { return Ok(false) };
+        let side = match (&self.block, wanted) {
+            (Block::Of(side), _) => *side,
+            (Block::Open(prelude), Some(Side::MySql)) => {
+                if !ends.iter().all(End::is_quiet) {
+                    return Ok(false);
+                }
+                match prelude {
+                    Some(texts) if !texts.is_empty() => {
+                        let begins = query(&texts.join(&b"; "[..]));
+                        self.part.continues();
+                        let mysql = &mut ends[Side::MySql as usize];
+                        self.tell_due(mysql);
+                        mysql.ask(&begins, true);
+                        self.step = Step::Begins;
+                        return Ok(false);
+                    }
+                    // It is refused there.
+                    _ => Side::Postgres,
+                }
+            }
+            (Block::Open(_), _) | (Block::None, None) => Side::Postgres,
+            (Block::None, Some(side)) => side,
+        };
+        // What was said before is answered first, where somebody else answers it.
+        if !ends[side.other() as usize].is_quiet() {
+            return Ok(false);
+        }
+        ends[side as usize].begin(std::mem::take(&mut self.answered));
+        let (texts, tells) = (Some(Vec::new()), Vec::new());
+        self.batch = Some(Batch { side, sided: wanted.is_some(), texts, tells, failed: false });
+        Ok(true)
+    }
+
+    pub(super) fn sort(&mut self, sql: &str) -> Sorted {
+        let planner = self.flow.planners.current();
+        let plan = planner.plan_unlisted(sql, &self.path, &mut self.scratch);
+        sort(sql, &plan)
+    }
+
+    /// The next message of the batch under way; false where more of it has to come.
+    fn go_on(&mut self, ends: &mut [End; 2], header: Header) -> Result<bool, &'static str> {
+        let whole = header.size <= self.input.len();
+        let long = LOOK_BYTES < self.input.len();
+        match header.tag {
+            b'Q' | b'P' if !whole && STATEMENT_BYTES_MAX < header.size => return Err(TOO_LARGE),
+            b'Q' | b'P' | b'E' | b'C' | b'D' if !whole => return Ok(false),
+            b'B' if !whole && !long => return Ok(false),
+            _ => {}
+        }
+        let body = self.input[wire::HEADER..header.size.min(self.input.len())].to_vec();
+        self.note(header.tag, &body, whole);
+        self.pass(ends, header);
+        if matches!(header.tag, b'Q' | b'S' | b'F') {
+            self.closed.extend(self.batch.take());
+        }
+        Ok(true)
+    }
+
+    /// Remembers what a message of the batch does.
+    fn note(&mut self, tag: u8, body: &[u8], whole: bool) {
+        let mut parts = Body::new(body);
+        match tag {
+            b'Q' => {
+                let sql = text(&mut parts);
+                let sets = self.sort(&sql).sets;
+                let Some(batch) = &mut self.batch else { return };
+                if sets {
+                    batch
+                        .tells
+                        .push(Told { message: query(sql.as_bytes()), must: !deallocates(&sql) });
+                }
+                if let Some(texts) = &mut batch.texts {
+                    texts.push(Bytes::from(sql.into_bytes()));
+                }
+            }
+            b'P' => {
+                let name = Bytes::copy_from_slice(parts.text().unwrap_or_default());
+                let rest = Bytes::copy_from_slice(parts.rest());
+                let sql = text(&mut parts);
+                let named = Named { sorted: self.sort(&sql), rest };
+                if named.sorted.side.is_none() && !name.is_empty() {
+                    // Either may be asked to run it.
+                    let message = parse(&name, &named.rest);
+                    self.tell(Told { message, must: false });
+                }
+                self.names.insert(name, named);
+            }
+            b'B' => {
+                let portal = Bytes::copy_from_slice(parts.text().unwrap_or_default());
+                let name = Bytes::copy_from_slice(parts.text().unwrap_or_default());
+                let rest = if whole { Bytes::copy_from_slice(parts.rest()) } else { Bytes::new() };
+                self.portals.insert(portal, (name, rest));
+            }
+            b'E' => self.executes(parts.text().unwrap_or_default()),
+            b'C' if parts.byte() == Some(b'S') => {
+                let name = parts.text().unwrap_or_default();
+                let mut message = BytesMut::new();
+                write::close_statement(&mut message, name);
+                write::empty(&mut message, b'S');
+                self.names.remove(name);
+                self.tell(Told { message: message.freeze(), must: false });
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self, told: Told) {
+        if let Some(batch) = &mut self.batch {
+            batch.tells.push(told);
+        }
+    }
+
+    /// A portal is run: what it does may have to be said again elsewhere.
+    fn executes(&mut self, portal: &[u8]) {
+        let Some((name, bound)) = self.portals.get(portal).cloned() else { return };
+        let Some(Named { sorted, rest }) = self.names.get(&name).cloned() else { return };
+        let Some(batch) = &mut self.batch else { return };
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+        if sorted.sets {
+            let mut message = BytesMut::new();
+            message.extend_from_slice(&parsed(b"", &rest));
+            write::message(&mut message, b'B', |out| {
+                out.put_slice(&[0, 0]);
+                out.put_slice(&bound);
+            });
+            write::execute(&mut message, b"");
+            write::empty(&mut message, b'S');
+            let must = !deallocates(&String::from_utf8_lossy(&rest[..end]));
+            batch.tells.push(Told { message: message.freeze(), must });
+        }
+        match &mut batch.texts {
+            Some(texts) if has_no_parameters(&bound) => texts.push(rest.slice(..end)),
+            texts => *texts = None,
+        }
+    }
+
+    fn pass(&mut self, ends: &mut [End; 2], header: Header) {
+        let side = self.batch.as_ref().map_or(self.last, |batch| batch.side);
+        let there = self.input.split_to(header.size.min(self.input.len()));
+        self.rest = header.size - there.len();
+        ends[side as usize].send(&there);
+        self.last = side;
+    }
+}

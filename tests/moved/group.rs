@@ -1,0 +1,244 @@
+//! A group of tables moves to MySQL without the others: clients use both, and what crosses is refused.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use tokio::sync::watch;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::Site;
+use crate::support::{self, ROLE, ROLE_PASSWORD, Target, World};
+
+const SCHEMA: &str = "\
+    CREATE TABLE users (id bigserial PRIMARY KEY, email varchar(100) NOT NULL UNIQUE); \
+    CREATE TABLE sessions (id bigserial PRIMARY KEY, user_id bigint NOT NULL, token varchar(100) NOT NULL UNIQUE); \
+    CREATE TABLE codes (id bigserial PRIMARY KEY, session_id bigint REFERENCES sessions ON DELETE CASCADE); \
+    INSERT INTO users (email) VALUES ('old'); INSERT INTO sessions (user_id, token) VALUES (1, 'old')";
+const TABLES: &str = "\
+    sessions: { mode: blocking, timeout: 10s, group: logins }\n\
+    codes: { mode: blocking, timeout: 10s, group: logins }\n\
+    \"*\": { mode: blocking, timeout: 10s }";
+
+async fn start(target: Target) -> Site {
+    Site::over(World::start(target, SCHEMA, TABLES).await).await
+}
+
+async fn count(client: &Client, table: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table}");
+    client.query_one(&sql, &[]).await.unwrap().get(0)
+}
+
+/// Rows on MySQL itself.
+async fn on_mysql(site: &Site, table: &str) -> i64 {
+    let sql = format!("SELECT COUNT(*) FROM {table}");
+    site.world.secondary().await.query_first(sql).await.unwrap().unwrap()
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, tokio_postgres::Error>, code: &SqlState) {
+    assert_eq!(result.unwrap_err().code(), Some(code));
+}
+
+/// What a client does with both, whoever leads; the connection and its statements are older than that.
+async fn uses_both(client: &mut Client, token: &str) {
+    let email = format!("{token}@example.com");
+    let user = "INSERT INTO users (email) VALUES ($1) RETURNING id";
+    let user: i64 = client.query_one(user, &[&email]).await.unwrap().get(0);
+    let transaction = client.transaction().await.unwrap();
+    let session = "INSERT INTO sessions (user_id, token) VALUES ($1, $2) RETURNING id";
+    let session: i64 = transaction.query_one(session, &[&user, &token]).await.unwrap().get(0);
+    transaction.execute("INSERT INTO codes (session_id) VALUES ($1)", &[&session]).await.unwrap();
+    transaction.commit().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    let deleted = transaction.execute("DELETE FROM sessions WHERE id = $1", &[&session]).await;
+    assert_eq!(deleted.unwrap(), 1);
+    transaction.rollback().await.unwrap();
+    let found = client.query_one("SELECT user_id FROM sessions WHERE token = $1", &[&token]).await;
+    assert_eq!(found.unwrap().get::<_, i64>(0), user);
+    let found = client.query_one("SELECT email FROM users WHERE id = $1", &[&user]).await;
+    assert_eq!(found.unwrap().get::<_, String>(0), email);
+}
+
+/// Over to MySQL and back, with one client that stays, and others that come.
+#[tokio::test]
+async fn a_group_moves_without_the_rest() {
+    for target in Target::all() {
+        let mut site = start(target).await;
+        let mut client = site.world.client().await;
+        let find = client.prepare("SELECT token FROM sessions WHERE id = $1").await.unwrap();
+        client.batch_execute("SET application_name = 'here'").await.unwrap();
+        uses_both(&mut client, "before").await;
+        site.world.drained().await;
+        site.world.verb(&["verify"]);
+        site.verb("switchover", &["--group", "logins"]).await;
+        uses_both(&mut client, "apart").await;
+        let found: String = client.query_one(&find, &[&1_i64]).await.unwrap().get(0);
+        assert_eq!(found, "old");
+        let mut late = site.world.client().await;
+        uses_both(&mut late, "late").await;
+        assert_eq!((on_mysql(&site, "sessions").await, on_mysql(&site, "codes").await), (4, 3));
+        let direct = site.world.direct().await;
+        assert_eq!(count(&direct, "users").await, 4, "PostgreSQL leads these");
+        refused(
+            direct.execute("DELETE FROM sessions", &[]).await,
+            &SqlState::READ_ONLY_SQL_TRANSACTION,
+        );
+        crossing_is_refused(&mut client).await;
+        settings_are_of_both(&mut client).await;
+        site.drained_back().await;
+        site.world.drained().await;
+        site.world.assert_all_equal().await;
+        site.world.verb(&["verify"]);
+        site.roll_back().await;
+        uses_both(&mut client, "back").await;
+        uses_both(&mut late, "late again").await;
+        assert_eq!(count(&site.world.direct().await, "sessions").await, 6);
+        let name = client.query_one("SHOW application_name", &[]).await.unwrap();
+        assert_eq!(name.get::<_, String>(0), "there");
+        site.world.drained().await;
+        site.world.assert_all_equal().await;
+        site.world.verb(&["verify"]);
+        site.switch().await;
+        uses_both(&mut client, "all").await;
+    }
+}
+
+/// In a statement, in a transaction from either side; and the transaction is over for that.
+async fn crossing_is_refused(client: &mut Client) {
+    let code = &SqlState::FEATURE_NOT_SUPPORTED;
+    let joined = "SELECT 1 FROM users u JOIN sessions s ON s.user_id = u.id";
+    refused(client.query(joined, &[]).await, code);
+    refused(client.simple_query(joined).await, code);
+    for (first, second) in [("users", "sessions"), ("sessions", "users")] {
+        let transaction = client.transaction().await.unwrap();
+        transaction.query(&format!("SELECT * FROM {first}"), &[]).await.unwrap();
+        refused(transaction.query(&format!("SELECT * FROM {second}"), &[]).await, code);
+        let aborted = &SqlState::IN_FAILED_SQL_TRANSACTION;
+        refused(transaction.query(&format!("SELECT * FROM {first}"), &[]).await, aborted);
+        transaction.rollback().await.unwrap();
+    }
+}
+
+/// Whoever answers is asked, in a transaction of its own.
+async fn settings_are_of_both(client: &mut Client) {
+    client.batch_execute("SET application_name = 'there'").await.unwrap();
+    client.batch_execute("BEGIN; SET application_name = 'lost'; ROLLBACK").await.unwrap();
+    for table in ["users", "sessions"] {
+        let transaction = client.transaction().await.unwrap();
+        transaction.query(&format!("SELECT 1 FROM {table}"), &[]).await.unwrap();
+        let name = transaction.query_one("SHOW application_name", &[]).await.unwrap();
+        assert_eq!(name.get::<_, String>(0), "there", "{table}");
+        transaction.commit().await.unwrap();
+    }
+}
+
+/// A foreign key, a statement, a transaction, a function; and a group that is none.
+#[tokio::test]
+async fn what_crosses_is_named() {
+    let site = start(Target::all().remove(0)).await;
+    let config = site.world.config.clone();
+    let gates = async |group: &'static str, more: &[&'static str]| {
+        let words = [&["switchover", "--dry-run", "--group", group], more].concat();
+        let config = config.clone();
+        let run = move || support::process::verb(&config, &words);
+        tokio::task::spawn_blocking(run).await.unwrap()
+    };
+    assert_eq!(gates("logins", &[]).await.0, Some(0), "{}", gates("logins", &[]).await.1);
+    let (code, said) = gates("nobody", &[]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("no table that is migrated is of group nobody"), "{said}");
+    let mut client = site.world.client().await;
+    client.query("SELECT 1 FROM users u JOIN sessions s ON s.user_id = u.id", &[]).await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    transaction.query("SELECT email FROM users", &[]).await.unwrap();
+    transaction.query("SELECT token FROM sessions", &[]).await.unwrap();
+    transaction.commit().await.unwrap();
+    let direct = site.world.direct().await;
+    let function = "CREATE FUNCTION clean() RETURNS void LANGUAGE sql AS 'DELETE FROM codes'; \
+         ALTER TABLE sessions ADD FOREIGN KEY (user_id) REFERENCES users";
+    direct.batch_execute(function).await.unwrap();
+    let wanted = [
+        "is about tables of group logins and others",
+        "uses tables of no group, group logins",
+        "function public.clean() names a table of group logins",
+        "refers to table users, which is on the other side",
+    ];
+    let mut said = String::new();
+    site.world
+        .until("all of it is named", async || {
+            said = gates("logins", &[]).await.1;
+            wanted.iter().all(|reason| said.contains(reason))
+        })
+        .await;
+    let (_, said) = gates("logins", &["--accept", "public.clean()"]).await;
+    assert!(!said.contains("clean()"), "{said}");
+}
+
+/// While clients of this very thread go on.
+async fn verified(site: &Site) {
+    let config = site.world.config.clone();
+    let compared = move || support::process::verb(&config, &["verify"]);
+    let (code, said) = tokio::task::spawn_blocking(compared).await.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// Logins go on across the moves of a group, with transactions that begin before their first table is named.
+#[tokio::test]
+async fn logins_go_on_across_the_moves_of_a_group() {
+    for target in Target::all() {
+        let mut site = start(target).await;
+        let (stop, stopped) = watch::channel(false);
+        let clients: Vec<_> = (0..6)
+            .map(|number| {
+                let port = site.world.proxy_port();
+                let database = site.world.database.clone();
+                tokio::spawn(load(port, database, number, stopped.clone()))
+            })
+            .collect();
+        let begun = Instant::now();
+        let written = async |site: &Site| {
+            let before = count(&site.world.direct().await, "sessions").await;
+            let more = async || before + 40 <= count(&site.world.direct().await, "sessions").await;
+            site.world.until("logins go on", more).await;
+        };
+        written(&site).await;
+        verified(&site).await;
+        site.verb("switchover", &["--group", "logins"]).await;
+        written(&site).await;
+        site.roll_back().await;
+        written(&site).await;
+        verified(&site).await;
+        site.verb("switchover", &["--group", "logins"]).await;
+        written(&site).await;
+        site.roll_back().await;
+        stop.send_replace(true);
+        let mut acknowledged = 0;
+        for client in clients {
+            acknowledged += client.await.unwrap();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(240), "no client waited for ever");
+        let direct = site.world.direct().await;
+        assert_eq!(count(&direct, "sessions").await, acknowledged + 1);
+        assert_eq!(count(&direct, "users").await, acknowledged + 1);
+        site.world.drained().await;
+        site.world.assert_all_equal().await;
+    }
+}
+
+/// One client's logins; how many were acknowledged.
+async fn load(port: u16, database: String, client: usize, stopped: watch::Receiver<bool>) -> i64 {
+    let mut connection = support::connect(port, ROLE, ROLE_PASSWORD, &database).await;
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut done = 0;
+    while !*stopped.borrow() {
+        pace.tick().await;
+        if done % 10 == 9 {
+            connection = support::connect(port, ROLE, ROLE_PASSWORD, &database).await;
+        }
+        uses_both(&mut connection, &format!("client {client} login {done}")).await;
+        done += 1;
+    }
+    done
+}
