@@ -104,9 +104,8 @@ fn same_column(own: &Typed, found: &Typed) -> bool {
 
 /// The value as the column has it.
 fn slot(column: &Typed, value: &Typed, target: &TargetType) -> Option<Slot> {
-    let source = match value.source()? {
-        source @ (Source::Parameter(_) | Source::Constant(_)) => source,
-        _ => return None,
+    let source @ (Source::Parameter(_) | Source::Constant(_)) = value.source()? else {
+        return None;
     };
     let is_integer = |kind: &PgType| matches!(kind, PgType::Int2 | PgType::Int4 | PgType::Int8);
     let exact = match (&column.ty.kind, &value.ty.kind) {

@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(back.to_string(), "7=1,2;9=");
         assert_eq!((back.at(8), back.at(9)), (&ids(&[1, 2])[..], &[][..]));
         assert_eq!(back.clone().unplanned(8), moved, "undone");
-        assert_eq!(back.clone().planned(11, &ids(&[3])).to_string(), "9=;11=3");
+        assert_eq!(back.planned(11, &ids(&[3])).to_string(), "9=;11=3");
         assert_eq!(moved.planned(7, &ids(&[3])).to_string(), "7=3", "planned anew");
     }
 
