@@ -348,7 +348,7 @@ async fn what_sessions_keep_prepared_stays_within_what_mysql_allows() {
     }
 }
 
-/// A hold that comes between Bind and Execute waits for the Sync: the portal is nowhere else.
+/// A hold that comes after an Execute waits for the Sync: what it has run is nowhere else.
 #[tokio::test]
 async fn a_hold_waits_for_the_end_of_what_was_begun_in_parts() {
     let site = Site::start(Target::MariaDb, "", "").await;
