@@ -33,6 +33,12 @@ WHERE p.prokind IN ('f', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_s
     AND pg_catalog.pg_get_functiondef(p.oid) ~* ('\\m' || pg_catalog.regexp_replace(w.word, '\\W', '\\\\\\&', 'g') || '\\M')
 ORDER BY 1";
 
+/// Whether what triggers ask knows of whoever follows on PostgreSQL while it leads other tables.
+const KNOWS_FOLLOWERS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p \
+     WHERE p.oid = pg_catalog.to_regprocedure('crossfade.trigger_guard()') \
+       AND p.prosrc LIKE '%crossfade.follows%')";
+const EARLIER: &str = "Crossfade's functions are of an earlier version: run `crossfade setup`";
+
 /// What is known about the group that is to move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupFacts {
@@ -76,6 +82,9 @@ pub(super) async fn gather(
         crossings: statements::crossings(client).await?,
         ..GroupFacts::default()
     };
+    if !client.query_one(KNOWS_FOLLOWERS, &[]).await?.try_get::<_, bool>(0)? {
+        facts.torn.push(EARLIER.to_owned());
+    }
     for line in lines {
         let touches = of_line(catalog, line);
         let groups: Vec<&str> = touches.names(catalog).collect();
