@@ -10,7 +10,7 @@ use crate::wire::{Body, write};
 
 /// Statements in front of the first table of a transaction that can be said again, and their bytes.
 const PRELUDE_MAX: usize = 32;
-const PRELUDE_BYTES_MAX: usize = 64 << 10;
+pub(super) const PRELUDE_BYTES_MAX: usize = 64 << 10;
 
 /// What is said again to the other side.
 #[derive(Debug)]

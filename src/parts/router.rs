@@ -16,7 +16,8 @@ use std::sync::Arc;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::batch::{
-    Batch, Named, Told, deallocates, has_no_parameters, parse, parsed, prelude, query, text,
+    Batch, Named, PRELUDE_BYTES_MAX, Told, deallocates, has_no_parameters, parse, parsed, prelude,
+    query, text,
 };
 use super::end::{End, Heard, Side};
 use super::sort::{Sorted, sort};
@@ -309,7 +310,8 @@ impl Router {
                 return Ok(false);
             }
             b'd' | b'c' | b'f' => {
-                self.pass(ends, header);
+                let there = self.input.split_to(header.size.min(self.input.len()));
+                self.pass(ends, header, &there);
                 return Ok(true);
             }
             _ => {}
@@ -375,9 +377,9 @@ impl Router {
             b'B' if !whole && !long => return Ok(false),
             _ => {}
         }
-        let body = self.input[wire::HEADER..header.size.min(self.input.len())].to_vec();
-        self.note(header.tag, &body, whole);
-        self.pass(ends, header);
+        let there = self.input.split_to(header.size.min(self.input.len()));
+        self.note(header.tag, &there[wire::HEADER..], whole);
+        self.pass(ends, header, &there);
         if matches!(header.tag, b'Q' | b'S' | b'F') {
             self.closed.extend(self.batch.take());
         }
@@ -397,8 +399,11 @@ impl Router {
                         .tells
                         .push(Told { message: query(sql.as_bytes()), must: !deallocates(&sql) });
                 }
-                if let Some(texts) = &mut batch.texts {
-                    texts.push(Bytes::from(sql.into_bytes()));
+                match &mut batch.texts {
+                    Some(texts) if sql.len() <= PRELUDE_BYTES_MAX => {
+                        texts.push(Bytes::from(sql.into_bytes()));
+                    }
+                    texts => *texts = None,
                 }
             }
             b'P' => {
@@ -416,7 +421,10 @@ impl Router {
             b'B' => {
                 let portal = Bytes::copy_from_slice(parts.text().unwrap_or_default());
                 let name = Bytes::copy_from_slice(parts.text().unwrap_or_default());
-                let rest = if whole { Bytes::copy_from_slice(parts.rest()) } else { Bytes::new() };
+                // What is long was not said to be repeated, unless both have to know it.
+                let sets = self.names.get(&name).is_some_and(|named| named.sorted.sets);
+                let kept = whole && (sets || parts.rest().len() <= PRELUDE_BYTES_MAX);
+                let rest = if kept { Bytes::copy_from_slice(parts.rest()) } else { Bytes::new() };
                 self.portals.insert(portal, (name, rest));
             }
             b'E' => self.executes(parts.text().unwrap_or_default()),
@@ -462,11 +470,11 @@ impl Router {
         }
     }
 
-    fn pass(&mut self, ends: &mut [End; 2], header: Header) {
+    /// `there`: what has come of the message.
+    fn pass(&mut self, ends: &mut [End; 2], header: Header, there: &[u8]) {
         let side = self.batch.as_ref().map_or(self.last, |batch| batch.side);
-        let there = self.input.split_to(header.size.min(self.input.len()));
         self.rest = header.size - there.len();
-        ends[side as usize].send(&there);
+        ends[side as usize].send(there);
         self.last = side;
     }
 }
