@@ -71,7 +71,9 @@ const NOW: &str = "SELECT pg_catalog.clock_timestamp(), (SELECT count(*) FROM cr
 const CROSS: &str = "INSERT INTO crossfade.crossings (fingerprint, groups) VALUES ($1, $2) \
      ON CONFLICT (fingerprint, groups) DO UPDATE SET at = pg_catalog.clock_timestamp()";
 const CROSSED: &str =
-    "SELECT c.fingerprint, c.groups FROM crossfade.crossings c ORDER BY c.at DESC LIMIT 1000";
+    "SELECT c.fingerprint, c.groups FROM crossfade.crossings c ORDER BY c.at DESC LIMIT $1";
+/// Crossings that are looked at; where there are more, that is a crossing of its own.
+const CROSSED_MAX: usize = 10_000;
 
 const PRUNE: &str = "\
 WITH gone AS (
@@ -166,7 +168,13 @@ pub async fn crossings(client: &Client) -> Result<Vec<Crossing>, Error> {
     }
     let crossing =
         |row: &Row| Crossing { fingerprint: Fingerprint::parse(row.get(0)), groups: row.get(1) };
-    Ok(client.query(CROSSED, &[]).await?.iter().map(crossing).collect())
+    let rows = client.query(CROSSED, &[&(CROSSED_MAX as i64 + 1)]).await?;
+    let mut found: Vec<Crossing> = rows.iter().map(crossing).collect();
+    if CROSSED_MAX < found.len() {
+        found.truncate(CROSSED_MAX);
+        found.push(Crossing { fingerprint: None, groups: Vec::new() });
+    }
+    Ok(found)
 }
 
 /// Every line, for whoever is no sidecar; `None` where there is no such table.

@@ -18,7 +18,7 @@ use super::gates::is_accepted;
 use crate::catalog::{Capture, Catalog, Group, RelationKind, Table};
 use crate::control::statements;
 use crate::names::{Oid, TableId};
-use crate::plan::seen::{Crossing, Line};
+use crate::plan::seen::{Crossing, Line, Readiness};
 use crate::plan::{SearchPath, Touches, named};
 
 /// Functions and procedures of the application that name one of these words. Those of an extension do not
@@ -139,8 +139,9 @@ pub(super) fn reasons(facts: &GroupFacts, lines: &[Line], accept: &[String]) -> 
     let is_accepted_text = |text: &String| accept.contains(text);
     let accepted = |fingerprint: &str| {
         let line = lines.iter().find(|line| line.fingerprint.to_string() == fingerprint);
-        line.is_some_and(|line| is_accepted(line, accept))
-            || accept.iter().any(|a| a == fingerprint)
+        let is_past =
+            |line: &Line| line.readiness == Readiness::Forgotten || is_accepted(line, accept);
+        line.is_some_and(is_past) || accept.iter().any(|a| a == fingerprint)
     };
     let functions = facts.functions.iter().filter(|function| !is_accepted_text(function));
     let functions = functions.map(|function| {
@@ -197,7 +198,7 @@ impl Run<'_> {
 mod tests {
     use super::*;
     use crate::catalog::{Action, ForeignKey, Relation};
-    use crate::plan::seen::{Compared, Fingerprint, Readiness};
+    use crate::plan::seen::{Compared, Fingerprint};
 
     fn catalog() -> Catalog {
         let tables = ["users", "sessions", "codes"].map(|name| (name, "id:int4*"));
@@ -295,5 +296,7 @@ mod tests {
         assert!(all[0].starts_with("function clean() names a table"), "{all:?}");
         let accepted = accept(&["clean()", "0000000000000001", "0000000000000002"]);
         assert_eq!(reasons(&facts, &lines, &accepted), [""; 0]);
+        let forgotten = lines.map(|line| Line { readiness: Readiness::Forgotten, ..line });
+        assert_eq!(reasons(&facts, &forgotten, &accept(&["clean()"])), [""; 0], "sent no more");
     }
 }
