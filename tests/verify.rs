@@ -356,11 +356,9 @@ async fn nothing_that_is_on_its_way_is_called_a_difference() {
         }
         let mut rounds = 0;
         while Instant::now() < end {
-            let (config, arguments) = (world.config.clone(), ["verify", "--format", "json"]);
-            let round = tokio::task::spawn_blocking(move || verb(&config, &arguments));
-            let (_, output) = round.await.unwrap();
-            for line in output.lines() {
-                let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{output}"));
+            let config = world.config.clone();
+            let round = tokio::task::spawn_blocking(move || lines(&config, &["verify"]));
+            for line in round.await.unwrap().1 {
                 for what in ["missing", "extra", "different", "unjudged"] {
                     assert_eq!(line[what], 0, "{world:?}: {line}\n{}", world.log());
                 }
@@ -423,6 +421,16 @@ async fn a_rate_is_kept_whether_it_is_asked_for_or_stands_in_proxy_yaml() {
     let seconds = |lines: &[Value]| of(lines, "users")["seconds"].as_f64().unwrap();
     let (code, lines) = verify(&world, &["--table", "users", "--max-rate", "1000"]);
     assert!(code == Some(0) && 1.9 < seconds(&lines), "{lines:?}");
+    // Who waits for it hears that it goes on.
+    let arguments = ["verify", "--format", "json", "--table", "users", "--max-rate", "1000"];
+    let (_, text) = verb(&world.config, &arguments);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, before) = lines.split_last().unwrap();
+    assert!(!before.is_empty() && last["state"] == "compared", "{text}");
+    for line in before {
+        let read = ["postgres", "mysql"].map(|side| line["read"][side].as_u64().unwrap());
+        assert!(line["state"] == "comparing" && read.iter().all(|rows| 0 < *rows), "{text}");
+    }
     world.edit(|text| text + "verify: { max_rate: 800, patience: 2s }\n");
     let (code, lines) = verify(&world, &["--table", "users"]);
     assert!(code == Some(0) && 2.4 < seconds(&lines), "{lines:?}");
@@ -595,7 +603,10 @@ fn heard(world: &World, arguments: &[&str]) -> (Running, Arc<Mutex<Vec<Value>>>)
     let ear = Arc::clone(&lines);
     let arguments = [&["verify", "--format", "json"], arguments].concat();
     let running = Running::start(&world.config, &arguments, move |line| {
-        ear.lock().unwrap().push(serde_json::from_str(line).unwrap());
+        let line: Value = serde_json::from_str(line).unwrap();
+        if line["state"] != "comparing" {
+            ear.lock().unwrap().push(line);
+        }
     });
     (running, lines)
 }

@@ -3,7 +3,6 @@
 //! Invariant: names, numbers and our own words; what was found in a table stands in `/migration-status`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -108,15 +107,12 @@ impl WorkReport {
 
 impl JobReport {
     fn new(job: &Job) -> Self {
-        let read = |progress: &Progress| {
-            progress.primary.load(Ordering::Relaxed) + progress.secondary.load(Ordering::Relaxed)
-        };
         let ended = job.ended.clone();
         Self {
             running: job.running,
             runs: job.runs,
             table: job.table.as_ref().map(|(name, _)| name.clone()),
-            rows_read: job.table.as_ref().map(|(_, progress)| read(progress)),
+            rows_read: job.table.as_ref().map(|(_, progress)| progress.now().read()),
             done: ended.clone().and_then(Result::ok),
             error: ended.and_then(Result::err),
         }

@@ -8,7 +8,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -20,13 +19,15 @@ use crate::catalog::Table;
 use crate::config::{Config, ConfigError};
 use crate::control::verify::{self, Pass};
 use crate::names::TableName;
-use crate::verify::{Options, Progress, Report, VerifyError};
+use crate::verify::{Moment, Options, Progress, Report, VerifyError};
 
 use super::setup::ends;
 use super::{Failure, Format, Outcome};
 
 /// Between two draws of the bar.
 const DRAW: Duration = Duration::from_millis(200);
+/// Between two lines of JSON about a table that is being compared, where something has moved.
+const TOLD: Duration = Duration::from_secs(1);
 /// Least pause between two tables of `--watch`; as long as the table took, where that is longer, so
 /// that comparing takes half of one connection's time at most.
 const WATCH_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -119,7 +120,7 @@ impl Verify {
         for (at, table) in pass.tables().iter().enumerate().skip(watch.next) {
             watch.next = at + 1;
             let start = Instant::now();
-            let report = one(&mut pass, table).await;
+            let report = one(&mut pass, table, format, out).await;
             let report = match report {
                 Err(error) if error.is_unreachable() => return Err(refused(error.into())),
                 other => other,
@@ -177,8 +178,13 @@ impl Verify {
     }
 }
 
-/// One table, with a bar on a terminal.
-async fn one(pass: &mut Pass, table: &Arc<Table>) -> Result<Report, VerifyError> {
+/// One table, with a bar on a terminal, and lines of JSON where these are asked for.
+async fn one(
+    pass: &mut Pass,
+    table: &Arc<Table>,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Report, VerifyError> {
     let progress = Arc::new(Progress::default());
     let rows = pass.estimate(table).await? * 2;
     let bar = match std::io::stderr().is_terminal() {
@@ -190,6 +196,7 @@ async fn one(pass: &mut Pass, table: &Arc<Table>) -> Result<Report, VerifyError>
         bar.set_style(style);
     }
     bar.set_message(table.name.to_string());
+    let (start, mut told) = (Instant::now(), (Instant::now(), Moment::default()));
     let mut work = std::pin::pin!(pass.table(table, &progress));
     loop {
         tokio::select! {
@@ -198,13 +205,28 @@ async fn one(pass: &mut Pass, table: &Arc<Table>) -> Result<Report, VerifyError>
                 return report;
             }
             () = tokio::time::sleep(DRAW) => {
-                let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-                let read = read(&progress.primary) + read(&progress.secondary);
-                bar.set_length(rows.max(read));
-                bar.set_position(read);
+                let now = progress.now();
+                bar.set_length(rows.max(now.read()));
+                bar.set_position(now.read());
+                if format == Format::Json && TOLD <= told.0.elapsed() && now != told.1 {
+                    told = (Instant::now(), now);
+                    // A reader that has gone is noticed when the report is written.
+                    let _ = writeln!(out, "{}", under_way(table, now, start.elapsed()));
+                    let _ = out.flush();
+                }
             }
         }
     }
+}
+
+fn under_way(table: &Table, now: Moment, elapsed: Duration) -> serde_json::Value {
+    json!({
+        "table": table.name.to_string(),
+        "state": "comparing",
+        "read": { "postgres": now.postgres, "mysql": now.mysql },
+        "looked": now.looked,
+        "seconds": elapsed.as_secs_f64(),
+    })
 }
 
 fn sentence(report: &Report) -> String {
@@ -249,11 +271,13 @@ fn line(
     let report = match report {
         Ok(report) => report,
         Err(error) => {
-            return json!({ "table": name, "schema": schema, "error": error.to_string() });
+            let error = error.to_string();
+            return json!({ "table": name, "state": "failed", "schema": schema, "error": error });
         }
     };
     let mut line = json!({
         "table": name,
+        "state": "compared",
         "rows": report.rows,
         "rowsSecondary": report.rows_secondary,
         "equal": report.equal(),

@@ -56,8 +56,8 @@ use crate::phase::Leads;
 use checksum::Checksum;
 use digest::{Digest, Scheme};
 use judge::Finding;
-pub use scan::Progress;
 use scan::Scan;
+pub use scan::{Moment, Progress};
 use settle::{Candidates, Looker};
 use turn::Turn;
 
@@ -260,7 +260,8 @@ impl Verifier {
         let keys = self.suspects(table, progress, &mut report).await?;
         if !keys.is_empty() {
             let keys = keys.into_values().collect();
-            self.candidates(table, catalog, keys, &mut report).await?;
+            let progress = Arc::clone(progress);
+            self.candidates(table, catalog, (keys, progress), &mut report).await?;
         }
         self.turn.holds(&self.client).await?;
         self.note(table, &before, ended, &mut report).await?;
@@ -384,7 +385,8 @@ impl Verifier {
     ) -> Result<Report, VerifyError> {
         let start = Instant::now();
         let mut report = Report { rows: keys.len() as u64, complete: true, ..Report::default() };
-        self.candidates(table, catalog, keys, &mut report).await?;
+        let progress = Arc::default();
+        self.candidates(table, catalog, (keys, progress), &mut report).await?;
         self.turn.holds(&self.client).await?;
         if !report.differences.is_empty() {
             marks::more(&mut self.client, table, &report.differences).await?;
@@ -397,11 +399,11 @@ impl Verifier {
         &mut self,
         table: &Arc<Table>,
         catalog: &Catalog,
-        keys: Vec<Key>,
+        (keys, progress): (Vec<Key>, Arc<Progress>),
         report: &mut Report,
     ) -> Result<(), VerifyError> {
         report.looked = keys.len() as u64;
-        let mut candidates = Candidates::new(keys, self.options.patience);
+        let mut candidates = Candidates::new(keys, self.options.patience, progress);
         loop {
             let mut looker = Looker {
                 table,

@@ -31,11 +31,42 @@ use crate::change::{Key, KeyHash};
 use crate::names::quote_pg;
 use crate::value::{Flavor, RawError, Value, push_normal, take_normal};
 
-/// Rows read so far, on both sides: for a progress bar.
+/// How far the comparison of a table has come: for a progress bar, and to tell a slow one from one that
+/// hangs.
 #[derive(Debug, Default)]
 pub struct Progress {
-    pub primary: AtomicU64,
-    pub secondary: AtomicU64,
+    primary: AtomicU64,
+    secondary: AtomicU64,
+    pub(super) looked: AtomicU64,
+}
+
+/// What [`Progress`] was at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Rows read so far; those that have to be read again for their keys count again.
+    pub postgres: u64,
+    pub mysql: u64,
+    /// Looks at rows that differed in the scan; each is looked at until it settles.
+    pub looked: u64,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        Moment {
+            postgres: self.primary.load(Ordering::Relaxed),
+            mysql: self.secondary.load(Ordering::Relaxed),
+            looked: self.looked.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Moment {
+    /// Rows read on both sides.
+    #[must_use]
+    pub fn read(self) -> u64 {
+        self.postgres + self.mysql
+    }
 }
 
 /// What a scan reads, and how.
@@ -175,6 +206,7 @@ pub(super) async fn primary_keys(
     let at: Vec<usize> = (0..read.len()).collect();
     let mut keys = HashMap::new();
     copy(client, scan, &read, |row| {
+        scan.progress.primary.fetch_add(1, Ordering::Relaxed);
         let values = key_values(table, &at, row)?;
         let hash = KeyHash::of(&values, table);
         if buckets.contains(&scan.scheme.bucket(&hash)) {
@@ -198,6 +230,7 @@ pub(super) async fn secondary_keys(
     let mut pace = Pace::new(scan.rate);
     let (mut keys, mut unwritten) = (HashMap::new(), HashSet::new());
     let each = |params: Vec<Param>| {
+        scan.progress.secondary.fetch_add(1, Ordering::Relaxed);
         if let Some(values) = values(table, params.iter().map(Some)) {
             let hash = KeyHash::of(&values, table);
             if buckets.contains(&scan.scheme.bucket(&hash)) {

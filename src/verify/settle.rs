@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use tokio_postgres::Client;
 
 use super::VerifyError;
 use super::judge::{self, Finding, Look, Mark, Memory, Verdict};
+use super::scan::Progress;
 use crate::backend::mysql::{Link, Sight, outbox};
 use crate::catalog::{Capture, Column, Table};
 use crate::change::{Key, KeyHash, RowImage};
@@ -68,14 +70,16 @@ pub(super) struct Candidates {
     pause: Duration,
     deadline: Instant,
     settled: Settled,
+    progress: Arc<Progress>,
 }
 
 impl Candidates {
     /// `patience` bounds the whole of it.
-    pub(super) fn new(keys: Vec<Key>, patience: Duration) -> Self {
+    pub(super) fn new(keys: Vec<Key>, patience: Duration, progress: Arc<Progress>) -> Self {
         let left = keys.into_iter().map(|key| (key, Memory::default())).collect();
-        let (again, settled) = (Vec::new(), Settled::default());
-        Self { left, again, pause: PAUSE_MIN, deadline: Instant::now() + patience, settled }
+        let (again, settled, deadline) =
+            (Vec::new(), Settled::default(), Instant::now() + patience);
+        Self { left, again, pause: PAUSE_MIN, deadline, settled, progress }
     }
 
     /// Time is up.
@@ -96,6 +100,7 @@ impl Candidates {
 
     /// What was found of the last batch.
     fn judge(&mut self, looks: Vec<Look>, times: u32) {
+        self.progress.looked.fetch_add(looks.len() as u64, Ordering::Relaxed);
         let from = self.left.len().saturating_sub(looks.len());
         for ((key, mut memory), look) in self.left.drain(from..).zip(looks) {
             match judge::judge(&mut memory, look, times) {

@@ -263,13 +263,13 @@ impl Drop for Running {
     }
 }
 
-/// The same for what prints a line of JSON for each thing it says.
+/// The same for what prints a line of JSON for each thing it says; without verify's about what is under way.
 pub fn lines(config: &Path, arguments: &[&str]) -> (Option<i32>, Vec<serde_json::Value>) {
     let (code, output) = verb(config, &[arguments, &["--format", "json"]].concat());
     let lines = output.lines().map(|line| {
         serde_json::from_str(line).unwrap_or_else(|_| panic!("{arguments:?}\n{output}"))
     });
-    (code, lines.collect())
+    (code, lines.filter(|line: &serde_json::Value| line["state"] != "comparing").collect())
 }
 
 /// The last line about a table.
