@@ -158,7 +158,7 @@ impl Show {
         let Some(bars) = &self.bars else { return };
         if self.bar.as_ref().is_none_or(|(name, _)| *name != table.table) {
             let bar = bars.add(ProgressBar::new(table.expected));
-            let template = "{prefix} {wide_bar} {human_pos} of {human_len} rows {msg}";
+            let template = "{prefix} {wide_bar} {human_pos} of about {human_len} rows {msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
@@ -204,7 +204,7 @@ fn under_way(table: &TableProgress, activity: &Activity) -> String {
     let waits = waits(activity);
     let waits = if waits.is_empty() { waits } else { format!("; {waits}") };
     format!(
-        "{}: {} of {} rows, {:.0}/s{}{waits}",
+        "{}: {} of about {} rows, {:.0}/s{}{waits}",
         table.table,
         table.rows,
         table.expected,
