@@ -28,8 +28,8 @@ use crate::support::ROLE;
 /// A transaction that takes longer than this hangs. No fault lasts a tenth of it.
 const STUCK: Duration = Duration::from_secs(120);
 const LOGIN: Duration = Duration::from_secs(20);
-/// Numbers of one client; its own number says where they begin.
-const NUMBERS: i64 = 1_000_000_000;
+/// Numbers of one client; its own number says where they begin. Old rows have those of client 0.
+pub const NUMBERS: i64 = 1_000_000_000;
 /// What PostgreSQL says when it, the way to it, or the sidecar itself goes away.
 const GONE: [&str; 8] = ["57P01", "57P02", "57P03", "08006", "08001", "08003", "53300", "28P01"];
 

@@ -12,10 +12,13 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, NoTls};
 
 use super::BODY;
-use super::clients::mode;
+use super::clients::{NUMBERS, mode};
 use super::crossing;
 use super::journal::Told;
 use crate::random;
+
+/// Numbers of its own, of which [`Form::Update`] writes a seventh.
+const TOUCHED: i64 = 150;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Form {
@@ -188,8 +191,13 @@ impl Write<'_> {
             true => format!("'{BODY} {number}'"),
             false => format!("'{BODY}' || {number}"),
         };
+        // So many as ever, however long it has gone on: else the writes grow with the square of time.
+        let first = number - number % NUMBERS;
+        let from = self.random.random_range(first..=number);
+        let to = from + TOUCHED;
         let update = format!(
-            "UPDATE {kind}_journal SET body = {body} WHERE client = {owner} AND number % 7 = {part}"
+            "UPDATE {kind}_journal SET body = {body} WHERE client = {owner} AND number % 7 = {part} \
+             AND (number < {NUMBERS} OR number BETWEEN {from} AND {to})"
         );
         self.client.batch_execute("BEGIN").await.working()?;
         let all = format!("{}; {update}; {}", self.insert(1), self.insert(2));
