@@ -4,6 +4,7 @@
 //! ```text
 //! ROUNDS=3 SECONDS=10 cargo bench --bench proxy          everything
 //! CASES=reads,async cargo bench --bench proxy     some of it
+//! CASES=reads OTHER=path cargo bench --bench proxy        another build of Crossfade beside this one
 //! CASES=hold MODE=async cargo bench --bench proxy          everything up, for a profiler, until ^C
 //! ```
 //!
@@ -109,6 +110,11 @@ impl Bench {
     fn reads(&self) {
         let mut ways = self.others();
         ways.push(self.crossfade("crossfade", READS));
+        if let Some(program) = env::var_os("OTHER") {
+            let other = ("other", Path::new(&program));
+            let (postgres, secondary) = (&self.postgres, &self.secondary);
+            ways.push(Way::crossfade(other, postgres, secondary, READS, &self.directory));
+        }
         for clients in ["1", "16"] {
             for protocol in ["simple", "prepared", "extended"] {
                 let arguments = ["-S", "-M", protocol, "-c", clients, "-j", "2"];
@@ -203,7 +209,8 @@ impl Bench {
     }
 
     fn crossfade(&self, name: &'static str, tables: &str) -> Way {
-        Way::crossfade(name, &self.postgres, &self.secondary, tables, &self.directory)
+        let own = (name, Path::new(env!("CARGO_BIN_EXE_crossfade")));
+        Way::crossfade(own, &self.postgres, &self.secondary, tables, &self.directory)
     }
 
     /// Runs the case in every way, in turns, and prints a line for each way.
@@ -220,7 +227,7 @@ impl Bench {
         for (at, way) in ways.iter().enumerate().skip(1) {
             let (speed, cpu) = (median(at, |f| f.per_second), median(at, |f| f.cpu_micros));
             // Its name is the mode's where there are several.
-            let who = if way.applies { "crossfade" } else { way.name };
+            let who = if way.applies && way.name != "other" { "crossfade" } else { way.name };
             let name = |what: &str| format!("proxy/{case}/{who}/{what}");
             figures::note(&name("throughput"), speed / direct);
             figures::note(&name("cpu"), cpu);

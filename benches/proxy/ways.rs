@@ -58,7 +58,7 @@ impl Way {
 
     /// Crossfade between the servers, set up for dual writes, with `tables` in proxy.yaml.
     pub fn crossfade(
-        name: &'static str,
+        (name, program): (&'static str, &Path),
         postgres: &Server,
         secondary: &Server,
         tables: &str,
@@ -74,7 +74,6 @@ impl Way {
             secondary.url("test"),
         );
         write(&config, &text);
-        let program = env!("CARGO_BIN_EXE_crossfade");
         let setup = Command::new(program).arg("setup").arg("--config").arg(&config).output();
         let setup = setup.expect("the program was built with this bench");
         let said = String::from_utf8_lossy(&setup.stderr);

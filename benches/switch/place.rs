@@ -15,6 +15,8 @@ use mysql_async::prelude::Queryable as _;
 /// `sysconf(_SC_CLK_TCK)`, which is 100 on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 pub const USERS: i64 = 10_000;
+/// The bench is a superuser, whose verifier no sidecar copies.
+const VERIFIER: &str = "SELECT rolpassword FROM pg_authid WHERE rolname = current_user";
 /// Users and their sessions, for whoever needs nothing else.
 pub const SCHEMA: &str = "
     CREATE TABLE users (id bigint PRIMARY KEY, email varchar(255) NOT NULL UNIQUE, name text,
@@ -59,17 +61,22 @@ impl Place {
         fs::create_dir_all(&directory).expect("the temporary directory is writable");
         let config = directory.join("proxy.yaml");
         let [port, admin] = [(), ()].map(|()| free_port().expect("a free port"));
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let verifier = runtime.block_on(async {
+            let client = connect(postgres.port()).await;
+            client.batch_execute(schema).await.expect("the schema");
+            client.query_one(VERIFIER, &[]).await.expect("PostgreSQL answers").get::<_, String>(0)
+        });
         let text = format!(
-            "listen: {{ address: 127.0.0.1:{port} }}\nadmin: {{ address: 127.0.0.1:{admin} }}\n\
+            "listen: {{ address: 127.0.0.1:{port}, users: {{ postgres: \"{verifier}\" }} }}\n\
+             admin: {{ address: 127.0.0.1:{admin} }}\n\
              from: {{ url: \"{}\" }}\nto: {{ url: \"{}\" }}\nlog: {{ level: warn }}\n\
              tables:\n  \"*\": {{ mode: async }}\n",
             postgres.url("postgres"),
             secondary.url(database),
         );
         fs::write(&config, text).expect("the bench's directory is writable");
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(async {
-            connect(postgres.port()).await.batch_execute(schema).await.expect("the schema");
             let mut conn = mysql_async::Conn::from_url(secondary.url("")).await.expect("MySQL");
             let text = format!("CREATE DATABASE IF NOT EXISTS {database}");
             conn.query_drop(text).await.expect("a database");
