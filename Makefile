@@ -7,7 +7,7 @@
 # make model   the protocol's model, deeper than `make test` goes  (MORE=1 faults of each kind, SECONDS=120 a scene)
 # make torment kill, freeze, cut and starve everything under load, ten minutes on each secondary
 #              (SECONDS=600 SEED=… TARGET=mariadb FAULTS="kill_primary trickle_secondary"); with SWITCH=1
-#              the primary changes meanwhile, to and fro, by coordinators that die over it
+#              the primary changes meanwhile, to and fro, of all tables or a group, by coordinators that die over it
 # make bench   every bench, on an idle machine for an hour; writes README.md's figures  (ROUNDS=3 SECONDS=10 ROWS=1000000)
 
 WITHOUT ?=

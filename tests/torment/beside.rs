@@ -27,7 +27,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
 use super::clients::{KINDS, journals, mode};
-use super::hour::{Hour, Side, now};
+use super::hour::{Hour, Lead, now};
 use super::journal::{Journal, Told};
 use super::stage::{Stage, blocking};
 use super::{BODY, CLIENTS};
@@ -81,7 +81,7 @@ fn old_numbers(kind: usize) -> (i64, i64) {
     (kind * old + 1, (kind + 1) * old)
 }
 
-fn tables() -> Vec<String> {
+pub fn tables() -> Vec<String> {
     let random = MODES.iter().flat_map(|mode| RANDOM_TABLES.map(|name| format!("{mode}_{name}")));
     journals().into_iter().chain(random).collect()
 }
@@ -125,6 +125,8 @@ pub struct Found {
     passes_after: u64,
     /// Those of them during which MySQL was the primary.
     passes_on_mysql: u64,
+    /// And during which it was that of a group.
+    passes_apart: u64,
     not_compared: u64,
     repairs: u64,
     /// When a backfill had first been through.
@@ -173,13 +175,15 @@ impl fmt::Display for Found {
         write!(
             f,
             "beside it: backfills {} (killed {}, rows inserted {}), verify passes {} ({} after the \
-             backfill, {} on MySQL as the primary, not compared {}), repairs {}, false alarms {}",
+             backfill, {} on MySQL as the primary, {} on it as that of a group, not compared {}), repairs {}, \
+             false alarms {}",
             self.backfills,
             self.killed,
             self.copied,
             self.passes,
             self.passes_after,
             self.passes_on_mysql,
+            self.passes_apart,
             self.not_compared,
             self.repairs,
             self.false_alarms.len()
@@ -397,8 +401,11 @@ impl Verb {
             let strict = found.done.is_some_and(|done| done < began);
             let passes = found.passes;
             found.judge(line, strict);
-            if hour.led_since(began) == Some(Side::MySql) {
-                found.passes_on_mysql += found.passes - passes;
+            let more = found.passes - passes;
+            match hour.led_since(began) {
+                Some(Lead::MySql) => found.passes_on_mysql += more,
+                Some(Lead::Group(_)) => found.passes_apart += more,
+                Some(Lead::Postgres) | None => {}
             }
         })
     }

@@ -1,4 +1,5 @@
-//! Switchovers and rollbacks at random moments, by coordinators that die, freeze, or are two at once.
+//! Switchovers and rollbacks at random moments, of all tables or of a group, by coordinators that die, freeze,
+//! or are two at once.
 //!
 //! ```text
 //! pause ─▶ one coordinator, or two ──live │ killed │ frozen for a while──▶ what it said
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossfade::backend::mysql::control::turn;
+use crossfade::backend::postgres::moved;
 use crossfade::control::switchover::{Direction, Ended, Outcome, Standing};
 use crossfade::demo::servers::PASSWORD;
 use rand::rngs::StdRng;
@@ -24,7 +26,8 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::NoTls;
 
-use super::hour::{Hour, Side, Wait, now, told};
+use super::clients::{GROUPS, KINDS, group};
+use super::hour::{Hour, Lead, Wait, now, told};
 use super::stage::{LEASE, Stage};
 use crate::support::PATIENCE;
 use crate::support::process::Running;
@@ -44,6 +47,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 const SHOWN: usize = 24;
 const UNDER_WAY: &str = "SELECT e.last_value, EXISTS (SELECT FROM crossfade.attempts a \
      WHERE a.state IN ('announced', 'held') AND clock_timestamp() < a.deadline) FROM crossfade.epoch e";
+const NAMES: &str = "SELECT t.name FROM crossfade.tables t WHERE t.id = ANY ($1)";
 const RECORD: &str =
     "SELECT direction || ' ' || state, count(*) FROM crossfade.attempts GROUP BY 1 ORDER BY 1";
 
@@ -61,6 +65,8 @@ pub struct Changes {
     refused: u64,
     failed: u64,
     reasons: BTreeMap<String, u64>,
+    /// Who led in which epoch, as both databases have it, where anybody has looked.
+    agreed: BTreeMap<u64, Lead>,
     /// Of both databases, as far as it is kept: also of coordinators that said nothing.
     record: Vec<String>,
     /// From the start of each change that was done to its end.
@@ -97,6 +103,19 @@ impl Changes {
 
     pub fn done(&self) -> u64 {
         self.there + self.back
+    }
+
+    /// How often a group has moved, and come back, as far as it was seen.
+    pub fn of_groups(&self) -> (u64, u64) {
+        let (mut moved, mut back, mut before) = (0, 0, None);
+        for lead in self.agreed.values() {
+            match (before.replace(*lead), lead) {
+                (_, Lead::Group(_)) => moved += 1,
+                (Some(Lead::Group(_)), Lead::Postgres) => back += 1,
+                _ => {}
+            }
+        }
+        (moved, back)
     }
 
     /// What each client that nothing excused waited longest in each change, from its longest transaction.
@@ -149,6 +168,11 @@ impl fmt::Display for Changes {
             self.refused,
             self.failed
         )?;
+        let (moved, back) = self.of_groups();
+        writeln!(
+            f,
+            "  groups: {moved} times on MySQL without the rest, {back} times back from there"
+        )?;
         writeln!(f, "  on record: {}", self.record.join(", "))?;
         writeln!(
             f,
@@ -192,26 +216,38 @@ impl Sides {
         Some(client)
     }
 
-    /// What they say together, and whether an attempt is under way; `None` where one does not answer.
-    async fn standing(&self) -> Option<(Standing, bool)> {
+    /// What they say together, of which group, and whether an attempt is under way; `None` where one does not
+    /// answer.
+    async fn standing(&self) -> Option<(Standing, Option<&'static str>, bool)> {
         let asked = async {
-            let row = self.postgres().await?.query_one(UNDER_WAY, &[]).await.ok()?;
+            let client = self.postgres().await?;
+            let row = client.query_one(UNDER_WAY, &[]).await.ok()?;
             let (last, under_way): (i64, bool) = (row.get(0), row.get(1));
+            let ids = match last % 2 {
+                0 => moved::now(&client).await.ok()?,
+                _ => Vec::new(),
+            };
+            let ids: Vec<i32> = ids.iter().map(|id| id.0).collect();
+            let names = client.query(NAMES, &[&ids]).await.ok()?;
             let mut conn = mysql_async::Conn::from_url(&self.secondary).await.ok()?;
             let mysql = turn(&mut conn).await.ok()?;
             drop(conn.disconnect().await);
-            Some((Standing::of(u64::try_from(last).ok()?, false, mysql), under_way))
+            let standing = Standing::of(u64::try_from(last).ok()?, !ids.is_empty(), mysql);
+            Some((standing, whole_group(&names), under_way))
         };
         timeout(ANSWER, asked).await.ok().flatten()
     }
 
-    /// Who leads, where nothing is under way.
-    pub async fn leads(&self) -> Option<Side> {
-        match self.standing().await? {
-            (Standing::Postgres { .. }, false) => Some(Side::Postgres),
-            (Standing::MySql { .. }, false) => Some(Side::MySql),
-            _ => None,
-        }
+    /// Who leads, and in which epoch, where nothing is under way.
+    pub async fn leads(&self) -> Option<(u64, Lead)> {
+        let (standing, group, under_way) = self.standing().await?;
+        let lead = match standing {
+            Standing::Postgres { .. } => Lead::Postgres,
+            Standing::MySql { .. } => Lead::MySql,
+            Standing::Parted { .. } => Lead::Group(group?),
+            _ => return None,
+        };
+        (!under_way).then_some((standing.epoch(), lead))
     }
 
     async fn record(&self) -> Vec<String> {
@@ -222,6 +258,15 @@ impl Sides {
         };
         rows.iter().map(line).collect()
     }
+}
+
+/// The group of these tables, where they are all of it and nothing else.
+fn whole_group(names: &[tokio_postgres::Row]) -> Option<&'static str> {
+    let of = |name: &str| KINDS.into_iter().find(|kind| name.starts_with(kind)).and_then(group);
+    let groups: Vec<_> = names.iter().map(|row| of(row.get(0))).collect();
+    let first = groups.first().copied().flatten()?;
+    let all = super::beside::tables().iter().filter(|name| of(name) == Some(first)).count();
+    (groups.len() == all && groups.iter().all(|group| *group == Some(first))).then_some(first)
 }
 
 /// What becomes of a coordinator.
@@ -247,6 +292,7 @@ struct Heard {
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     direction: Direction,
+    group: Option<&'static str>,
     seconds: u64,
     fate: Fate,
 }
@@ -257,6 +303,9 @@ impl Attempt {
         let mut arguments = vec![self.direction.as_str(), "--format", "json", "--timeout", &time];
         if self.direction == Direction::Switchover {
             arguments.extend(["--accept", "all"]);
+        }
+        if let Some(group) = self.group {
+            arguments.extend(["--group", group]);
         }
         let said = Arc::new(Mutex::new(None));
         let ear = Arc::clone(&said);
@@ -296,7 +345,7 @@ pub struct Changer {
     configs: Vec<PathBuf>,
     hour: Arc<Hour>,
     random: StdRng,
-    lead: Side,
+    lead: Lead,
     changes: Changes,
 }
 
@@ -309,7 +358,7 @@ impl Changer {
             configs,
             hour: Arc::clone(hour),
             random: StdRng::seed_from_u64(seed.wrapping_mul(31)),
-            lead: Side::Postgres,
+            lead: Lead::Postgres,
             changes: Changes::default(),
         }
     }
@@ -317,8 +366,10 @@ impl Changer {
     /// One change after the other.
     pub async fn run(&mut self, length: Duration) {
         let end = Instant::now() + length;
-        // The first is undisturbed, if it is quick.
-        self.one(true).await;
+        // The first are undisturbed, if they are quick: a group there and back.
+        for _ in 0..2 {
+            self.one(true).await;
+        }
         while Instant::now() < end {
             let pause = self.random.random_range(0..2_500);
             sleep(Duration::from_millis(pause)).await;
@@ -329,11 +380,14 @@ impl Changer {
     }
 
     async fn one(&mut self, plain: bool) {
-        let forth = (self.lead == Side::Postgres) != (!plain && self.random.random_bool(0.1));
+        let forth = (self.lead == Lead::Postgres) != (!plain && self.random.random_bool(0.1));
         let direction = if forth { Direction::Switchover } else { Direction::Rollback };
+        // One group at a time: with another on MySQL both are refused.
+        let group = GROUPS.choose(&mut self.random).copied();
+        let group = group.filter(|_| forth && (plain || self.random.random_bool(0.6)));
         let (seconds, _) = *TIMES.choose_weighted(&mut self.random, |(_, often)| *often).unwrap();
         let fate = if plain { Fate::Lives } else { self.fate(seconds) };
-        let first = Attempt { direction, seconds, fate };
+        let first = Attempt { direction, group, seconds, fate };
         let second = Attempt { fate: self.fate(seconds), ..first };
         let (one, other) = (self.config(), self.config());
         let late = Duration::from_millis(self.random.random_range(0..400));
@@ -354,12 +408,16 @@ impl Changer {
         };
         self.changes.twins += u64::from(twins);
         let heard = [Some((first, heard)), more.map(|more| (second, more))];
+        let mut done = false;
         for (attempt, heard) in heard.into_iter().flatten() {
             self.changes.tell(&format!("{:?} {heard:?}", attempt.direction));
-            self.hear(attempt, &heard, began);
+            done |= self.hear(attempt, &heard, began);
+        }
+        if done && let Some((epoch, lead)) = self.sides.leads().await {
+            (self.lead, _) = (lead, self.changes.agreed.insert(epoch, lead));
         }
         // Now and then the next one comes at once.
-        if self.random.random_bool(0.75) {
+        if plain || self.random.random_bool(0.75) {
             self.settle(began, Duration::from_secs(seconds)).await;
         }
     }
@@ -383,7 +441,8 @@ impl Changer {
         }
     }
 
-    fn hear(&mut self, attempt: Attempt, heard: &Heard, began: Instant) {
+    /// Whether it was done.
+    fn hear(&mut self, attempt: Attempt, heard: &Heard, began: Instant) -> bool {
         let direction = attempt.direction;
         self.changes.note(direction, heard);
         match attempt.fate {
@@ -394,13 +453,16 @@ impl Changer {
         if heard.hung {
             self.changes.hung.push(format!("{} {attempt:?}", now()));
         }
-        if heard.outcome.as_ref().is_some_and(|outcome| outcome.outcome == Ended::Done) {
+        let done = heard.outcome.as_ref().is_some_and(|outcome| outcome.outcome == Ended::Done);
+        if done {
             self.changes.spans.push((began, Instant::now()));
-            self.lead = match direction {
-                Direction::Switchover => Side::MySql,
-                Direction::Rollback => Side::Postgres,
+            self.lead = match (direction, attempt.group) {
+                (Direction::Switchover, None) => Lead::MySql,
+                (Direction::Switchover, Some(group)) => Lead::Group(group),
+                (Direction::Rollback, _) => Lead::Postgres,
             };
         }
+        done
     }
 
     /// Waits until both sides agree, and nothing is under way.
@@ -409,10 +471,11 @@ impl Changer {
         let due = began + time + LEASE + frozen + SLACK;
         let mut late = false;
         while began.elapsed() < frozen + HANGS {
-            if let Some(side) = self.sides.leads().await {
-                self.lead = side;
-                self.hour.leads(Some(side));
-                self.changes.tell(&format!("{side:?} leads"));
+            if let Some((epoch, lead)) = self.sides.leads().await {
+                self.lead = lead;
+                self.hour.leads(Some(lead));
+                self.changes.agreed.insert(epoch, lead);
+                self.changes.tell(&format!("in epoch {epoch} {lead:?} leads"));
                 return;
             }
             if !late && due < Instant::now() && !self.hour.is_server_blamed(began) {
@@ -424,28 +487,31 @@ impl Changer {
         }
     }
 
-    /// Has a side lead, once all is quiet. It must come to that.
-    pub async fn last(&mut self, side: Side) {
+    /// Has it so that they lead, once all is quiet. It must come to that.
+    pub async fn last(&mut self, lead: Lead) {
         let deadline = Instant::now() + PATIENCE;
-        let direction = match side {
-            Side::MySql => Direction::Switchover,
-            Side::Postgres => Direction::Rollback,
-        };
         let mut said = Vec::new();
         while Instant::now() < deadline {
-            if self.sides.leads().await == Some(side) {
-                self.lead = side;
-                self.hour.leads(Some(side));
+            let now = self.sides.leads().await.map(|(_, lead)| lead);
+            if now == Some(lead) {
+                self.lead = lead;
+                self.hour.leads(now);
                 return;
             }
             self.hour.leads(None);
-            let attempt = Attempt { direction, seconds: 30, fate: Fate::Lives };
+            let (direction, group) = match (now, lead) {
+                (Some(Lead::Postgres) | None, Lead::MySql) => (Direction::Switchover, None),
+                (Some(Lead::Postgres), Lead::Group(name)) => (Direction::Switchover, Some(name)),
+                // The way from one to the other leads by PostgreSQL.
+                _ => (Direction::Rollback, None),
+            };
+            let attempt = Attempt { direction, group, seconds: 30, fate: Fate::Lives };
             let heard = attempt.run(self.configs[0].clone()).await;
             self.changes.tell(&format!("the last {direction:?} {heard:?}"));
             said = heard.outcome.map(|outcome| outcome.reasons).unwrap_or_default();
             sleep(LOOK).await;
         }
-        self.changes.vain.push(format!("{side:?} does not lead: {}", said.join("; ")));
+        self.changes.vain.push(format!("{lead:?} does not lead: {}", said.join("; ")));
     }
 
     pub async fn end(mut self) -> Changes {
@@ -470,4 +536,14 @@ fn a_hold_is_what_the_longest_transaction_took() {
     assert_eq!(changes.held, [Duration::ZERO, 2 * second]);
     assert_eq!((changes.percentile(50), changes.percentile(99)), (2 * second, 2 * second));
     assert_eq!(anonymous("attempt 7 is under way"), "attempt # is under way");
+}
+
+#[test]
+fn what_moved_is_told_by_who_led_before() {
+    let mut changes = Changes::default();
+    let (group, other) = (Lead::Group(GROUPS[0]), Lead::Group(GROUPS[1]));
+    for lead in [Lead::Postgres, Lead::MySql, Lead::Postgres, group, Lead::Postgres, other] {
+        changes.agreed.insert(changes.agreed.len() as u64, lead);
+    }
+    assert_eq!(changes.of_groups(), (2, 1));
 }

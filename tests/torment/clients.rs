@@ -28,6 +28,8 @@ use crate::support::ROLE;
 /// A transaction that takes longer than this hangs. No fault lasts a tenth of it.
 const STUCK: Duration = Duration::from_secs(120);
 const LOGIN: Duration = Duration::from_secs(20);
+/// What no table is needed for.
+const LOGIN_ONLY: &str = "login";
 /// Numbers of one client; its own number says where they begin. Old rows have those of client 0.
 pub const NUMBERS: i64 = 1_000_000_000;
 /// What PostgreSQL says when it, the way to it, or the sidecar itself goes away.
@@ -51,6 +53,19 @@ const OLD_PRIMARY: &str = "this database is not the primary";
 /// The tables with numbers; `triggered` is captured by trigger, so COPY into it is seen.
 pub const KINDS: [&str; 4] = ["async", "blocking", "strict", "triggered"];
 
+/// Groups that move without the rest, where the primary changes: no client's transaction and no foreign key
+/// crosses their edge. One has tables that are captured by trigger, and tables that are not.
+pub const GROUPS: [&str; 2] = ["several", "single"];
+
+/// That of the tables which a transaction of this kind is about.
+pub fn group(kind: &str) -> Option<&'static str> {
+    match kind {
+        "blocking" | "triggered" => Some(GROUPS[0]),
+        "strict" => Some(GROUPS[1]),
+        _ => None,
+    }
+}
+
 pub fn schema() -> String {
     let journals = KINDS.map(|kind| {
         format!(
@@ -70,6 +85,8 @@ pub struct Worker {
     next: i64,
     /// The sidecar that it came by last.
     by: usize,
+    /// What its transaction is about.
+    kind: &'static str,
     random: StdRng,
     hour: Arc<Hour>,
     journal: Journal,
@@ -86,6 +103,7 @@ impl Worker {
             client: i64::from(number),
             next: i64::from(number) * NUMBERS,
             by: 0,
+            kind: LOGIN_ONLY,
             random: StdRng::seed_from_u64(seed.wrapping_add(u64::from(number))),
             hour,
             journal: Journal::default(),
@@ -110,12 +128,13 @@ impl Worker {
                 },
             };
             let began = Instant::now();
+            self.kind = *KINDS.choose(&mut self.random).unwrap();
             match tokio::time::timeout(STUCK, self.one(&client)).await {
                 Ok(true) => open = Some(client),
                 Ok(false) => {}
                 Err(_) => self.hour.stuck(),
             }
-            self.hour.waited(self.client, self.by, began);
+            self.hour.waited(self.client, (self.kind, self.by), began);
             // Now and then it goes, and comes back by another sidecar.
             if self.random.random_bool(0.01) {
                 open = None;
@@ -138,7 +157,7 @@ impl Worker {
                 self.hour.counts.refused_logins.fetch_add(1, Ordering::Relaxed);
                 if self.hour.crosses {
                     let what = format!("{:?}", refused.map(|refused| refused.err()));
-                    self.hour.lost("login", self.by, began, &what);
+                    self.hour.lost(LOGIN_ONLY, self.by, began, &what);
                 }
                 return None;
             }
@@ -168,8 +187,7 @@ impl Worker {
     /// One transaction; whether the connection can go on.
     async fn one(&mut self, client: &Client) -> bool {
         let began = Instant::now();
-        let kind = *KINDS.choose(&mut self.random).unwrap();
-        let crosses = self.hour.crosses;
+        let (kind, crosses) = (self.kind, self.hour.crosses);
         let weight =
             |(_, stays, changes): &(Form, u32, u32)| if crosses { *changes } else { *stays };
         let (form, ..) = FORMS.choose_weighted(&mut self.random, weight).unwrap();
@@ -184,7 +202,7 @@ impl Worker {
                 Form::Look => self.look(client).await,
                 _ => self.unnumbered(client, kind).await,
             };
-            return self.go_on(client, kind, began, outcome.working()).await;
+            return self.go_on(client, self.kind, began, outcome.working()).await;
         }
         let number = self.next;
         self.next += 1;
@@ -215,7 +233,7 @@ impl Worker {
         if told == Told::Committed {
             // Of what stays, everybody knows.
             match self.hour.crosses && self.random.random_bool(0.3) {
-                true => self.hour.keep(format!("{kind}_journal"), number),
+                true => self.hour.keep(kind, number),
                 false => self.old.push((number, kind)),
             }
             self.prepared = None;
@@ -275,7 +293,9 @@ impl Worker {
 
     /// Looks for a number that some client, by some sidecar, was told of before: it must be there.
     async fn look(&mut self, client: &Client) -> Result<(), Error> {
-        let Some((table, number)) = self.hour.kept(&mut self.random) else { return Ok(()) };
+        let Some((kind, number)) = self.hour.kept(&mut self.random) else { return Ok(()) };
+        self.kind = kind;
+        let table = format!("{kind}_journal");
         let found = match self.random.random() {
             true => {
                 let sql = format!("SELECT half FROM {table} WHERE number = $1");

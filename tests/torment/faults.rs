@@ -331,12 +331,8 @@ fn rewrite(stage: &Stage, random: &mut StdRng) {
     for sidecar in &stage.sidecars {
         let text = std::fs::read_to_string(&sidecar.config).unwrap();
         let line = |line: &str| match line.trim_start() {
-            its if its.starts_with("\"async_*\"") => {
-                format!("  \"async_*\": {{ mode: {first} }}\n")
-            }
-            its if its.starts_with("\"blocking_*\"") => {
-                format!("  \"blocking_*\": {{ mode: {second} }}\n")
-            }
+            its if its.starts_with("\"async_*\"") => with_mode(its, first),
+            its if its.starts_with("\"blocking_*\"") => with_mode(its, second),
             its if its.starts_with("limits:") => {
                 let kept = its.split(", transaction_bytes").next().unwrap();
                 format!(
@@ -349,6 +345,14 @@ fn rewrite(stage: &Stage, random: &mut StdRng) {
         let text: String = text.lines().map(line).collect();
         std::fs::write(&sidecar.config, text).unwrap();
     }
+}
+
+/// A line about tables, in their group as before.
+fn with_mode(line: &str, mode: &str) -> String {
+    let (names, rest) = line.split_once(':').unwrap();
+    let group = rest.split_once("group:").map(|(_, name)| name.trim_end_matches('}').trim());
+    let group = group.map(|name| format!(", group: {name}")).unwrap_or_default();
+    format!("  {names}: {{ mode: {mode}{group} }}\n")
 }
 
 fn with_password(text: &str, scheme: &str, password: &str) -> String {

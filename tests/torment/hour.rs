@@ -5,7 +5,7 @@
 //! alone is troubled, every loss counts.
 //!
 //! Where the primary changes ([`super::crossing`]), a client is excused by what happened to the sidecar
-//! that it came by, or to a server that may have led at that time.
+//! that it came by, or to a server that may have led at that time what its transaction is about.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::seq::IteratorRandom as _;
+
+use super::clients::group;
 
 /// How long a fault of PostgreSQL or of the way there is felt after its end: a sidecar holds new
 /// statements for `limits.hold`, then has to connect again.
@@ -33,6 +35,27 @@ const KEPT_MAX: usize = 64;
 pub enum Side {
     Postgres,
     MySql,
+}
+
+/// Who leads what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lead {
+    Postgres,
+    MySql,
+    /// MySQL the tables of this group, and PostgreSQL the rest.
+    Group(&'static str),
+}
+
+impl Lead {
+    /// Whether a transaction of that kind is answered with the help of this server.
+    fn needs(self, side: Side, kind: &str) -> bool {
+        match self {
+            Self::Postgres => side == Side::Postgres,
+            Self::MySql => side == Side::MySql,
+            // What MySQL leads then, PostgreSQL knows.
+            Self::Group(name) => side == Side::Postgres || group(kind) == Some(name),
+        }
+    }
 }
 
 /// Whose clients a fault excuses.
@@ -77,15 +100,15 @@ pub struct Hour {
     password: Mutex<String>,
     over: AtomicBool,
     heard: Mutex<Heard>,
-    /// Numbers that were acknowledged and stay, with their tables: whoever looks from now on sees them.
-    kept: Mutex<VecDeque<(String, i64)>>,
+    /// Numbers that were acknowledged and stay, with their kinds: whoever looks from now on sees them.
+    kept: Mutex<VecDeque<(&'static str, i64)>>,
 }
 
 #[derive(Debug, Default)]
 struct Heard {
     blames: Vec<Blame>,
     /// Who leads from when on; nobody knows while the primary changes.
-    leads: Vec<(Instant, Option<Side>)>,
+    leads: Vec<(Instant, Option<Lead>)>,
     felt: Duration,
     waits: Vec<Wait>,
     looks: u64,
@@ -123,7 +146,7 @@ pub struct Summary {
 
 impl Hour {
     pub fn new(fronts: Vec<u16>, database: String, password: &str, crosses: bool) -> Self {
-        let leads = vec![(Instant::now(), Some(Side::Postgres))];
+        let leads = vec![(Instant::now(), Some(Lead::Postgres))];
         let felt = if crosses { FELT_CROSSING } else { FELT };
         Self {
             fronts,
@@ -164,18 +187,18 @@ impl Hour {
         self.heard.lock().unwrap().blames[number].until = Some(Instant::now());
     }
 
-    /// From now on this side leads, or nobody knows which.
-    pub fn leads(&self, side: Option<Side>) {
+    /// From now on it is so, or nobody knows how.
+    pub fn leads(&self, lead: Option<Lead>) {
         let mut heard = self.heard.lock().unwrap();
-        if heard.leads.last().is_none_or(|(_, last)| *last != side) {
-            heard.leads.push((Instant::now(), side));
+        if heard.leads.last().is_none_or(|(_, last)| *last != lead) {
+            heard.leads.push((Instant::now(), lead));
         }
     }
 
-    /// Who has led from then on, if it was one all the time.
-    pub fn led_since(&self, then: Instant) -> Option<Side> {
+    /// Who has led from then on, if it was the same all the time.
+    pub fn led_since(&self, then: Instant) -> Option<Lead> {
         let heard = self.heard.lock().unwrap();
-        heard.leads.last().filter(|(at, _)| *at < then).and_then(|(_, side)| *side)
+        heard.leads.last().filter(|(at, _)| *at < then).and_then(|(_, lead)| *lead)
     }
 
     /// Whether what a server does, or does not, may be felt by now.
@@ -186,16 +209,16 @@ impl Hour {
     }
 
     /// Everybody may look for this number from now on.
-    pub fn keep(&self, table: String, number: i64) {
+    pub fn keep(&self, kind: &'static str, number: i64) {
         let mut kept = self.kept.lock().unwrap();
         if kept.len() == KEPT_MAX {
             kept.pop_front();
         }
-        kept.push_back((table, number));
+        kept.push_back((kind, number));
     }
 
-    pub fn kept(&self, random: &mut impl Rng) -> Option<(String, i64)> {
-        self.kept.lock().unwrap().iter().choose(random).cloned()
+    pub fn kept(&self, random: &mut impl Rng) -> Option<(&'static str, i64)> {
+        self.kept.lock().unwrap().iter().choose(random).copied()
     }
 
     /// Somebody has looked for a kept number.
@@ -212,11 +235,11 @@ impl Hour {
         self.counts.stuck.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn waited(&self, client: i64, by: usize, began: Instant) {
+    pub fn waited(&self, client: i64, (kind, by): (&str, usize), began: Instant) {
         let mut heard = self.heard.lock().unwrap();
         let took = began.elapsed();
         heard.longest = heard.longest.max(took);
-        let excused = heard.excuses(by, began);
+        let excused = heard.excuses(kind, by, began);
         if !excused {
             heard.longest_calm = heard.longest_calm.max(took);
         }
@@ -232,7 +255,7 @@ impl Hour {
     /// An error that says that something went away.
     pub fn lost(&self, kind: &str, by: usize, began: Instant, what: &str) {
         let mut heard = self.heard.lock().unwrap();
-        match heard.excuses(by, began) {
+        match heard.excuses(kind, by, began) {
             true => heard.lost += 1,
             false => heard.violation(format!(
                 "{kind}, by sidecar {by}: lost while only the secondary was in trouble: {what}"
@@ -244,7 +267,7 @@ impl Hour {
     pub fn unconfirmed(&self, kind: &str, by: usize, began: Instant, what: &str) {
         let mut heard = self.heard.lock().unwrap();
         heard.unconfirmed += 1;
-        if !heard.excuses(by, began) {
+        if !heard.excuses(kind, by, began) {
             heard.violation(format!(
                 "{kind}, by sidecar {by}: refused while only the secondary was in trouble: {what}"
             ));
@@ -290,24 +313,24 @@ impl Blame {
 }
 
 impl Heard {
-    /// Whether something excuses a client that came by this sidecar, since then.
-    fn excuses(&self, by: usize, began: Instant) -> bool {
+    /// Whether something excuses a client that came by this sidecar, in a transaction of that kind since then.
+    fn excuses(&self, kind: &str, by: usize, began: Instant) -> bool {
         self.blames.iter().rev().filter(|blame| blame.is_felt(began, self.felt)).any(|blame| {
             match blame.whose {
                 Whose::Everybody => true,
                 Whose::Sidecar(number) => number == by,
-                Whose::Server(side) => self.may_have_led(side, blame),
+                Whose::Server(side) => self.may_have_led(side, kind, blame),
             }
         })
     }
 
-    /// Whether the side was the primary at any time from the fault to when it is felt no more.
-    fn may_have_led(&self, side: Side, blame: &Blame) -> bool {
+    /// Whether the side was the kind's primary at any time from the fault to when it is felt no more.
+    fn may_have_led(&self, side: Side, kind: &str, blame: &Blame) -> bool {
         let ends = self.leads.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
         self.leads.iter().zip(ends).any(|((at, lead), end)| {
             let before = blame.until.is_some_and(|until| until + self.felt < *at);
             let after = end.is_some_and(|end| end < blame.from);
-            lead.is_none_or(|lead| lead == side) && !before && !after
+            lead.is_none_or(|lead| lead.needs(side, kind)) && !before && !after
         })
     }
 
@@ -337,7 +360,8 @@ pub fn now() -> String {
 #[test]
 fn a_client_is_excused_by_its_own_sidecar_and_by_who_led() {
     let hour = Hour::new(Vec::new(), String::new(), "", true);
-    let excused = |by: usize| hour.heard.lock().unwrap().excuses(by, Instant::now());
+    let excuses = |kind, by| hour.heard.lock().unwrap().excuses(kind, by, Instant::now());
+    let excused = |by| excuses("async", by);
     assert!(!excused(0));
     let cut = hour.blame(Whose::Sidecar(1));
     assert!(excused(1) && !excused(0));
@@ -345,6 +369,10 @@ fn a_client_is_excused_by_its_own_sidecar_and_by_who_led() {
     assert!(!excused(0), "PostgreSQL leads");
     hour.leads(None);
     assert!(excused(0), "nobody knows");
+    hour.heard.lock().unwrap().leads.clear();
+    hour.leads(Some(Lead::Group("single")));
+    assert!(excuses("strict", 0), "MySQL leads these");
+    assert!(!excuses("blocking", 0) && !excuses("login", 0), "the others do not need it");
     hour.heard.lock().unwrap().blames.pop();
     hour.blame_ends(cut);
     assert!(excused(1), "it is felt for a while");

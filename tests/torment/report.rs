@@ -108,6 +108,12 @@ impl Report {
             if Duration::from_secs(LONG) <= self.tormented && changes.done() == 0 {
                 all.push("no change of the primary was done".to_owned());
             }
+            if Duration::from_secs(LONG) <= self.tormented {
+                let (moved, back) = changes.of_groups();
+                let none = [(moved, "moved"), (back, "came back")];
+                let none = none.into_iter().filter(|(times, _)| *times == 0);
+                all.extend(none.map(|(_, what)| format!("no group of tables {what}")));
+            }
         }
         if self.committed == 0 {
             all.push("nothing was committed".to_owned());

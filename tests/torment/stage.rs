@@ -37,10 +37,21 @@ const LIMITS_CROSSING: &str = "limits: { hold: 20s, lease: 4s, write_timeout: 5s
      shutdown: 5s, poll: 250ms, fence_keep: 20s, transaction_bytes: 1MiB, queue_bytes: 4MiB }\n";
 pub const LEASE: Duration = Duration::from_secs(4);
 
-pub const TABLES: &str = r#""async_*": { mode: async }
-"blocking_*": { mode: blocking, timeout: 500ms }
-"strict_*": { mode: strict, timeout: 2s }
-"triggered_*": { mode: blocking, timeout: 500ms, capture: trigger }"#;
+/// The section of proxy.yaml; only where the primary changes do tables move in groups.
+fn tables(crosses: bool) -> String {
+    let line = |(kind, policy): (&str, &str)| {
+        let group = clients::group(kind).filter(|_| crosses);
+        let group = group.map(|name| format!(", group: {name}")).unwrap_or_default();
+        format!("\"{kind}_*\": {{ {policy}{group} }}")
+    };
+    let lines = [
+        ("async", "mode: async"),
+        ("blocking", "mode: blocking, timeout: 500ms"),
+        ("strict", "mode: strict, timeout: 2s"),
+        ("triggered", "mode: blocking, timeout: 500ms, capture: trigger"),
+    ];
+    lines.map(line).join("\n")
+}
 
 pub struct Sidecar {
     pub config: PathBuf,
@@ -79,7 +90,7 @@ impl Stage {
     }
 
     async fn build(target: Target, sidecars: usize, old: &str, crosses: bool) -> Self {
-        let mut world = World::alone(target, TABLES).await;
+        let mut world = World::alone(target, &tables(crosses)).await;
         let disk = blocking(|| Disk::mount(&mut world));
         let schema = if crosses { crossing::schema() } else { clients::schema() };
         world.direct().await.batch_execute(&(schema + old)).await.unwrap();
@@ -139,7 +150,7 @@ impl Stage {
              from: {{ url: \"postgres://{CARRIER}:{PASSWORD}@127.0.0.1:{from}/{database}?sslmode=disable\" }}\n\
              to: {{ url: \"mysql://{CARRIER}:{PASSWORD}@127.0.0.1:{to}/{database}?ssl-mode=DISABLED\" }}\n\
              tables:\n  {}\n{}",
-            TABLES.replace("\n", "\n  "),
+            tables(self.crosses).replace("\n", "\n  "),
             if self.crosses { LIMITS_CROSSING } else { LIMITS },
         );
         let config = directory.join("proxy.yaml");

@@ -1,8 +1,9 @@
-//! The same torment while the primary changes to MySQL and back again, time after time.
+//! The same torment while the primary changes to MySQL and back again, time after time, of all tables or of a
+//! group of them.
 //!
 //! ```text
 //! old rows ─▶ setup ─▶ backfill, verify ─▶ clients, faults, [`changes`](super::changes) ─▶ judged as it stands
-//!                                          └─▶ judged with the other side as the primary ─▶ and with this one
+//!      └─▶ judged with a group on MySQL ─▶ with MySQL as the primary of all ─▶ and with PostgreSQL
 //! ```
 //!
 //! Stretches take turns: no fault, faults of single sidecars, none, any fault. In all of them coordinators
@@ -18,8 +19,9 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::beside::{self, Beside};
 use super::changes::Changer;
+use super::clients::GROUPS;
 use super::faults::Fault;
-use super::hour::{Hour, Side};
+use super::hour::{Hour, Lead};
 use super::report::Report;
 use super::stage::Stage;
 use super::{CLIENTS, LONG, SECONDS, chosen, compare, conclude, heal, hour, number, two, work};
@@ -69,11 +71,12 @@ async fn torment(target: Target) {
     report.tell("the outbox is empty".to_owned());
     compare(&stage, &journal, &mut report).await;
     // The last backfill is for PostgreSQL as the primary.
-    changer.last(Side::Postgres).await;
+    changer.last(Lead::Postgres).await;
     report.beside = beside.end(&stage);
     beside::last_pass(&stage, &hour, &mut report.beside);
-    for side in [Side::MySql, Side::Postgres] {
-        changer.last(side).await;
+    let group = GROUPS[usize::try_from(seed % 2).unwrap()];
+    for lead in [Lead::Group(group), Lead::MySql, Lead::Postgres] {
+        changer.last(lead).await;
         report.outbox.extend(super::emptied(&stage).await);
         compare(&stage, &journal, &mut report).await;
         beside::last_pass(&stage, &hour, &mut report.beside);
