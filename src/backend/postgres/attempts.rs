@@ -224,8 +224,9 @@ pub async fn muster(client: &Client, id: i64) -> Result<Vec<Present>, Error> {
     Ok(rows.iter().map(present).collect())
 }
 
-/// Ends an attempt, unless the epoch has moved past the one that it began in: then it has happened.
-/// `mysql_moved` is asked while the line is locked, and may not know.
+/// Ends an attempt that began in this turn, unless somebody else leads since, or leads other tables: then it has
+/// happened. A failover's epoch alone is none of its. `mysql_moved` is asked while the line is locked, and may not
+/// know.
 pub async fn undo(
     client: &mut Client,
     id: i64,
@@ -239,8 +240,8 @@ pub async fn undo(
     if !matches!(state.as_deref(), Some("announced" | "held")) {
         return Ok(Closed::Before);
     }
-    let now: i64 = transaction.query_one(EPOCH, &[]).await?.get(0);
-    if unsigned(now) != turn {
+    let now = unsigned(transaction.query_one(EPOCH, &[]).await?.get(0));
+    if now % 2 != turn % 2 || !moved::same(&transaction, turn / 2, now / 2).await? {
         return Ok(Closed::Moved);
     }
     match mysql_moved.await {

@@ -90,6 +90,12 @@ pub async fn at(client: &Client, epoch: u64) -> Result<Vec<TableId>, Error> {
     Ok(moved.at(epoch).to_vec())
 }
 
+/// Whether MySQL leads the same tables in both epochs, while PostgreSQL leads the rest.
+pub(super) async fn same(client: &impl GenericClient, one: u64, other: u64) -> Result<bool, Error> {
+    let (moved, _) = read(client).await?;
+    Ok(moved.at(one) == moved.at(other))
+}
+
 /// From `epoch` on MySQL leads these tables and PostgreSQL the rest. Does nothing where that epoch has come
 /// already: whoever finishes a change late must not touch what others have planned since.
 pub async fn plan(client: &Client, epoch: u64, tables: &[TableId]) -> Result<(), Error> {

@@ -59,6 +59,8 @@ async fn raise_locked(client: &Client, past: Option<u64>) -> Result<(), Error> {
     if client.query_opt(&raise, &[]).await?.is_none() {
         return Ok(());
     }
+    // Whoever has prepared for this very epoch meanwhile comes too late.
+    moved::forget_planned(client).await?;
     client
         .batch_execute(&format!(
             "BEGIN; INSERT INTO crossfade.settings (key, value) {IDENTITY} \

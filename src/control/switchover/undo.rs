@@ -27,10 +27,7 @@ impl Run<'_> {
             return Ok(());
         }
         let Some(old) = attempts::under_way(&self.client).await? else { return Ok(()) };
-        if old.epoch < epoch {
-            return Ok(attempts::done(&self.client, epoch).await?);
-        }
-        if old.in_time {
+        if old.in_time && epoch <= old.epoch {
             return Ok(());
         }
         let turn = match old.direction {
@@ -40,8 +37,10 @@ impl Run<'_> {
         };
         let reasons = ["its time was up, and whoever ran it was gone".to_owned()];
         let moved = has_mysql_moved(self.ends, old.direction, old.epoch);
-        attempts::undo(&mut self.client, old.id, turn, &reasons, moved).await?;
-        Ok(())
+        match attempts::undo(&mut self.client, old.id, turn, &reasons, moved).await? {
+            Closed::Moved if old.epoch < epoch => Ok(attempts::done(&self.client, epoch).await?),
+            _ => Ok(()),
+        }
     }
 
     /// Ends the attempt, unless the epoch has moved after all: then it is finished.
@@ -101,13 +100,13 @@ async fn is_done(client: &Client, id: i64) -> Result<bool, SwitchError> {
     Ok(attempts::look(client, id).await?.is_some_and(|look| look.state == "done"))
 }
 
-/// Whether MySQL has gone on from this epoch; `None` where it does not answer. It never goes first in a
-/// switchover.
+/// Whether MySQL has given the lead back since this epoch; `None` where it does not answer. It never goes first in
+/// a switchover.
 async fn has_mysql_moved(ends: &Ends, direction: Direction, epoch: u64) -> Option<bool> {
     if direction == Direction::Switchover {
         return Some(false);
     }
     let mut link = Link::connect(&ends.to, &ends.limits).await.ok()?;
     let turn = mysql::turn(link.conn()).await.ok()??;
-    Some(epoch < turn.epoch)
+    Some(epoch < turn.epoch && !turn.mysql_is_primary && !turn.leads_part)
 }
