@@ -116,6 +116,16 @@ pub async fn returned(client: &Client, epoch: u64) -> Result<(), Error> {
     client.batch_execute(&set).await
 }
 
+/// Before a change to `next`: triggers refuse from then on. Does nothing where that epoch has come already: whoever
+/// prepares late must not have those refuse that are left of it.
+pub async fn expect(client: &Client, next: u64) -> Result<(), Error> {
+    let set = format!(
+        "SELECT pg_catalog.setval('crossfade.returned', {next} - 1) FROM crossfade.epoch e \
+         WHERE e.last_value / 2 < {next}"
+    );
+    client.batch_execute(&set).await
+}
+
 /// As [`returned`], where there may be no such sequence.
 pub(super) async fn let_pass(client: &impl GenericClient, epoch: u64) -> Result<(), Error> {
     let set = "SELECT pg_catalog.setval(c.oid::pg_catalog.regclass, $1) FROM pg_catalog.pg_class c \

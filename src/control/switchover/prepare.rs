@@ -118,7 +118,7 @@ async fn cover_all(
     refuse::create(client).await?;
     if let When::From(next) = when {
         // An attempt at this epoch that was undone has let everybody pass.
-        refuse::returned(client, next - 1).await?;
+        refuse::expect(client, next).await?;
     }
     let covers = refuse::covers(client, &covered(catalog, tables), when).await?;
     for cover in covers.iter().filter(|cover| !cover.installed) {
