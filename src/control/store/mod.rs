@@ -90,6 +90,8 @@ pub struct Store {
     beyond: watch::Sender<Arc<Situation>>,
     /// Whether MySQL may answer for the tables that it leads while PostgreSQL leads the rest.
     part_lease: Lease,
+    /// MySQL said that it leads them, in this epoch, in answer to a question that was sent after this.
+    part_asked: Option<(u64, std::time::Instant)>,
     /// The catalogue whole, whoever leads what.
     catalog: Arc<Catalog>,
     nudges: mpsc::Receiver<()>,
@@ -148,6 +150,7 @@ impl Store {
             situation: published.situation,
             beyond: published.beyond,
             part_lease: published.part_lease,
+            part_asked: None,
             catalog: Arc::default(),
             nudges,
             sidecar,
@@ -322,6 +325,7 @@ impl Store {
             self.renew_lease(state.epoch).await?;
         }
         self.sidecar.lease.confirm(seen.asked);
+        self.confirm_part();
         Ok(())
     }
 

@@ -26,6 +26,15 @@ pub struct Published {
 }
 
 impl Store {
+    /// MySQL leads the tables that are published to be its: not those of an epoch since.
+    pub(super) fn confirm_part(&mut self) {
+        if let Some((epoch, asked)) = self.part_asked.take()
+            && epoch == self.situation.borrow().epoch
+        {
+            self.part_lease.confirm(asked);
+        }
+    }
+
     pub(super) fn publish(&mut self, seen: Seen, mut catalog: Arc<Catalog>) {
         let before = Arc::clone(&self.situation.borrow());
         if catalog.version == before.catalog.version

@@ -231,13 +231,16 @@ impl Store {
         let postgres = Turn { epoch: state.epoch, mysql_is_primary, leads_part };
         let asked = Moment::now();
         let (mysql, complete) = match self.home().await {
-            // What PostgreSQL leads is answered without it.
-            Err(_) if leads_part && self.is_published(state) => return Ok(Home::Unasked),
+            // What PostgreSQL leads is answered without it, and nothing else: of what has moved since MySQL was
+            // heard last, it has not said that it leads it.
+            Err(_) if leads_part && (self.is_published(state) || !self.part_lease.holds(asked)) => {
+                return Ok(Home::Unasked);
+            }
             said => said?,
         };
         match stand(postgres, mysql) {
             Stand::Parted => {
-                self.part_lease.confirm(asked);
+                self.part_asked = Some((state.epoch, asked));
                 if mysql.epoch < postgres.epoch {
                     epoch::follow(&self.ends, postgres.epoch).await?;
                 }
