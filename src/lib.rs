@@ -128,8 +128,8 @@
 //! - A group of tables moves by the same attempt as all of them: PostgreSQL's settings say from which epoch on MySQL
 //!   leads them, before the sequence reaches it, and MySQL says so once it has taken them. Each end sees a
 //!   catalogue in which the other's tables are elsewhere ([`phase::Views`]), and so every part works as ever; a
-//!   client has one session on each, and [`parts`] in front of them. MySQL's part has a lease of its own, so that
-//!   PostgreSQL's tables do not wait for MySQL.
+//!   client has one session on each, and [`parts`] in front of them. MySQL's part has a lease of its own, and its
+//!   session begins with the first statement that needs it, so that PostgreSQL's tables do not wait for MySQL.
 //! - A record of the control tables' version on both sides says down to which version programs may use them
 //!   ([`control::layout`]); it never goes down, so the `setup` of the version before does no harm.
 //! - The last hour is kept by each sidecar in a bounded ring; stuck entries are listed without their keys

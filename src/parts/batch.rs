@@ -2,11 +2,18 @@
 //!
 //! Invariant: what is said again is a text without parameters, or the client's own message under another name.
 
+use std::sync::Arc;
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::end::Side;
+use super::router::Router;
 use super::sort::Sorted;
+use crate::names::Oid;
 use crate::wire::{Body, write};
+
+/// Prepared statements: name, text, declared types.
+pub(super) type Statements = Vec<(String, Arc<str>, Vec<Oid>)>;
 
 /// Statements in front of the first table of a transaction that can be said again, and their bytes.
 const PRELUDE_MAX: usize = 32;
@@ -85,4 +92,25 @@ pub(super) fn has_no_parameters(mut bound: &[u8]) -> bool {
 pub(super) fn deallocates(sql: &str) -> bool {
     let first = sql.trim_start().get(..10);
     first.is_some_and(|word| word.eq_ignore_ascii_case("DEALLOCATE"))
+}
+
+impl Router {
+    /// The client's statements that MySQL's side may be asked to run.
+    pub(super) fn of_mysql(&self, mut all: Statements) -> Statements {
+        all.retain(|(name, ..)| self.side_of_name(name) != Some(Side::Postgres));
+        all
+    }
+
+    /// The client's statements, as the side has them that they are of.
+    pub(super) fn statements(&self, first: Statements, second: Statements) -> Statements {
+        let is_there =
+            |name: &str| self.side_of_name(name).unwrap_or(self.answered_last()) == Side::MySql;
+        let mut all: Statements = first.into_iter().filter(|(name, ..)| !is_there(name)).collect();
+        all.extend(second.into_iter().filter(|(name, ..)| is_there(name)));
+        all
+    }
+
+    fn side_of_name(&self, name: &str) -> Option<Side> {
+        self.names.get(name.as_bytes())?.sorted.side
+    }
 }

@@ -103,6 +103,11 @@ impl End {
         self.owed.is_empty()
     }
 
+    /// What it would answer next is none of the client's.
+    pub(super) fn owes_us(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed { whom: For::Us { .. }, .. }))
+    }
+
     pub(super) fn is_full(&self) -> bool {
         BACKLOG_MAX < self.output.len()
     }

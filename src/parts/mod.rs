@@ -8,7 +8,8 @@
 //!
 //! Both are the very sessions that serve clients elsewhere, and know nothing of each other. A transaction is of
 //! one of them, from the first statement that names a table; what would need both is refused by the one that
-//! gets it. What a client sets, both are told.
+//! gets it. What a client sets, both are told. MySQL's begins with the first thing that it has to do: whoever
+//! uses PostgreSQL's tables alone does not need MySQL.
 //!
 //! Invariant: a statement is sent to one of them, and nothing else is sent to the other one before that has
 //! answered, so the client is answered in order. When the parts end, both hand the client over between two
@@ -42,6 +43,8 @@ use router::{Router, Turned};
 
 /// Bytes on their way to one of the sessions, or from it.
 const PIPE_BYTES: usize = 64 * 1024;
+const UNREACHED: &str =
+    "terminating connection: MySQL, which leads tables of this database, does not answer";
 /// How long a client may take to read why its session ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -64,17 +67,17 @@ pub async fn serve(handover: Handover, services: &Services) -> Option<Box<Handov
     let answered = handover.answered;
     let (for_postgres, postgres) = duplex(PIPE_BYTES);
     let (for_mysql, mysql) = duplex(PIPE_BYTES);
-    let (first, second, client) = split(handover, (for_postgres, for_mysql), part);
+    let (first, mut second, client) = split(handover, (for_postgres, for_mysql), part);
+    second.statements = router.of_mysql(second.statements);
     router.input = client.buffer;
     router.answered = answered;
     let ends = [postgres, mysql].map(|pipe| End::new(Stream::Inner(Box::new(pipe))));
     let mut both = Both {
         client: client.stream,
-        sessions: [
-            Some(Box::pin(session::go_on(first, services.session.clone()))),
-            Some(Box::pin(async { moved(answer::go_on(second, &services.answer).await) })),
-        ],
+        services,
+        sessions: [Some(Box::pin(session::go_on(first, services.session.clone()))), None],
         handed: [None, None],
+        later: Some(Box::new(second)),
         router,
         ends,
     };
@@ -142,8 +145,11 @@ enum Over {
 
 struct Both<'a> {
     client: Stream,
+    services: &'a Services,
     sessions: [Option<Session<'a>>; 2],
     handed: [Option<Box<Handover>>; 2],
+    /// What MySQL's session begins with.
+    later: Option<Box<Handover>>,
     router: Router,
     ends: [End; 2],
 }
@@ -151,6 +157,7 @@ struct Both<'a> {
 impl Both<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         loop {
+            self.begin();
             for (session, handed) in self.sessions.iter_mut().zip(&mut self.handed) {
                 if let Some(running) = session
                     && let Poll::Ready(ended) = running.as_mut().poll(cx)
@@ -163,6 +170,17 @@ impl Both<'_> {
                 Ok(false) => return self.poll_over(),
                 Err(over) => return Poll::Ready(over),
             }
+        }
+    }
+
+    /// MySQL's session begins once it owes something.
+    fn begin(&mut self) {
+        let (at, services) = (Side::MySql as usize, self.services);
+        if !self.ends[at].is_quiet()
+            && let Some(handover) = self.later.take()
+        {
+            let session = async move { moved(answer::go_on(*handover, &services.answer).await) };
+            self.sessions[at] = Some(Box::pin(session));
         }
     }
 
@@ -200,10 +218,15 @@ impl Both<'_> {
     fn poll_over(&mut self) -> Poll<Over> {
         let running = |side: Side| self.sessions[side as usize].is_some();
         let all = [Side::Postgres, Side::MySql];
-        let ended = |side: &Side| !running(*side) && self.handed[*side as usize].is_none();
+        let waits = |side: Side| side == Side::MySql && self.later.is_some();
+        let ended =
+            |side: &Side| !running(*side) && !waits(*side) && self.handed[*side as usize].is_none();
         let told = self.router.output.is_empty();
+        // A client that was owed an answer was told why.
+        let silent = ended(&Side::MySql) && self.ends[Side::MySql as usize].owes_us();
         match () {
             () if !told => Poll::Pending,
+            () if silent && !self.router.is_leaving() => Poll::Ready(Over::Broken(UNREACHED)),
             () if all.iter().any(ended) && !self.router.is_leaving() => Poll::Ready(Over::Ends),
             () if all.iter().any(|side| running(*side)) => Poll::Pending,
             () if all.iter().any(ended) => Poll::Ready(Over::Ends),
@@ -213,12 +236,15 @@ impl Both<'_> {
 
     /// The client, with what both have of it.
     fn hand_over(self) -> Option<Box<Handover>> {
-        let Self { client, handed: [first, second], mut router, ends, .. } = self;
-        let (mut first, mut second) = (first?, second?);
+        let Self { client, handed: [first, second], later, mut router, ends, .. } = self;
+        let (mut first, mut second) = (first?, second.or(later)?);
         let [to_first, to_second] = ends;
         let mut unread = to_first.left(unread_of(&mut first.client));
         unread.extend_from_slice(&to_second.left(unread_of(&mut second.client)));
         unread.extend_from_slice(&router.input.split());
+        if router.answered_last() == Side::MySql {
+            first.set = second.set;
+        }
         first.statements = router.statements(first.statements, second.statements);
         first.client = Peer { stream: client, buffer: unread };
         first.part = None;

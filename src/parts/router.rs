@@ -3,7 +3,7 @@
 //! ```text
 //! batch (up to Sync, or a Query) ──first statement that names a table──▶ its side
 //! BEGIN and what names none ──▶ PostgreSQL's; the first table of MySQL's ──▶ said again there, rolled back here
-//! SET, Parse ──▶ one side ──once its transaction is over──▶ said again to the other
+//! SET, Parse ──▶ one side ──once its transaction is over──▶ said again to the other, to MySQL's when it is needed
 //! ```
 //!
 //! Invariant: nothing is sent to one side while the other still owes the client an answer, and no batch is begun
@@ -16,13 +16,12 @@ use std::sync::Arc;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::batch::{
-    Batch, Named, PRELUDE_BYTES_MAX, Told, deallocates, has_no_parameters, parse, parsed, prelude,
-    query, text,
+    Batch, Named, PRELUDE_BYTES_MAX, Statements, Told, deallocates, has_no_parameters, parse,
+    parsed, prelude, query, text,
 };
 use super::end::{End, Heard, Side};
 use super::sort::{Sorted, sort};
 use crate::answer::Part;
-use crate::names::Oid;
 use crate::plan::SearchPath;
 use crate::plan::cache::{PathKey, Scratch};
 use crate::session::Flow;
@@ -41,9 +40,6 @@ pub(super) const GARBLED: &str = "invalid message length";
 pub(super) const TOO_LARGE: &str = "the statement is too large";
 const UNLIKE: &str = "terminating connection: a setting could not be made on both databases";
 const TOO_MANY: &str = "terminating connection: too many settings in one transaction";
-
-/// Prepared statements: name, text, declared types.
-type Statements = Vec<(String, Arc<str>, Vec<Oid>)>;
 
 /// What came of a turn.
 #[derive(Debug)]
@@ -94,6 +90,8 @@ pub(super) struct Router {
     held: Vec<Told>,
     due: Vec<Told>,
     due_for: Side,
+    /// MySQL's gets the next batch.
+    needs_mysql: bool,
     rolled_back: bool,
     /// Bytes still to come of a message whose head has gone there.
     rest: usize,
@@ -121,6 +119,7 @@ impl Router {
             held: Vec::new(),
             due: Vec::new(),
             due_for: Side::MySql,
+            needs_mysql: false,
             rolled_back: false,
             rest: 0,
             last: Side::Postgres,
@@ -158,15 +157,9 @@ impl Router {
         self.leaving
     }
 
-    /// The client's statements, as the side has them that they are of.
-    pub(super) fn statements(&self, first: Statements, second: Statements) -> Statements {
-        let of_mysql = |name: &str| {
-            let named = self.names.get(name.as_bytes());
-            named.is_some_and(|named| named.sorted.side == Some(Side::MySql))
-        };
-        let mut all: Statements = first.into_iter().filter(|(name, ..)| !of_mysql(name)).collect();
-        all.extend(second.into_iter().filter(|(name, ..)| of_mysql(name)));
-        all
+    /// Whose the last transaction was: what it has set and prepared, the other may not have been told.
+    pub(super) fn answered_last(&self) -> Side {
+        self.due_for.other()
     }
 
     /// Does all there is to do with what has come.
@@ -275,8 +268,11 @@ impl Router {
         // With a transaction open it would keep a hold waiting that waits for that transaction.
         let is_idle = matches!(self.block, Block::None) && self.batch.is_none();
         let is_idle = is_idle && ends.iter().all(End::is_quiet);
-        if self.step == Step::None && !self.due.is_empty() && is_idle {
+        let is_time = self.due_for == Side::Postgres || self.needs_mysql;
+        let is_time = is_time || CARRIED_MAX <= self.due.len();
+        if self.step == Step::None && !self.due.is_empty() && is_idle && is_time {
             let side = self.due_for;
+            self.needs_mysql = false;
             self.tell_due(&mut ends[side as usize]);
             self.step = Step::Tells(side);
         }
@@ -324,10 +320,14 @@ impl Router {
 
     /// Finds out whose the batch at hand is, and begins it there; false where that has to wait.
     fn begin(&mut self, ends: &mut [End; 2]) -> Result<bool, &'static str> {
-        if !self.due.is_empty() && matches!(self.block, Block::None) {
-            return Ok(false);
-        }
         let Some(wanted) = self.wanted()? else { return Ok(false) };
+        if !self.due.is_empty() && matches!(self.block, Block::None) {
+            self.needs_mysql = wanted == Some(Side::MySql);
+            if self.due_for == Side::Postgres || self.needs_mysql {
+                self.advance(ends)?;
+                return Ok(false);
+            }
+        }
         let side = match (&self.block, wanted) {
             (Block::Of(side), _) => *side,
             (Block::Open(prelude), Some(Side::MySql)) => {
@@ -430,10 +430,14 @@ impl Router {
             b'E' => self.executes(parts.text().unwrap_or_default()),
             b'C' if parts.byte() == Some(b'S') => {
                 let name = parts.text().unwrap_or_default();
+                let known = self.names.remove(name).and_then(|named| named.sorted.side);
+                if known == Some(Side::Postgres) {
+                    // MySQL's was never told of it.
+                    return;
+                }
                 let mut message = BytesMut::new();
                 write::close_statement(&mut message, name);
                 write::empty(&mut message, b'S');
-                self.names.remove(name);
                 self.tell(Told { message: message.freeze(), must: false });
             }
             _ => {}
