@@ -1,6 +1,7 @@
 //! The primary changes under clients that are connected: what they see of it.
 
 mod applications;
+mod between;
 mod carried;
 mod drivers;
 mod group;

@@ -10,38 +10,41 @@ use tokio_postgres::error::SqlState;
 use super::Site;
 use crate::support::{self, ROLE, ROLE_PASSWORD, Target, World};
 
-const SCHEMA: &str = "\
+pub(super) const SCHEMA: &str = "\
     CREATE TABLE users (id bigserial PRIMARY KEY, email varchar(100) NOT NULL UNIQUE); \
     CREATE TABLE sessions (id bigserial PRIMARY KEY, user_id bigint NOT NULL, token varchar(100) NOT NULL UNIQUE); \
     CREATE TABLE codes (id bigserial PRIMARY KEY, session_id bigint REFERENCES sessions ON DELETE CASCADE); \
     INSERT INTO users (email) VALUES ('old'); INSERT INTO sessions (user_id, token) VALUES (1, 'old')";
-const TABLES: &str = "\
+pub(super) const TABLES: &str = "\
     sessions: { mode: blocking, timeout: 10s, group: logins }\n\
     codes: { mode: blocking, timeout: 10s, group: logins }\n\
     \"*\": { mode: blocking, timeout: 10s }";
 
-async fn start(target: Target) -> Site {
+pub(super) async fn start(target: Target) -> Site {
     Site::over(World::start(target, SCHEMA, TABLES).await).await
 }
 
-async fn count(client: &Client, table: &str) -> i64 {
+pub(super) async fn count(client: &Client, table: &str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
     client.query_one(&sql, &[]).await.unwrap().get(0)
 }
 
 /// Rows on MySQL itself.
-async fn on_mysql(site: &Site, table: &str) -> i64 {
+pub(super) async fn on_mysql(site: &Site, table: &str) -> i64 {
     let sql = format!("SELECT COUNT(*) FROM {table}");
     site.world.secondary().await.query_first(sql).await.unwrap().unwrap()
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(result: Result<T, tokio_postgres::Error>, code: &SqlState) {
+pub(super) fn refused<T: std::fmt::Debug>(
+    result: Result<T, tokio_postgres::Error>,
+    code: &SqlState,
+) {
     assert_eq!(result.unwrap_err().code(), Some(code));
 }
 
 /// What a client does with both, whoever leads; the connection and its statements are older than that.
-async fn uses_both(client: &mut Client, token: &str) {
+pub(super) async fn uses_both(client: &mut Client, token: &str) {
     let email = format!("{token}@example.com");
     let user = "INSERT INTO users (email) VALUES ($1) RETURNING id";
     let user: i64 = client.query_one(user, &[&email]).await.unwrap().get(0);
@@ -176,7 +179,7 @@ async fn what_crosses_is_named() {
 }
 
 /// While clients of this very thread go on.
-async fn verified(site: &Site) {
+pub(super) async fn verified(site: &Site) {
     let config = site.world.config.clone();
     let compared = move || support::process::verb(&config, &["verify"]);
     let (code, said) = tokio::task::spawn_blocking(compared).await.unwrap();
