@@ -131,7 +131,8 @@
 //!   client has one session on each, and [`parts`] in front of them. MySQL's part has a lease of its own, and its
 //!   session begins with the first statement that needs it, so that PostgreSQL's tables do not wait for MySQL.
 //! - A record of the control tables' version on both sides says down to which version programs may use them
-//!   ([`control::layout`]); it never goes down, so the `setup` of the version before does no harm.
+//!   ([`control::layout`]); its version never goes down, so the `setup` of the version before does no harm. While a
+//!   group is on MySQL it keeps out what knows no groups, and lets that in again after.
 //! - The last hour is kept by each sidecar in a bounded ring; stuck entries are listed without their keys
 //!   ([`admin`]). Rows are counted only while they are few; beyond, statistics have to do.
 //! - The model in `tests/model` says what backfill, repair and switchover have to keep beyond the

@@ -52,23 +52,25 @@ async fn writes_arrive(world: &World, id: i32) {
 async fn the_version_before_and_the_one_after_work_with_these_tables() {
     let mut world = World::start(Target::MariaDb, SCHEMA, "").await;
     let ours = record(&world).await;
-    assert_eq!(ours, (Some("1:0".to_owned()), Some(1 << 16)));
-    // Tables of the version before, as while its sidecars are replaced; then the `setup` of this one.
-    set(&world, None).await;
-    writes_arrive(&world, 1).await;
-    world.crash().await;
-    writes_arrive(&world, 2).await;
-    world.setup();
-    assert_eq!(record(&world).await, ours);
+    assert_eq!(ours, (Some("2:0".to_owned()), Some(2 << 16)));
+    // Tables of versions before, as while their sidecars are replaced; then the `setup` of this one.
+    for (number, before) in [(10, None), (20, Some((1, 0)))] {
+        set(&world, before).await;
+        writes_arrive(&world, number).await;
+        world.crash().await;
+        writes_arrive(&world, number + 1).await;
+        world.setup();
+        assert_eq!(record(&world).await, ours);
+    }
     // Tables of the version after, and one step back from it.
-    set(&world, Some((2, 1))).await;
+    set(&world, Some((3, 2))).await;
     writes_arrive(&world, 3).await;
     world.crash().await;
     writes_arrive(&world, 4).await;
     world.setup();
     assert_eq!(
         record(&world).await.0.as_deref(),
-        Some("2:1"),
+        Some("3:2"),
         "an older setup took the record back"
     );
     world.verb(&["verify"]);
@@ -82,9 +84,9 @@ async fn tables_of_a_version_that_is_not_known_are_left_alone_and_named() {
     world.crash().await;
     let client = world.client().await;
     client.batch_execute("INSERT INTO users VALUES (1, 'a')").await.unwrap();
-    set(&world, Some((3, 2))).await;
+    set(&world, Some((4, 3))).await;
     let why =
-        "Crossfade's own tables are of version 3, this program knows 0 to 1: run a newer version";
+        "Crossfade's own tables are of version 4, this program knows 0 to 2: run a newer version";
     let proxy = world.proxy.as_ref().unwrap();
     let refused = async || {
         let (status, body) = proxy.get("/health/readiness").await.unwrap();
@@ -99,7 +101,7 @@ async fn tables_of_a_version_that_is_not_known_are_left_alone_and_named() {
         assert_eq!(code, Some(1), "{arguments:?}: {output}");
         assert!(output.contains(why), "{arguments:?}: {output}");
     }
-    assert_eq!(record(&world).await.0.as_deref(), Some("3:2"));
+    assert_eq!(record(&world).await.0.as_deref(), Some("4:3"));
     drop(world.proxy.take());
     let proxy = Proxy::start_unready(&world.config).await;
     let refused =
@@ -107,7 +109,7 @@ async fn tables_of_a_version_that_is_not_known_are_left_alone_and_named() {
     world.until("one that starts says why it does not answer", refused).await;
     world.proxy = Some(proxy);
     // The right version comes back, and all is well.
-    set(&world, Some((1, 0))).await;
+    set(&world, Some((2, 0))).await;
     let proxy = world.proxy.as_ref().unwrap();
     let ready =
         async || proxy.get("/health/readiness").await.is_some_and(|(status, _)| status == 200);

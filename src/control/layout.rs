@@ -9,7 +9,16 @@
 //! step of both is kept. So an upgrade is: replace the sidecars one by one, then run `setup`; and until
 //! the next upgrade the version before can be put back.
 //!
-//! Invariant: the record never goes down, so a `setup` of the version before leaves it as it is.
+//! ```text
+//! a group of tables moves ──[`keep_out`]──▶ (n, 2): a program that knows no groups refuses
+//! it has come back ────────[`let_in`]────▶ (n, 0) again
+//! ```
+//!
+//! A program that knows no groups would read a group's tables on PostgreSQL, where they are old. It looks at
+//! PostgreSQL's record with every look at the epoch, and that record is raised before the epoch moves. MySQL's
+//! stays: nobody serves the rest of the tables without PostgreSQL.
+//!
+//! Invariant: the version on record never goes down, so a `setup` of the version before leaves it as it is.
 
 use tokio_postgres::{Client, Error};
 
@@ -36,9 +45,13 @@ pub struct UnknownLayout {
 
 const READ: &str = "SELECT (SELECT s.value FROM crossfade.settings s WHERE s.key = 'layout')";
 
+/// The first version whose programs know that MySQL may lead a group of tables.
+const GROUPS: u32 = 2;
+
 impl Layout {
-    /// Version 0 is that of tables without a record.
-    pub const OURS: Self = Self { version: 1, oldest: 0 };
+    /// Version 0 is that of tables without a record. Version 2 has no other tables than version 1: see
+    /// [`keep_out`].
+    pub const OURS: Self = Self { version: GROUPS, oldest: 0 };
     const NONE: Self = Self { version: 0, oldest: 0 };
 
     /// As it stands in `crossfade.settings`: `2:1`.
@@ -108,6 +121,34 @@ pub async fn check(client: &Client) -> Result<Option<UnknownLayout>, Error> {
     Ok(recorded(record.as_deref()).err())
 }
 
+/// Has programs that know no groups refuse these tables. Called once the move of a group is planned, and
+/// before its epoch.
+pub async fn keep_out(client: &Client) -> Result<(), Error> {
+    let raise = format!(
+        "INSERT INTO crossfade.settings AS s (key, value) VALUES ('layout', '{GROUPS}:{GROUPS}') \
+         ON CONFLICT (key) DO UPDATE SET value = \
+           greatest(pg_catalog.split_part(s.value, ':', 1)::pg_catalog.int8, {GROUPS}) || ':' || \
+           greatest(pg_catalog.split_part(s.value, ':', 2)::pg_catalog.int8, {GROUPS})"
+    );
+    client.execute(&raise, &[]).await.map(drop)
+}
+
+/// Lets them in again where no group is on MySQL, or planned to be. Whoever plans one does so before it
+/// waits for the record's lock: so either this sees the plan, or the record is raised after this.
+pub async fn let_in(client: &Client) -> Result<(), Error> {
+    let Layout { version, oldest } = Layout { version: GROUPS, ..Layout::OURS };
+    // Both in one transaction, each with a snapshot of its own.
+    let lower = format!(
+        "SELECT FROM crossfade.settings s WHERE s.key = 'layout' FOR UPDATE; \
+         UPDATE crossfade.settings SET value = '{version}:{oldest}' \
+         WHERE key = 'layout' AND value = '{GROUPS}:{GROUPS}' AND NOT EXISTS ( \
+           SELECT FROM crossfade.settings m CROSS JOIN crossfade.epoch e \
+           WHERE m.key = 'moved' AND m.value <> '' AND coalesce( \
+             e.last_value / 2 < pg_catalog.substring(m.value, '([0-9]+)=$')::pg_catalog.int8, true))"
+    );
+    client.batch_execute(&lower).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,11 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn what_knows_no_groups_is_kept_out_by_the_record_of_one() {
+        let moved = Layout::parse(&format!("{GROUPS}:{GROUPS}")).unwrap();
+        let before = layout(GROUPS - 1, 0);
+        assert!(before.takes(Layout::OURS), "one step back is kept without a group");
+        assert!(!before.takes(moved));
+        assert!(Layout::OURS.takes(moved));
+        assert_eq!(recorded(Some(&layout(GROUPS + 1, GROUPS).record())), Ok(()));
+    }
+
+    #[test]
     fn what_is_not_known_is_said_with_what_to_run() {
         let error = recorded(Some("7:6")).unwrap_err().to_string();
         assert_eq!(
             error,
-            "Crossfade's own tables are of version 7, this program knows 0 to 1: run a newer version \
+            "Crossfade's own tables are of version 7, this program knows 0 to 2: run a newer version \
              of crossfade"
         );
         assert!(recorded(Some("later")).unwrap_err().to_string().contains("\"later\""));

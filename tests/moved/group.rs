@@ -35,6 +35,12 @@ pub(super) async fn on_mysql(site: &Site, table: &str) -> i64 {
     site.world.secondary().await.query_first(sql).await.unwrap().unwrap()
 }
 
+/// What says which programs may use Crossfade's own tables.
+async fn layout(site: &Site) -> String {
+    let select = "SELECT value FROM crossfade.settings WHERE key = 'layout'";
+    site.world.admin().await.query_one(select, &[]).await.unwrap().get(0)
+}
+
 #[track_caller]
 pub(super) fn refused<T: std::fmt::Debug>(
     result: Result<T, tokio_postgres::Error>,
@@ -74,7 +80,9 @@ async fn a_group_moves_without_the_rest() {
         uses_both(&mut client, "before").await;
         site.world.drained().await;
         site.world.verb(&["verify"]);
+        assert_eq!(layout(&site).await, "2:0", "one step back");
         site.verb("switchover", &["--group", "logins"]).await;
+        assert_eq!(layout(&site).await, "2:2", "what knows no groups is kept out");
         uses_both(&mut client, "apart").await;
         let found: String = client.query_one(&find, &[&1_i64]).await.unwrap().get(0);
         assert_eq!(found, "old");
@@ -94,6 +102,7 @@ async fn a_group_moves_without_the_rest() {
         site.world.assert_all_equal().await;
         site.world.verb(&["verify"]);
         site.roll_back().await;
+        assert_eq!(layout(&site).await, "2:0", "and let in again");
         uses_both(&mut client, "back").await;
         uses_both(&mut late, "late again").await;
         assert_eq!(count(&site.world.direct().await, "sessions").await, 6);

@@ -24,6 +24,7 @@ use crate::backend::mysql::{Link, WriteError, sidecars};
 use crate::backend::postgres::attempts::{self, Direction};
 use crate::backend::postgres::{moved, refuse};
 use crate::catalog::Table;
+use crate::control::layout;
 use crate::outbox;
 
 /// How much longer than the attempt's own time the other side is waited for.
@@ -127,6 +128,7 @@ async fn attempt(
         Direction::Rollback => {
             counters::raise_postgres(&client, link.conn(), tables).await?;
             take_back(&client, next).await?;
+            layout::let_in(&client).await?;
         }
     }
     attempts::done(&client, next).await?;

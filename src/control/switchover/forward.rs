@@ -23,6 +23,7 @@ use crate::backend::postgres::attempts::STILL_HELD;
 use crate::backend::postgres::control::{LOCK_CLASS, LOCK_KEY};
 use crate::backend::postgres::{moved, refuse};
 use crate::catalog::{Catalog, Table};
+use crate::control::layout;
 use crate::outbox::{STUCK_ATTEMPTS, stuck};
 
 const LEFT: &str = "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE attempts >= $1) \
@@ -72,6 +73,7 @@ pub(super) async fn give(
         // It comes true with the epoch, and is forgotten if that does not come.
         Some(ids) => {
             moved::plan(&run.client, next, ids).await?;
+            layout::keep_out(&run.client).await?;
             next * 2
         }
         None => next * 2 + 1,

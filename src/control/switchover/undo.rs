@@ -18,7 +18,7 @@ use crate::backend::mysql::{Link, control as mysql};
 use crate::backend::postgres::attempts::{self, Closed};
 use crate::backend::postgres::moved;
 use crate::catalog::Table;
-use crate::control::Ends;
+use crate::control::{Ends, layout};
 
 impl Run<'_> {
     /// Closes the attempt of a coordinator that is gone: what it led to is known by now.
@@ -37,10 +37,11 @@ impl Run<'_> {
         };
         let reasons = ["its time was up, and whoever ran it was gone".to_owned()];
         let moved = has_mysql_moved(self.ends, old.direction, old.epoch);
-        match attempts::undo(&mut self.client, old.id, turn, &reasons, moved).await? {
-            Closed::Moved if old.epoch < epoch => Ok(attempts::done(&self.client, epoch).await?),
-            _ => Ok(()),
+        let closed = attempts::undo(&mut self.client, old.id, turn, &reasons, moved).await?;
+        if closed == Closed::Moved && old.epoch < epoch {
+            attempts::done(&self.client, epoch).await?;
         }
+        Ok(layout::let_in(&self.client).await?)
     }
 
     /// Ends the attempt, unless the epoch has moved after all: then it is finished.
@@ -75,7 +76,10 @@ impl Run<'_> {
             closed => closed,
         };
         match closed {
-            Closed::Undone | Closed::Before => Ok(ended(Ended::Undone, epoch, reasons)),
+            Closed::Undone | Closed::Before => {
+                layout::let_in(&self.client).await?;
+                Ok(ended(Ended::Undone, epoch, reasons))
+            }
             Closed::Unknown => Err(SwitchError::Doubtful(reasons.join(", "))),
             Closed::Moved => {
                 let since = Since { given: Instant::now(), drained: None };
