@@ -7,9 +7,10 @@
 //! Invariant: phase, epoch and catalogue are published together, so that no statement is planned
 //! under one and executed under another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Table};
+use crate::catalog::{Capture, Catalog, Table};
 use crate::names::TableId;
 
 /// The phases of design and README, in order.
@@ -78,22 +79,41 @@ pub struct Views {
     pub mysql: Arc<Situation>,
 }
 
+impl Views {
+    /// Tables whose outbox is MySQL's: by their names, as they are printed.
+    #[must_use]
+    pub fn led_by_mysql(&self) -> BTreeSet<String> {
+        let Situation { phase, catalog, .. } = &*self.mysql;
+        let name = |table: &Arc<Table>| table.name.to_string();
+        match phase {
+            Phase::Switched if catalog.parted => catalog.captured().map(name).collect(),
+            Phase::Switched => catalog.tables.values().map(name).collect(),
+            Phase::Setup | Phase::DualWrite | Phase::Complete => BTreeSet::new(),
+        }
+    }
+}
+
 impl Situation {
     /// What each end sees where MySQL leads the `moved` tables, and PostgreSQL the rest: the other's are
-    /// [`Capture::Elsewhere`](crate::catalog::Capture), and each leads what it sees.
+    /// [`Capture::Elsewhere`], and each leads what it sees.
     #[must_use]
     pub fn views(self, moved: &[TableId]) -> Views {
         if moved.is_empty() {
             let all = Arc::new(self);
             return Views { postgres: Arc::clone(&all), mysql: all };
         }
+        // Also one that is not to be migrated any more: what PostgreSQL has of it is old.
         let has_moved = |table: &Table| table.id.is_some_and(|id| moved.contains(&id));
+        let stays = |table: &Table| {
+            let is_carried = matches!(table.capture, Capture::Returning | Capture::Trigger);
+            is_carried && !has_moved(table)
+        };
         let mysql = Self {
             phase: Phase::Switched,
-            catalog: Arc::new(self.catalog.of(has_moved)),
+            catalog: Arc::new(self.catalog.without(stays)),
             ..self.clone()
         };
-        let catalog = Arc::new(self.catalog.of(|table| !has_moved(table)));
+        let catalog = Arc::new(self.catalog.without(has_moved));
         Views { postgres: Arc::new(Self { catalog, ..self }), mysql: Arc::new(mysql) }
     }
 
@@ -113,5 +133,36 @@ impl Situation {
             catalog: Arc::new(Catalog::default()),
             server: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::TableName;
+
+    #[test]
+    fn each_end_sees_what_the_other_leads_elsewhere() {
+        let tables = ["users", "sessions", "codes"].map(|name| (name, "id:int4*"));
+        let mut catalog = Catalog::for_test(&tables);
+        let named = |catalog: &Catalog, name: &str| {
+            Arc::clone(catalog.by_name(&TableName::parse(name)).unwrap())
+        };
+        let moved = ["sessions", "codes"].map(|name| named(&catalog, name).id.unwrap());
+        let codes = named(&catalog, "codes").oid;
+        Arc::make_mut(catalog.tables.get_mut(&codes).unwrap()).capture = Capture::Off;
+        let catalog = Arc::new(catalog);
+        let whole =
+            Situation { phase: Phase::DualWrite, catalog, epoch: 3, ..Situation::transparent() };
+        assert!(whole.clone().views(&[]).led_by_mysql().is_empty());
+        let views = whole.views(&moved);
+        assert_eq!(views.led_by_mysql().into_iter().collect::<Vec<_>>(), ["sessions"]);
+        let seen = |view: &Situation| {
+            ["users", "sessions", "codes"].map(|name| named(&view.catalog, name).capture.clone())
+        };
+        // What PostgreSQL has of a table that is not migrated any more is old all the same.
+        let away = Capture::Elsewhere;
+        assert_eq!(seen(&views.postgres), [Capture::Returning, away.clone(), away.clone()]);
+        assert_eq!(seen(&views.mysql), [away, Capture::Returning, Capture::Off]);
     }
 }

@@ -29,8 +29,10 @@ async fn start(token: Option<&str>) -> Admin {
     let (sender, requests) = mpsc::channel(REQUESTS_MAX);
     let (health, health_seen) = watch::channel(Arc::new(Health::unknown()));
     let ledger = watch::channel(Arc::new(Ledger::default())).1;
+    let now = Arc::new(Situation { server: 15, ..Situation::transparent() });
     let published = Published {
-        situation: watch::channel(Arc::new(Situation { server: 15, ..Situation::transparent() })).1,
+        situation: watch::channel(Arc::clone(&now)).1,
+        beyond: watch::channel(now).1,
         ledger: ledger.clone(),
         counts: watch::Sender::default().subscribe(),
         work: watch::Sender::default().subscribe(),

@@ -98,7 +98,7 @@ impl History {
                 let mut sample = totals.since(before, (now - *at).as_secs_f64());
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 sample.at = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-                sample.lag = rounded(ledger.oldest_seconds);
+                sample.lag = rounded(ledger.oldest_seconds());
                 sample.pending = ledger.tables.values().map(|line| line.pending).sum();
                 self.add(sample);
             }

@@ -19,7 +19,7 @@ mod fresh;
 mod health;
 mod history;
 mod page;
-mod report;
+pub mod report;
 mod server;
 mod sidecars;
 mod statements;
@@ -48,6 +48,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::catalog::Capture;
 use crate::control::repair::{Repaired, Wanted};
 use crate::lease::Lease;
 use crate::names::TableName;
@@ -156,7 +157,9 @@ impl AdminMetrics {
 /// What the routes answer from.
 #[derive(Clone, Debug)]
 pub struct Published {
+    /// What PostgreSQL's end goes by, and what MySQL's does.
     pub situation: watch::Receiver<Arc<Situation>>,
+    pub beyond: watch::Receiver<Arc<Situation>>,
     pub ledger: watch::Receiver<Arc<Ledger>>,
     pub counts: watch::Receiver<Arc<Counts>>,
     pub work: watch::Receiver<Arc<Work>>,
@@ -290,7 +293,7 @@ async fn migration_status(
     Query(HowFresh { fresh }): Query<HowFresh>,
 ) -> impl IntoResponse {
     if fresh {
-        let mysql_leads = || published.situation.borrow().phase == Phase::Switched;
+        let mysql_leads = || published.beyond.borrow().phase == Phase::Switched;
         published.fresh.look(&published.lease, mysql_leads).await;
     }
     ([(CACHE_CONTROL, "no-store")], Json(published.report()))
@@ -373,7 +376,7 @@ async fn backfill(State(published): State<Published>, body: Bytes) -> Response {
         return refusal(StatusCode::BAD_REQUEST, wanted);
     };
     let tables: Vec<TableName> = tables.iter().map(|name| TableName::parse(name)).collect();
-    if let Some(refusal) = published.refuses(&[Phase::DualWrite], &tables) {
+    if let Some(refusal) = published.refuses(&[Phase::DualWrite], &tables, false) {
         return refusal;
     }
     let (reply, answer) = oneshot::channel();
@@ -398,7 +401,8 @@ async fn verify(State(published): State<Published>, body: Bytes) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "wanted: {\"tables\": []}");
     };
     let tables: Vec<TableName> = tables.iter().map(|name| TableName::parse(name)).collect();
-    if let Some(refusal) = published.refuses(&[Phase::DualWrite, Phase::Switched], &tables) {
+    let phases = [Phase::DualWrite, Phase::Switched];
+    if let Some(refusal) = published.refuses(&phases, &tables, true) {
         return refusal;
     }
     let (reply, answer) = oneshot::channel();
@@ -447,33 +451,26 @@ impl Published {
         self.registries.iter().flat_map(Registry::gather).collect()
     }
 
-    /// What `/migration-status` says.
-    #[must_use]
-    pub fn report(&self) -> Report {
-        let situation = Arc::clone(&self.situation.borrow());
-        let ledger = Arc::clone(&self.ledger.borrow());
-        let unanswered = self.health.borrow().unanswered(situation.phase);
-        let report = Report::new(&situation, &ledger, &self.gather());
-        Report { unanswered, ..report.counted(&self.counts.borrow()) }
-    }
-
     /// What `/statements` says.
     #[must_use]
     pub fn statement_reports(&self) -> Vec<StatementReport> {
         self.statements.list().into_iter().map(StatementReport::from).collect()
     }
 
-    /// Where the phase is none of these, or one of these tables is not migrated.
-    fn refuses(&self, phases: &[Phase], tables: &[TableName]) -> Option<Response> {
+    /// Where the phase is none of these, or one of these tables is not migrated, or not led by PostgreSQL.
+    fn refuses(&self, phases: &[Phase], tables: &[TableName], moved: bool) -> Option<Response> {
         let situation = Arc::clone(&self.situation.borrow());
         if !phases.contains(&situation.phase) {
             let message = format!("there is nothing to do in phase {}", situation.phase.as_str());
             return Some(refusal(StatusCode::CONFLICT, &message));
         }
-        let is_captured =
-            |name: &TableName| situation.catalog.captured().any(|table| table.name == *name);
+        let is_carried = |name: &TableName| {
+            let mut carried = situation.catalog.carried();
+            carried
+                .any(|table| table.name == *name && (moved || table.capture != Capture::Elsewhere))
+        };
         let message = "there is no such table that is migrated";
-        (!tables.iter().all(is_captured)).then(|| refusal(StatusCode::NOT_FOUND, message))
+        (!tables.iter().all(is_carried)).then(|| refusal(StatusCode::NOT_FOUND, message))
     }
 
     /// Hands a request over and waits for what became of it.

@@ -1,7 +1,7 @@
 //! What `/migration-status` and `crossfade status` say.
 //!
 //! ```text
-//! Situation + Ledger + sync_errors_total ──[`Report::new`]──▶ JSON, or text for a terminal
+//! Views + Ledger + sync_errors_total ──[`Report::new`]──▶ JSON, or text for a terminal
 //! ```
 //!
 //! Invariant: names, counts, codes and times only. The first three fields are a contract with the
@@ -9,13 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{Counts, Rows, SidecarReport, StuckReport};
+use crate::admin::{Counts, Published, Rows, SidecarReport, StuckReport};
 use crate::catalog::{Capture, Table};
-use crate::phase::{Phase, Situation};
+use crate::phase::{Phase, Views};
 
 /// The name of the counter that `errorsByEntity` is made of, as it is gathered.
 const ERRORS: &str = "crossfade_sync_errors_total";
@@ -51,7 +52,7 @@ pub enum Status {
     Errors,
 }
 
-/// How far the secondary is behind.
+/// How far whoever follows is behind: over both outboxes, where the databases lead different tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lag {
@@ -72,11 +73,17 @@ pub struct TableReport {
     pub capture: String,
     /// Its name in MySQL.
     pub target: String,
+    /// Who answers for it, where the databases lead different tables.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub primary: Option<String>,
     /// Why the two sides may differ, until a verify pass is clean.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dirty: Option<String>,
     pub pending: u64,
     pub stuck: u64,
+    /// Age of its oldest outbox entry.
+    #[serde(default)]
+    pub lag_seconds: f64,
     /// How many rows either side has, as of a few seconds ago.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rows: Option<Rows>,
@@ -145,11 +152,9 @@ pub struct CopyReport {
     pub waits: Option<String>,
 }
 
-/// What the outbox, `crossfade.tables` and `crossfade.sidecars` say, as of the last look.
+/// What the outboxes, `crossfade.tables` and `crossfade.sidecars` say, as of the last look.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
-    /// Age of the oldest entry, in seconds.
-    pub oldest_seconds: f64,
     /// As [`Report::problem`].
     pub problem: Option<String>,
     /// By the table's name, as it is printed.
@@ -167,14 +172,44 @@ pub struct LedgerLine {
     pub dirty: Option<String>,
     pub pending: u64,
     pub stuck: u64,
+    /// Age of the oldest entry.
+    pub oldest_seconds: f64,
     pub last_error: Option<String>,
     pub backfill: Option<CopyReport>,
     pub verified: Option<VerifyReport>,
 }
 
+impl Ledger {
+    /// Age of the oldest entry.
+    #[must_use]
+    pub fn oldest_seconds(&self) -> f64 {
+        self.tables.values().map(|line| line.oldest_seconds).fold(0.0, f64::max)
+    }
+}
+
+impl Published {
+    /// What both ends go by.
+    fn views(&self) -> Views {
+        Views {
+            postgres: Arc::clone(&self.situation.borrow()),
+            mysql: Arc::clone(&self.beyond.borrow()),
+        }
+    }
+
+    /// What `/migration-status` says.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let (views, ledger) = (self.views(), Arc::clone(&self.ledger.borrow()));
+        let unanswered = self.health.borrow().unanswered(views.postgres.phase);
+        let report = Report::new(&views, &ledger, &self.gather());
+        Report { unanswered, ..report.counted(&self.counts.borrow()) }
+    }
+}
+
 impl Report {
     #[must_use]
-    pub fn new(situation: &Situation, ledger: &Ledger, gathered: &[MetricFamily]) -> Self {
+    pub fn new(views: &Views, ledger: &Ledger, gathered: &[MetricFamily]) -> Self {
+        let situation = &*views.postgres;
         let errors_by_entity = errors(gathered);
         let total_errors = errors_by_entity.values().sum();
         let lines = || ledger.tables.values();
@@ -187,13 +222,18 @@ impl Report {
             primary: primary(situation.phase).to_owned(),
             epoch: situation.epoch,
             lag: Lag {
-                seconds: ledger.oldest_seconds,
+                seconds: ledger.oldest_seconds(),
                 pending: lines().map(|line| line.pending).sum(),
                 stuck: lines().map(|line| line.stuck).sum(),
             },
             problem: ledger.problem.clone(),
             unanswered: Vec::new(),
-            tables: situation.catalog.tables.values().map(|table| line(table, ledger)).collect(),
+            tables: situation
+                .catalog
+                .tables
+                .values()
+                .map(|table| line(table, views, ledger))
+                .collect(),
             source: None,
         }
     }
@@ -208,17 +248,28 @@ impl Report {
     }
 }
 
+pub const POSTGRES: &str = "postgresql";
+pub const MYSQL: &str = "mysql";
+
 /// Who answers the clients.
 #[must_use]
 pub fn primary(phase: Phase) -> &'static str {
     match phase {
-        Phase::Setup | Phase::DualWrite => "postgresql",
-        Phase::Switched | Phase::Complete => "mysql",
+        Phase::Setup | Phase::DualWrite => POSTGRES,
+        Phase::Switched | Phase::Complete => MYSQL,
     }
 }
 
-fn line(table: &Table, ledger: &Ledger) -> (String, TableReport) {
+fn line(table: &Table, views: &Views, ledger: &Ledger) -> (String, TableReport) {
     let name = table.name.to_string();
+    let beyond = matches!(table.capture, Capture::Elsewhere).then_some(&views.mysql);
+    let table =
+        beyond.and_then(|view| view.catalog.tables.get(&table.oid)).map_or(table, |led| led);
+    let leader = match (beyond, &table.capture) {
+        (Some(view), _) => Some(primary(view.phase)),
+        (None, Capture::Returning | Capture::Trigger) => Some(primary(views.postgres.phase)),
+        (None, _) => None,
+    };
     let known = ledger.tables.get(&name).cloned().unwrap_or_default();
     let capture = match &table.capture {
         Capture::Returning => "returning".to_owned(),
@@ -231,9 +282,11 @@ fn line(table: &Table, ledger: &Ledger) -> (String, TableReport) {
         mode: table.policy.mode.as_str().to_owned(),
         capture,
         target: table.target.clone(),
+        primary: leader.filter(|_| views.postgres.is_parted()).map(str::to_owned),
         dirty: known.dirty,
         pending: known.pending,
         stuck: known.stuck,
+        lag_seconds: known.oldest_seconds,
         rows: None,
         last_error: known.last_error,
         backfill: known.backfill,
@@ -323,7 +376,10 @@ impl TableReport {
             }
             None => {}
         }
-        state
+        match &self.primary {
+            Some(primary) if primary == MYSQL => "led by MySQL; ".to_owned() + &state,
+            _ => state,
+        }
     }
 }
 
@@ -361,6 +417,7 @@ mod tests {
     use prometheus::{IntCounterVec, Opts, Registry};
 
     use super::*;
+    use crate::phase::Situation;
 
     fn gathered(errors: &[(&str, &str, &str, u64)]) -> Vec<MetricFamily> {
         let registry = Registry::new_custom(Some("crossfade".to_owned()), None).unwrap();
@@ -381,7 +438,8 @@ mod tests {
             ("auth.codes", "insert", "1062", 4),
             ("logs", "delete", "1062", 0),
         ]);
-        let report = Report::new(&Situation::transparent(), &Ledger::default(), &errors);
+        let views = Situation::transparent().views(&[]);
+        let report = Report::new(&views, &Ledger::default(), &errors);
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(
             json.to_string(),
@@ -409,9 +467,11 @@ mod tests {
             mode: "blocking".into(),
             capture: capture.into(),
             target: "users".into(),
+            primary: None,
             dirty: None,
             pending: 0,
             stuck: 0,
+            lag_seconds: 0.0,
             rows: None,
             last_error: None,
             backfill: None,
@@ -423,11 +483,15 @@ mod tests {
         assert_eq!(shown("dual_write", "trigger"), "blocking trigger ok; never verified");
         assert_eq!(shown("switched", "trigger"), "blocking trigger ok");
         assert_eq!(shown("complete", "trigger"), "- - MySQL alone");
+        let led = TableReport { primary: Some(MYSQL.to_owned()), ..table("trigger") };
+        let line = "blocking trigger led by MySQL; ok; never verified";
+        assert_eq!(led.shown("dual_write").join(" "), line);
     }
 
     #[test]
     fn without_an_error_it_is_healthy() {
-        let report = Report::new(&Situation::transparent(), &Ledger::default(), &gathered(&[]));
+        let views = Situation::transparent().views(&[]);
+        let report = Report::new(&views, &Ledger::default(), &gathered(&[]));
         assert_eq!((report.status, report.total_errors), (Status::Healthy, 0));
     }
 }

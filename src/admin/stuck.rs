@@ -9,8 +9,10 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StuckReport {
-    /// `crossfade.outbox.id`, for `crossfade repair --entry`.
+    /// Its number in the outbox, for `crossfade repair --entry`: each database numbers its own.
     pub entry: i64,
+    /// Whose outbox it is in: who leads the table.
+    pub primary: &'static str,
     pub table: String,
     pub operation: String,
     pub attempts: i32,

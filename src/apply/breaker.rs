@@ -41,7 +41,7 @@ impl Breaker {
     pub(super) fn failed(&self) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= FAILURES_MAX && !self.open.send_replace(true) {
-            self.metrics.breaker_open.set(1);
+            self.metrics.breaker(true);
             warn!(failures, "secondary is away, writes are left to the outbox");
         }
     }
@@ -52,7 +52,7 @@ impl Breaker {
 
     fn close(&self) {
         self.succeeded();
-        self.metrics.breaker_open.set(0);
+        self.metrics.breaker(false);
         self.open.send_replace(false);
         info!("secondary is back");
     }
@@ -60,7 +60,7 @@ impl Breaker {
     /// Nobody writes to the secondary now, so nobody looks for it.
     fn rest(&self) {
         self.succeeded();
-        self.metrics.breaker_open.set(0);
+        self.metrics.breaker(false);
         self.open.send_replace(false);
     }
 

@@ -1,7 +1,10 @@
 //! What the applier counts.
 //!
 //! Labels are of closed sets: the tables of the catalogue, the operations, the modes, and the
-//! numbers of MySQL's errors.
+//! numbers of MySQL's errors. What is measured is of both directions together: where the databases lead
+//! different tables, both have an outbox.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
     Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -49,19 +52,38 @@ impl From<Outcome> for Written {
     }
 }
 
-/// The applier's metrics; cheap to clone.
+/// What one direction has measured last.
+#[derive(Clone, Debug, Default)]
+struct Measured {
+    backlog: Backlog,
+    fence_entries: i64,
+    queue_bytes: i64,
+    breaker_open: bool,
+}
+
+/// From PostgreSQL to MySQL, or back.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Forth = 0,
+    Back = 1,
+}
+
+/// The metrics of an applier's one direction; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApplyMetrics {
+    way: Way,
+    /// By [`Way`].
+    measured: Arc<Mutex<[Measured; 2]>>,
     errors: IntCounterVec,
     writes: IntCounterVec,
     latency: HistogramVec,
     oldest: Gauge,
     entries: IntGaugeVec,
-    pub(super) breaker_open: IntGauge,
+    breaker_open: IntGauge,
     pub(super) failover_keys: IntCounter,
     parents: IntCounter,
-    pub(super) fence_entries: IntGauge,
-    pub(super) queue_bytes: IntGauge,
+    fence_entries: IntGauge,
+    queue_bytes: IntGauge,
 }
 
 impl ApplyMetrics {
@@ -76,6 +98,8 @@ impl ApplyMetrics {
             "From the primary's commit to the secondary's, per change.",
         );
         let metrics = Self {
+            way: Way::Forth,
+            measured: Arc::default(),
             errors: counter(
                 "sync_errors_total",
                 "Changes that the secondary refused.",
@@ -121,6 +145,12 @@ impl ApplyMetrics {
         Ok(metrics)
     }
 
+    /// The same metrics, for the applier that goes the other way.
+    #[must_use]
+    pub fn back(&self) -> Self {
+        Self { way: Way::Back, ..self.clone() }
+    }
+
     /// Starts the series of every captured table at zero, so that the first failure is a rise.
     pub fn start_at_zero(&self, catalog: &Catalog) {
         for table in catalog.captured() {
@@ -159,8 +189,69 @@ impl ApplyMetrics {
     }
 
     pub(super) fn backlog(&self, backlog: &Backlog) {
-        self.oldest.set(backlog.oldest_seconds.max(0.0));
-        self.entries.with_label_values(&["pending"]).set(backlog.pending);
-        self.entries.with_label_values(&["stuck"]).set(backlog.stuck);
+        self.measure(|measured| measured.backlog = *backlog);
+    }
+
+    pub(super) fn fence_entries(&self, entries: u64) {
+        self.measure(|measured| {
+            measured.fence_entries = i64::try_from(entries).unwrap_or(i64::MAX);
+        });
+    }
+
+    pub(super) fn queue_bytes(&self, bytes: usize) {
+        self.measure(|measured| measured.queue_bytes = i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn breaker(&self, open: bool) {
+        self.measure(|measured| measured.breaker_open = open);
+    }
+
+    /// Nothing goes this way now, and nothing waits.
+    pub(super) fn rests(&self) {
+        self.measure(|measured| {
+            (measured.backlog, measured.fence_entries) = (Backlog::default(), 0);
+        });
+    }
+
+    fn measure(&self, change: impl FnOnce(&mut Measured)) {
+        let mut both = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut both[self.way as usize]);
+        let sum = |of: fn(&Measured) -> i64| both.iter().map(of).fold(0, i64::saturating_add);
+        let oldest = both.iter().map(|measured| measured.backlog.oldest_seconds);
+        self.oldest.set(oldest.fold(0.0, f64::max));
+        self.entries.with_label_values(&["pending"]).set(sum(|measured| measured.backlog.pending));
+        self.entries.with_label_values(&["stuck"]).set(sum(|measured| measured.backlog.stuck));
+        self.fence_entries.set(sum(|measured| measured.fence_entries));
+        self.queue_bytes.set(sum(|measured| measured.queue_bytes));
+        self.breaker_open.set(i64::from(both.iter().any(|measured| measured.breaker_open)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_either_way_is_counted_together() {
+        let forth = ApplyMetrics::register(&Registry::new()).unwrap();
+        let back = forth.back();
+        let backlog = |pending, stuck, oldest_seconds| Backlog {
+            pending,
+            stuck,
+            oldest_seconds,
+            lowest: None,
+        };
+        let shown = || {
+            let entries = |state| forth.entries.with_label_values(&[state]).get();
+            (entries("pending"), entries("stuck"), forth.oldest.get(), forth.breaker_open.get())
+        };
+        forth.backlog(&backlog(2, 0, 1.5));
+        back.backlog(&backlog(3, 1, 9.0));
+        back.breaker(true);
+        forth.breaker(false);
+        assert_eq!(shown(), (5, 1, 9.0, 1));
+        back.rests();
+        back.breaker(false);
+        assert_eq!(shown(), (2, 0, 1.5, 0));
     }
 }

@@ -17,7 +17,6 @@ use super::{Shared, stopping};
 use crate::backend::mysql::{Connection, WriteError};
 use crate::change::{KeyHash, Version};
 use crate::outbox::Backlog;
-use crate::phase::Phase;
 
 /// Batches of fence entries looked at in one round; the next round goes on behind them.
 const BATCHES_MAX: usize = 50;
@@ -41,14 +40,10 @@ pub(super) async fn run<D: Databases>(shared: Arc<Shared<D>>, mut stopped: watch
             () = stopping(&mut stopped) => return,
             () = tokio::time::sleep(shared.limits.poll) => {}
         }
-        let bytes = i64::try_from(shared.releaser.bytes()).unwrap_or(i64::MAX);
-        shared.metrics.queue_bytes.set(bytes);
+        shared.metrics.queue_bytes(shared.releaser.bytes());
         if !shared.follows() {
-            upkeep.outbox = None;
-            if matches!(shared.situation.borrow().phase, Phase::Setup | Phase::Complete) {
-                // Nobody measures any more, and nothing waits.
-                shared.metrics.backlog(&Backlog::default());
-            }
+            (upkeep.outbox, upkeep.counted) = (None, None);
+            shared.metrics.rests();
             continue;
         }
         tokio::select! {
@@ -111,7 +106,7 @@ impl<D: Databases> Upkeep<D> {
             self.note(epoch).await;
         }
         let count = self.in_time(link.fence_entries()).await?;
-        self.shared.metrics.fence_entries.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.shared.metrics.fence_entries(count);
         self.counted = Some(Instant::now());
         Ok(())
     }

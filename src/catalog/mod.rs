@@ -50,7 +50,7 @@ pub struct Catalog {
     /// The groups of proxy.yaml that have tables: names, and root tables by OID.
     #[serde(default)]
     pub groups: Vec<Group>,
-    /// The databases lead different tables: this is what one of them sees of it ([`Catalog::of`]).
+    /// The databases lead different tables: this is what one of them sees of it ([`Catalog::without`]).
     #[serde(default)]
     pub parted: bool,
 }
@@ -284,14 +284,20 @@ impl Catalog {
             .filter(|table| matches!(table.capture, Capture::Returning | Capture::Trigger))
     }
 
-    /// What a database sees that leads only these tables; the others are [`Capture::Elsewhere`].
+    /// The same, and those that the other database leads, where this is what one of them sees.
+    pub fn carried(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values().filter(|table| {
+            matches!(table.capture, Capture::Returning | Capture::Trigger | Capture::Elsewhere)
+        })
+    }
+
+    /// What a database sees that does not lead these tables: they are [`Capture::Elsewhere`].
     #[must_use]
-    pub fn of(&self, leads: impl Fn(&Table) -> bool) -> Self {
+    pub fn without(&self, elsewhere: impl Fn(&Table) -> bool) -> Self {
         let mut part = self.clone();
         part.parted = true;
         for table in part.tables.values_mut() {
-            let carried = matches!(table.capture, Capture::Returning | Capture::Trigger);
-            if carried && !leads(table) {
+            if elsewhere(table) {
                 Arc::make_mut(table).capture = Capture::Elsewhere;
             }
         }

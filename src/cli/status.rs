@@ -150,21 +150,36 @@ async fn read(config: &Config) -> Result<Report, Failure> {
     let ends = ends(config)?;
     if let Ok(Some(situation)) = store::observe_alone(&ends).await {
         // PostgreSQL has no say any more.
-        let read = Report::new(&situation, &Ledger::default(), &[]);
+        let read = Report::new(&situation.views(&[]), &Ledger::default(), &[]);
         return Ok(Report { source: Some("databases".to_owned()), ..read });
     }
     let client = ends.from.connect().await.map_err(|error| Failure::Unreachable(anyhow!(error)))?;
     let refused = |error: tokio_postgres::Error| {
         Failure::Refused(anyhow!(error).context("PostgreSQL refused to say where things stand"))
     };
-    let situation = store::observe(&client, &config.tables, &Naming::default()).await;
-    let situation = situation.map_err(refused)?;
-    let ledger = ledger::read(&client).await.map_err(refused)?;
-    let mysql = Link::connect(&ends.to, &ends.limits).await.err().map(|error| {
-        let error = anyhow!(error).context(format!("MySQL at {} does not answer", ends.to));
-        format!("{error:#}")
-    });
-    let read = Report::new(&situation, &ledger, &[]);
+    let views = store::observe_both(&client, &config.tables, &Naming::default()).await;
+    let views = views.map_err(refused)?;
+    let mut ledger = ledger::read(&client).await.map_err(refused)?;
+    let beyond = async {
+        let mut link = Link::connect(&ends.to, &ends.limits).await?;
+        match views.led_by_mysql().is_empty() {
+            true => Ok(None),
+            false => ledger::read_beyond(&mut link).await.map(Some),
+        }
+    };
+    let mysql = match beyond.await {
+        Ok(beyond) => {
+            if let Some(beyond) = beyond {
+                ledger::take_beyond(&mut ledger, &views, beyond);
+            }
+            None
+        }
+        Err(error) => {
+            let error = anyhow!(error).context(format!("MySQL at {} does not answer", ends.to));
+            Some(format!("{error:#}"))
+        }
+    };
+    let read = Report::new(&views, &ledger, &[]);
     let unanswered = mysql.into_iter().collect();
     Ok(Report { source: Some("databases".to_owned()), unanswered, ..read })
 }

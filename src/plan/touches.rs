@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn who_leads_is_told_apart() {
         let whole = divided();
-        let part = whole.of(|table| whole.group_of(table.oid) != Some(0));
+        let part = whole.without(|table| whole.group_of(table.oid) == Some(0));
         assert_eq!(
             of("SELECT * FROM users", &part),
             Touches { groups: 1, here: true, elsewhere: false }

@@ -86,7 +86,7 @@ async fn primary(from: &Connector, catalog: &Catalog, found: &mut Found) {
         if client.batch_execute(POSTGRES_BOUNDS).await.is_err() {
             return;
         }
-        for table in catalog.captured() {
+        for table in catalog.carried() {
             if let Ok(rows) = on_postgres(&client, table).await {
                 found.push((table.name.to_string(), rows));
             }
@@ -115,7 +115,7 @@ async fn secondary(ends: &Ends, catalog: &Catalog, found: &mut Found) {
         for bound in MYSQL_BOUNDS {
             drop(link.conn().query_drop(bound).await);
         }
-        for table in catalog.captured() {
+        for table in catalog.carried() {
             if let Ok(rows) = on_mysql(&mut link, table).await {
                 found.push((table.name.to_string(), rows));
             }

@@ -1,27 +1,37 @@
-//! Reads what Crossfade's own tables on PostgreSQL say: outbox, dirty marks, sidecars.
+//! Reads what Crossfade's own tables say: outbox, dirty marks, sidecars; and MySQL's outbox.
 //!
-//! Invariant: seven statements, bounded in rows however large the tables are.
+//! ```text
+//! PostgreSQL ──[`read`]─────▶ every table's line ──[`Ledger`]
+//! MySQL ──────[`read_beyond`]─▶ of the tables that it leads ──[`take_beyond`]──▶ instead of PostgreSQL's
+//! ```
+//!
+//! Invariant: seven statements there and two here, bounded in rows however large the tables are. What a table
+//! has waiting is said by the outbox of whoever leads it, and by no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{Client, Error, Row};
 
+use crate::admin::report::{MYSQL, POSTGRES};
 use crate::admin::{
     CopyReport, Ledger, LedgerLine, SidecarReport, StuckReport, VerifyReport, VerifySums,
 };
-use crate::backend::mysql::outbox::Waiting;
+use crate::backend::mysql::outbox::{Waiting, waiting};
+use crate::backend::mysql::stuck::{self, Failed};
+use crate::backend::mysql::{Link, WriteError};
 use crate::backend::postgres::control::Presence;
 use crate::catalog::Catalog;
 use crate::change::Operation;
 use crate::control::layout;
-use crate::names::TableName;
+use crate::names::{TableId, TableName};
 use crate::outbox::STUCK_ATTEMPTS;
+use crate::phase::Views;
 
 /// Sidecars shown at once, the latest first.
 const SIDECARS_MAX: i64 = 1000;
 
 /// Entries shown at once, the oldest first.
-const STUCK_MAX: i64 = 100;
+const STUCK_MAX: u8 = 100;
 
 /// Counts at most this many of the oldest entries: after a long outage there may be millions.
 const LEDGER: &str = "
@@ -96,7 +106,6 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
         return Ok(Ledger { problem: Some(unknown.to_string()), ..Ledger::default() });
     }
     let rows = client.query(LEDGER, &[&STUCK_ATTEMPTS]).await?;
-    let oldest = rows.iter().filter_map(|row| row.get::<_, Option<f64>>(6));
     let sidecars = client.query(SIDECARS, &[&SIDECARS_MAX]).await?;
     let mut tables = rows.iter().map(line).collect::<BTreeMap<_, _>>();
     let exist = client.query_one(EXIST, &[]).await?;
@@ -118,11 +127,10 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
     }
     // Without an entry there is none that failed.
     let stuck = match tables.values().any(|line| 0 < line.pending) {
-        true => client.query(STUCK, &[&STUCK_MAX]).await?,
+        true => client.query(STUCK, &[&i64::from(STUCK_MAX)]).await?,
         false => Vec::new(),
     };
     Ok(Ledger {
-        oldest_seconds: oldest.fold(0.0, f64::max),
         problem: exist.get::<_, bool>(3).then(|| ABANDONED.to_owned()),
         tables,
         stuck: stuck.iter().map(failed).collect(),
@@ -131,27 +139,69 @@ pub async fn read(client: &Client) -> Result<Ledger, Error> {
     })
 }
 
-/// What waits on MySQL, while it is its turn.
-pub(super) fn take_waiting(ledger: &mut Ledger, catalog: &Catalog, waiting: &[Waiting]) {
-    for line in ledger.tables.values_mut() {
-        (line.pending, line.stuck, line.last_error) = (0, 0, None);
+/// What MySQL's outbox holds.
+#[derive(Debug)]
+pub struct Beyond {
+    waiting: Vec<Waiting>,
+    failed: Vec<Failed>,
+}
+
+/// For whoever looks while MySQL leads tables.
+pub async fn read_beyond(link: &mut Link) -> Result<Beyond, WriteError> {
+    let waiting = waiting(link, STUCK_ATTEMPTS).await?;
+    let failed = match waiting.is_empty() {
+        true => Vec::new(),
+        false => stuck::list(link, None, i64::MIN, usize::from(STUCK_MAX)).await?,
+    };
+    Ok(Beyond { waiting, failed })
+}
+
+/// What waits on MySQL of the tables that it leads.
+pub fn take_beyond(ledger: &mut Ledger, views: &Views, beyond: Beyond) {
+    let (led, catalog) = (views.led_by_mysql(), &views.mysql.catalog);
+    clear(ledger, &led);
+    for of in beyond.waiting {
+        let Some(name) = name(catalog, of.table).filter(|name| led.contains(name)) else {
+            continue;
+        };
+        let line = ledger.tables.entry(name).or_default();
+        (line.pending, line.stuck, line.last_error) = (of.pending, of.stuck, of.last_error);
+        line.oldest_seconds = of.oldest_seconds;
     }
-    ledger.oldest_seconds = waiting.iter().map(|of| of.oldest_seconds).fold(0.0, f64::max);
-    for of in waiting {
-        let Some(table) = catalog.by_id(of.table) else { continue };
-        let line = ledger.tables.entry(table.name.to_string()).or_default();
-        (line.pending, line.stuck) = (of.pending, of.stuck);
-        line.last_error.clone_from(&of.last_error);
-    }
+    let failed = beyond.failed.into_iter().filter_map(|failed| {
+        let table = name(catalog, failed.table).filter(|name| led.contains(name))?;
+        Some(failed_beyond(failed, table))
+    });
+    ledger.stuck.extend(failed);
 }
 
 /// Keeps what the last look at MySQL has found.
-pub(super) fn keep_waiting(ledger: &mut Ledger, before: &Ledger) {
-    ledger.oldest_seconds = before.oldest_seconds;
-    for (name, line) in &mut ledger.tables {
-        let old = before.tables.get(name).cloned().unwrap_or_default();
-        (line.pending, line.stuck, line.last_error) = (old.pending, old.stuck, old.last_error);
+pub(super) fn keep_beyond(ledger: &mut Ledger, views: &Views, before: &Ledger) {
+    let led = views.led_by_mysql();
+    clear(ledger, &led);
+    for name in &led {
+        let (Some(line), Some(old)) = (ledger.tables.get_mut(name), before.tables.get(name)) else {
+            continue;
+        };
+        (line.pending, line.stuck, line.oldest_seconds) =
+            (old.pending, old.stuck, old.oldest_seconds);
+        line.last_error.clone_from(&old.last_error);
     }
+    let kept = before.stuck.iter().filter(|entry| entry.primary == MYSQL);
+    ledger.stuck.extend(kept.filter(|entry| led.contains(&entry.table)).cloned());
+}
+
+/// These tables have nothing waiting.
+fn clear(ledger: &mut Ledger, led: &BTreeSet<String>) {
+    for (_, line) in ledger.tables.iter_mut().filter(|(name, _)| led.contains(*name)) {
+        (line.pending, line.stuck, line.last_error) = (0, 0, None);
+        line.oldest_seconds = 0.0;
+    }
+    ledger.stuck.retain(|entry| !led.contains(&entry.table));
+}
+
+fn name(catalog: &Catalog, id: TableId) -> Option<String> {
+    Some(catalog.by_id(id)?.name.to_string())
 }
 
 fn count(row: &Row, at: usize) -> u64 {
@@ -162,16 +212,39 @@ fn line(row: &Row) -> (String, LedgerLine) {
     let name = TableName::new(row.get(0), row.get(1));
     let (pending, stuck) = (count(row, 3), count(row, 4));
     let (dirty, last_error) = (row.get(2), row.get(5));
-    let line = LedgerLine { dirty, pending, stuck, last_error, ..LedgerLine::default() };
+    let oldest_seconds = row.get::<_, Option<f64>>(6).unwrap_or(0.0);
+    let line =
+        LedgerLine { dirty, pending, stuck, oldest_seconds, last_error, ..LedgerLine::default() };
     (name.to_string(), line)
 }
 
+/// A letter that is none of ours was entered to have the row read again.
+fn operation(letter: Option<char>) -> String {
+    let operation = letter.and_then(Operation::from_letter);
+    operation.map_or("read again", |operation| operation.as_str()).to_owned()
+}
+
+fn failed_beyond(failed: Failed, table: String) -> StuckReport {
+    let Failed { id, attempts, reason, seconds, next_seconds, .. } = failed;
+    let operation = operation(Some(failed.operation));
+    StuckReport {
+        entry: id,
+        primary: MYSQL,
+        table,
+        operation,
+        attempts,
+        seconds,
+        next_seconds,
+        reason,
+    }
+}
+
 fn failed(row: &Row) -> StuckReport {
-    let operation = row.get::<_, String>(3).chars().next().and_then(Operation::from_letter);
     StuckReport {
         entry: row.get(0),
+        primary: POSTGRES,
         table: TableName::new(row.get(1), row.get(2)).to_string(),
-        operation: operation.map_or("read again", |operation| operation.as_str()).to_owned(),
+        operation: operation(row.get::<_, String>(3).chars().next()),
         attempts: row.get(4),
         reason: row.get(5),
         seconds: row.get(6),

@@ -262,6 +262,7 @@ impl Parts {
     fn published(&self, metrics: &Metrics) -> Published {
         Published {
             situation: self.situation.subscribe(),
+            beyond: self.beyond.subscribe(),
             ledger: self.ledger.subscribe(),
             counts: self.counts.subscribe(),
             work: self.work.subscribe(),

@@ -36,7 +36,7 @@ impl Running {
         let situation = Arc::clone(&self.parts.situation.borrow());
         let left: Vec<TableName> = situation
             .catalog
-            .captured()
+            .carried()
             .filter(|table| policies.of(&table.name).mode == Mode::Off)
             .map(|table| table.name.clone())
             .collect();

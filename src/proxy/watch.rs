@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PostgreSQL ──SELECT──▶ Health.primary, Ledger (outbox, dirty tables, sidecars)
-//! MySQL ──────ping─────▶ Health.secondary; while it is its turn, its outbox in Ledger
+//! MySQL ──────ping─────▶ Health.secondary; of the tables that it leads, its outbox in Ledger
 //! ```
 //!
 //! Invariant: each look is bounded in time and in rows. A database that is down costs one attempt
@@ -21,11 +21,9 @@ use crate::backend::from_url::FromUrl;
 use crate::backend::mysql;
 use crate::backend::mysql::ToUrl;
 use crate::backend::mysql::connect::LinkLimits;
-use crate::backend::mysql::outbox;
 use crate::backend::postgres::connect::{Connector, Link};
 
-use crate::outbox::STUCK_ATTEMPTS;
-use crate::phase::{Phase, Situation};
+use crate::phase::{Phase, Situation, Views};
 
 use super::ledger;
 
@@ -51,6 +49,7 @@ pub(super) struct Watcher {
     pub(super) health: watch::Sender<Arc<Health>>,
     pub(super) ledger: watch::Sender<Arc<Ledger>>,
     pub(super) situation: watch::Receiver<Arc<Situation>>,
+    pub(super) beyond: watch::Receiver<Arc<Situation>>,
     pub(super) fresh: Fresh,
 }
 
@@ -82,10 +81,8 @@ impl Watcher {
                     Ok(mut seen) => {
                         note(&self.health, Which::Primary, None);
                         link.settled();
-                        if self.situation.borrow().phase == Phase::Switched {
-                            // What waits is MySQL's to say.
-                            ledger::keep_waiting(&mut seen, &self.ledger.borrow());
-                        }
+                        // What waits of its tables is MySQL's to say.
+                        ledger::keep_beyond(&mut seen, &self.views(), &self.ledger.borrow());
                         self.ledger.send_replace(Arc::new(seen));
                         self.fresh.published(Looker::PostgreSql, began);
                         self.wait(Looker::PostgreSql).await;
@@ -119,17 +116,25 @@ impl Watcher {
                 link = None;
             }
             note(&self.health, Which::Secondary, error);
-            let now = Arc::clone(&self.situation.borrow());
-            if let Some(open) = link.as_mut().filter(|_| now.phase == Phase::Switched) {
-                match timeout(LOOK_TIME_MAX, outbox::waiting(open, STUCK_ATTEMPTS)).await {
-                    Ok(Ok(waiting)) => self.ledger.send_modify(|ledger| {
-                        ledger::take_waiting(Arc::make_mut(ledger), &now.catalog, &waiting);
+            let views = self.views();
+            let leads = views.mysql.phase == Phase::Switched;
+            if let Some(open) = link.as_mut().filter(|_| leads) {
+                match timeout(LOOK_TIME_MAX, ledger::read_beyond(open)).await {
+                    Ok(Ok(beyond)) => self.ledger.send_modify(|ledger| {
+                        ledger::take_beyond(Arc::make_mut(ledger), &views, beyond);
                     }),
                     Ok(Err(_)) | Err(_) => link = None,
                 }
             }
             self.fresh.published(Looker::MySql, began);
             self.wait(Looker::MySql).await;
+        }
+    }
+
+    fn views(&self) -> Views {
+        Views {
+            postgres: Arc::clone(&self.situation.borrow()),
+            mysql: Arc::clone(&self.beyond.borrow()),
         }
     }
 

@@ -64,7 +64,7 @@ impl Workers {
             apply_limits(limits),
             parts.beyond.subscribe(),
             back,
-            apply_metrics.clone(),
+            apply_metrics.back(),
         );
         let ends = Ends { from: primary.clone(), to: config.to.clone(), limits: link(limits) };
         let recorder = Recorder::new(
@@ -98,7 +98,8 @@ impl Workers {
         others.spawn(nudge_when_asked(nudge.clone(), parts.fresh.clone()));
         others.spawn(attendant(sidecar, primary, nudge, parts).run());
         others.spawn(parts.flow.lease.clone().watch());
-        others.spawn(start_at_zero(apply_metrics, parts.situation.subscribe()));
+        others.spawn(start_at_zero(apply_metrics.clone(), parts.situation.subscribe()));
+        others.spawn(start_at_zero(apply_metrics, parts.beyond.subscribe()));
         let ground = ground(config, parts)?;
         others.spawn(shadow::run(ground, config.shadow.pool));
         look(&mut others, config, parts);
@@ -186,6 +187,7 @@ fn look(tasks: &mut JoinSet<()>, config: &Config, parts: &Parts) {
         health: parts.health.clone(),
         ledger: parts.ledger.clone(),
         situation: parts.situation.subscribe(),
+        beyond: parts.beyond.subscribe(),
         fresh: parts.fresh.clone(),
     };
     tasks.spawn(watcher().primary());

@@ -254,3 +254,96 @@ async fn load(port: u16, database: String, client: usize, stopped: watch::Receiv
     }
     done
 }
+
+/// What a sidecar says at this path.
+async fn said(site: &Site, path: &str) -> serde_json::Value {
+    let (_, body) = site.world.proxy.as_ref().unwrap().get(path).await.unwrap();
+    serde_json::from_str(&body).unwrap()
+}
+
+/// PostgreSQL refuses one session that MySQL has taken: it waits in MySQL's outbox, and everybody says so.
+#[tokio::test]
+async fn what_waits_on_mysql_is_shown_and_tried_again() {
+    for target in Target::all() {
+        let mut site = start(target).await;
+        site.world.drained().await;
+        site.verb("switchover", &["--group", "logins"]).await;
+        let constraint =
+            "ALTER TABLE sessions ADD CONSTRAINT short CHECK (length(token) < 9) NOT VALID";
+        site.admin.batch_execute(constraint).await.unwrap();
+        let client = site.world.client().await;
+        let insert =
+            "INSERT INTO sessions (user_id, token) VALUES (1, 'short'), (1, 'much too long')";
+        client.batch_execute(insert).await.unwrap();
+        client.batch_execute("INSERT INTO users (email) VALUES ('here')").await.unwrap();
+        let proxy = site.world.proxy.as_ref().unwrap();
+        let counted = async || proxy.metric("outbox_entries{state=\"stuck\"}").await == 1.0;
+        site.world.until("it is stuck, in the metrics", counted).await;
+        assert!(0.0 < proxy.metric("oldest_unreplicated_seconds").await);
+        let mut status = serde_json::Value::Null;
+        let shown = async || {
+            status = said(&site, "/migration-status?fresh=true").await;
+            status["lag"]["stuck"] == 1
+        };
+        site.world.until("it is stuck, in the status", shown).await;
+        let [sessions, users] = ["sessions", "users"].map(|name| &status["tables"][name]);
+        assert_eq!(sessions["primary"], "mysql", "{status}");
+        assert_eq!(sessions["capture"], "returning", "{status}");
+        assert_eq!((&sessions["pending"], &sessions["stuck"]), (&1.into(), &1.into()), "{status}");
+        assert!(0.0 < sessions["lagSeconds"].as_f64().unwrap(), "{status}");
+        assert!(sessions["lastError"].as_str().unwrap().contains("23514"), "{status}");
+        assert_eq!(users["primary"], "postgresql", "{status}");
+        assert_eq!((&users["stuck"], &users["lagSeconds"]), (&0.into(), &0.0.into()), "{status}");
+        let listed = said(&site, "/stuck").await;
+        let listed = listed.as_array().unwrap();
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        assert_eq!(
+            (&listed[0]["table"], &listed[0]["primary"]),
+            (&"sessions".into(), &"mysql".into())
+        );
+        let config = site.world.config.clone();
+        let verb = async |words: &[&str]| {
+            let (config, words) = (config.clone(), words.join(" "));
+            let run =
+                move || support::process::verb(&config, &words.split(' ').collect::<Vec<_>>());
+            tokio::task::spawn_blocking(run).await.unwrap()
+        };
+        let (code, text) = verb(&["status"]).await;
+        assert!(code == Some(1) && text.contains("led by MySQL; 23514"), "{text}");
+        // Nothing has changed, so it fails once more.
+        let entry = listed[0]["entry"].to_string();
+        let (code, text) = verb(&["repair", "--entry", &entry]).await;
+        assert!(code == Some(2) && text.contains("--entry goes with --table"), "{text}");
+        let retry = ["repair", "--table", "sessions", "--entry", &entry];
+        let (code, text) = verb(&retry).await;
+        assert!(code == Some(1) && text.contains("failed 1"), "{text}");
+        site.admin.batch_execute("ALTER TABLE sessions DROP CONSTRAINT short").await.unwrap();
+        let (code, text) = verb(&retry).await;
+        assert!(code == Some(0) && text.contains("carried 1"), "{text}");
+        let done = async || {
+            let status = said(&site, "/migration-status?fresh=true").await;
+            status["lag"]["pending"] == 0 && said(&site, "/stuck").await == serde_json::json!([])
+        };
+        site.world.until("it has gone from the status", done).await;
+        let counted = async || proxy.metric("outbox_entries{state=\"stuck\"}").await == 0.0;
+        site.world.until("and from the metrics", counted).await;
+        site.drained_back().await;
+        site.world.drained().await;
+        site.world.assert_all_equal().await;
+        without_a_sidecar(&mut site).await;
+    }
+}
+
+/// The databases alone say the same of who leads what.
+async fn without_a_sidecar(site: &mut Site) {
+    drop(site.world.proxy.take());
+    let id = "SELECT id FROM crossfade.tables WHERE name = 'sessions'";
+    let id: i32 = site.admin.query_one(id, &[]).await.unwrap().get(0);
+    let insert = "INSERT INTO crossfade_outbox (table_id, op, epoch, counter, attempts, last_error) \
+                  VALUES (?, 'U', 1, 1, 9, '23505 token')";
+    site.world.secondary().await.exec_drop(insert, (id,)).await.unwrap();
+    let config = site.world.config.clone();
+    let run = move || support::process::verb(&config, &["status"]);
+    let (code, text) = tokio::task::spawn_blocking(run).await.unwrap();
+    assert!(code == Some(1) && text.contains("led by MySQL; 23505 token"), "{text}");
+}

@@ -41,14 +41,19 @@ export function stuck() {
         keys ? null : button("Show keys", { onclick: showKeys })),
       cells([["Table"], ["Operation"], ...(keys ? [["Key"]] : []), ["Reason"], ["Attempts", "n"], ["Waiting for", "n"], ["Next try", "n"], ["", "more"]],
         list.map((entry) => ({
-          key: entry.entry,
-          values: [entry.table, entry.operation, ...(keys ? [h("code", null, keys.get(entry.entry) ?? "–")] : []),
+          key: numberOf(entry),
+          values: [entry.table, entry.operation, ...(keys ? [h("code", null, keys.get(numberOf(entry)) ?? "–")] : []),
             h("span", { class: "bad" }, refusal(entry.reason)), number(entry.attempts), duration(entry.seconds),
             entry.nextSeconds > 0 ? `in ${duration(entry.nextSeconds)}` : "now",
             button("Retry", { name: `Retry entry ${entry.entry} of ${entry.table}`, small: true, onclick: () => retry(entry) })],
         }))),
-      h("p", { class: "muted small" }, "A reason is MySQL's error number and the column. Mend what it names (a constraint, a column's size), then retry: nothing is lost meanwhile."),
+      h("p", { class: "muted small" }, "A reason is the database's error number and the column. Mend what it names (a constraint, a column's size), then retry: nothing is lost meanwhile."),
     ]);
+}
+
+/// Each database numbers its own entries.
+function numberOf(entry) {
+  return `${entry.table} ${entry.entry}`;
 }
 
 function retry(entry) {
@@ -59,7 +64,7 @@ function retry(entry) {
 
 async function showKeys() {
   const answer = await act("Show keys", "/repair", { dryRun: true }, { said: () => "Keys are shown: they are values of your application." });
-  if (answer) keys = new Map(answer.stuck.map((line) => [line.entry, line.key]));
+  if (answer) keys = new Map(answer.stuck.map((line) => [numberOf(line), line.key]));
   redraw();
 }
 

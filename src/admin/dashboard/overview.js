@@ -2,7 +2,7 @@
 
 import { mayChange, unlock } from "./act.js";
 import { h } from "./dom.js";
-import { setToken, state } from "./state.js";
+import { isParted, setToken, state } from "./state.js";
 import { ago, clock, count, dirty, duration, canMigrate, isCopied, isNew, number, other, phase, product } from "./text.js";
 
 const LAG_SLOW = 10;
@@ -59,14 +59,14 @@ export function concerns() {
     if (table.dirty && !isNew(table) || !differing(table)) continue;
     add("bad", `${name}: ${count(differing(table), "row")} differed at the last verify`, "tables");
   }
-  if (status.lag.stuck) add("bad", `${count(status.lag.stuck, "entry", "entries")} stuck: MySQL keeps refusing them`.replace("MySQL", product(other(status.primary))), "stuck");
+  if (status.lag.stuck) add("bad", `${count(status.lag.stuck, "entry", "entries")} stuck: MySQL keeps refusing them`.replace("MySQL", follower(status)), "stuck");
   else if (Array.isArray(stuck) && stuck.length) add("warn", `${count(stuck.length, "entry", "entries")} failed and will be tried again`, "stuck");
   const fresh = rows.filter(([, table]) => isNew(table) && !differing(table));
   const old = fresh.filter(([, table]) => !isCopied(table));
   const copied = fresh.filter(([, table]) => isCopied(table));
   if (old.length) add("warn", `${count(old.length, "table has", "tables have")} old rows that are not copied yet: ${names(old)}. Backfill, then verify.`, "tables");
   if (copied.length) add("warn", `${count(copied.length, "table is", "tables are")} copied, and not verified yet: ${names(copied)}`, "tables");
-  if (status.lag.seconds > LAG_SLOW) add("warn", `${product(other(status.primary))} is ${duration(status.lag.seconds)} behind`, "charts");
+  if (status.lag.seconds > LAG_SLOW) add("warn", `${capital(follower(status))} is ${duration(status.lag.seconds)} behind`, "charts");
   const impossible = rows.filter(([, table]) => table.capture.startsWith("impossible"));
   if (impossible.length) add("warn", `${count(impossible.length, "table")} cannot be migrated as it is: ${names(impossible)}`, "tables");
   if (apart.size) add("bad", `${count(apart.size, "sidecar")} of another epoch than this one`, "sidecars");
@@ -89,8 +89,17 @@ export function concerns() {
   return found;
 }
 
+/// Who follows; while each leads some tables, it is the other one for each.
+function follower(status) {
+  return isParted() ? "the other database" : product(other(status.primary));
+}
+
+function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
 function isByMySql(status) {
-  return status.phase === "switched" || status.phase === "complete";
+  return status.phase === "switched" || status.phase === "complete" || isParted();
 }
 
 /// Nobody asks the old primary any more.
@@ -144,6 +153,8 @@ function sentence(status) {
       const old = Object.values(status.tables).some((table) => isNew(table) && !isCopied(table));
       const everything = old ? "has every change since the setup, and not all of the old rows" : "has everything";
       const behind = pending === 0 ? everything : `is ${seconds < 1 ? "less than a second" : duration(seconds)} behind, with ${count(pending, "change")} on the way`;
+      const led = Object.values(status.tables).filter((table) => table.primary === "mysql").length;
+      if (led) return `${leads} answers the clients, and MySQL for ${count(led, "table")}; each follows the other and ${behind}.`;
       return `${leads} answers the clients; ${follows} follows and ${behind}.`;
     }
   }
@@ -168,7 +179,7 @@ export function path() {
         h("div", null,
           h("b", null, phase(name), n < at ? h("span", { class: "unseen" }, " (done)") : null, n === at ? h("span", { class: "here" }, "now") : null),
           h("span", { class: "muted" }, what),
-          n === at && next ? h("span", { class: "muted next" }, "next: ", h("code", null, next), warning) : null));
+          n === at && next ? h("span", { class: "muted next" }, "next: ", isParted() ? h("code", null, "crossfade rollback") : [h("code", null, next), warning]) : null));
     })));
 }
 
@@ -207,6 +218,7 @@ export function databases() {
 
 function roleOfFollower(status) {
   if (status?.phase === "setup") return "not used yet";
+  if (isParted()) return "answers for a group of tables, and follows";
   return status?.phase === "complete" ? "left behind" : "follows";
 }
 

@@ -30,9 +30,15 @@ const QUESTIONS = [
 /// `apart`: ids of sidecars at another epoch than this one, which is no news right after a change.
 /// `postgresAt`: when PostgreSQL last answered, as far as this page has seen.
 /// `heard` and `failed`, by kind: when it was answered last, and why the last question was not.
-export const state = { token: null, heardAt: 0, failing: false, why: "", heard: {}, failed: {}, apart: new Set(), postgresAt: 0 };
+/// `group`: the group whose switchover the gates are asked for, or `null` for all tables.
+export const state = { token: null, group: null, heardAt: 0, failing: false, why: "", heard: {}, failed: {}, apart: new Set(), postgresAt: 0 };
 export const missing = Symbol("missing");
 for (const { name } of QUESTIONS) state[name] = null;
+
+/// Whether MySQL leads a group of tables while PostgreSQL leads the rest.
+export function isParted() {
+  return Object.values(state.status?.tables ?? {}).some((table) => table.primary === "mysql");
+}
 
 /// Whether this table is carried over now; before `setup` none is.
 export function isMigrated(table) {
@@ -103,8 +109,9 @@ async function go(question) {
 }
 
 async function once({ name, path, also = [] }) {
-  const before = state.status?.phase;
-  const query = name === "history" && state.history ? `?after=${state.history.next}` : name === "status" && acted ? "?fresh=true" : "";
+  const before = turn();
+  const query = name === "history" && state.history ? `?after=${state.history.next}` : name === "status" && acted ? "?fresh=true"
+    : name === "switchover" && state.group ? `?group=${encodeURIComponent(state.group)}` : "";
   if (name === "status") acted = false;
   try {
     const answer = await fetch(path + query, { cache: "no-store", headers: headers(), signal: AbortSignal.timeout(TIME_MAX) });
@@ -129,7 +136,11 @@ async function once({ name, path, also = [] }) {
 function heardStatus(before) {
   [state.heardAt, state.failing] = [Date.now(), false];
   // What hangs on the phase is asked for at once.
-  if (state.status.phase !== before) ask("switchover", "attempts", "sidecars");
+  if (turn() !== before) ask("switchover", "attempts", "sidecars");
+}
+
+function turn() {
+  return `${state.status?.phase} ${isParted()}`;
 }
 
 const looks = new Map();

@@ -88,7 +88,7 @@ function line(name, table) {
   const id = `d-${encodeURIComponent(name)}`;
   const [kind, text] = standing(table);
   return h("tr", { key: "line" },
-    h("th", { scope: "row", "data-label": "Table" }, name),
+    h("th", { scope: "row", "data-label": "Table" }, name, table.primary === "mysql" ? h("small", null, " led by MySQL") : null),
     h("td", { "data-label": "State" }, h("span", { class: `pill ${kind}` }, h("i", { class: `dot ${kind}`, "aria-hidden": "true" }), text)),
     h("td", { "data-label": "Mode" }, table.mode),
     h("td", { class: "n", "data-label": "PostgreSQL rows" }, rows(table.rows?.postgresql)),
@@ -158,6 +158,8 @@ function verified(table) {
 
 function details(name, table) {
   const facts = [["Name in MySQL", table.target], ["Captured by", table.capture]];
+  if (table.primary) facts.push(["Led by", product(table.primary)]);
+  if (table.lagSeconds > 0) facts.push(["Oldest change on its way", duration(table.lagSeconds)]);
   if (table.dirty) facts.push(["Dirty", `${dirty(table.dirty)}; ${isNew(table) && !isCopied(table) ? "backfill, then verify" : "a clean verify clears it"}`]);
   if (table.lastError) facts.push(["Last refusal", refusal(table.lastError)]);
   for (const [operation, errors] of errorsOf(name)) facts.push([`Errors of ${operation}`, number(errors)]);
@@ -199,7 +201,7 @@ function actions(name, table) {
     h("div", { class: "buttons", role: "group", "aria-label": name },
       button("Verify", { name: `Verify ${name}`, onclick: () => verify([name]), disabled: work?.verify?.running }),
       button("Repair", { name: `Repair ${name}`, onclick: () => repair(name) }),
-      button("Backfill", { name: `Backfill ${name}`, onclick: () => backfill([name]), disabled: work?.backfill?.running })));
+      button("Backfill", { name: `Backfill ${name}`, onclick: () => backfill([name]), disabled: work?.backfill?.running || table.primary === "mysql" })));
 }
 
 function setMode(name, mode) {
@@ -226,7 +228,7 @@ export function repair(table) {
 /// What came of a repair, in a sentence.
 export function repaired(answer) {
   if (!answer.found) return "nothing was stuck or different.";
-  const parts = [`${number(answer.carried)} of ${number(answer.found)} carried to ${product("mysql")}`];
+  const parts = [`${number(answer.carried)} of ${number(answer.found)} carried`];
   if (answer.stuck.length) parts.push(`${number(answer.stuck.length)} refused again: ${refusal(answer.stuck[0].reason)}`);
   if (answer.waiting) parts.push(`${number(answer.waiting)} not tried yet`);
   return `${parts.join(", ")}. Verify says whether all is equal.`;

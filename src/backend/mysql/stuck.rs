@@ -8,6 +8,8 @@
 //! Invariant: a key is entered as a write of its row would be, without the write: its version is above
 //! every version before it, so what is read again is applied.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Params, Value as Param};
@@ -30,6 +32,8 @@ pub struct Failed {
     pub attempts: i32,
     pub reason: Option<String>,
     pub seconds: f64,
+    /// Until it is tried again by itself.
+    pub next_seconds: f64,
 }
 
 /// The next page of entries after this number.
@@ -42,19 +46,25 @@ pub async fn list(
     let table = table.map_or("TRUE".to_owned(), |table| format!("`table_id` = {}", table.0));
     let sql = format!(
         "SELECT `id`, `table_id`, `op`, `key`, `attempts`, `last_error`, \
-         GREATEST(TIMESTAMPDIFF(MICROSECOND, `at`, NOW(6)), 0) FROM `crossfade_outbox` \
+         GREATEST(TIMESTAMPDIFF(MICROSECOND, `at`, NOW(6)), 0), \
+         GREATEST(COALESCE(TIMESTAMPDIFF(MICROSECOND, NOW(6), `next_try`), 0), 0) FROM `crossfade_outbox` \
          WHERE 0 < `attempts` AND ? < `id` AND {table} ORDER BY `id` LIMIT {page}"
     );
-    type Fields = (i64, i32, String, Option<Vec<u8>>, i32, Option<String>, u64);
+    type Fields = (i64, i32, String, Option<Vec<u8>>, i32, Option<String>, u64, u64);
     let rows: Vec<Fields> = link.conn().exec(sql, (after,)).await?;
-    let failed = rows.into_iter().map(|(id, table, op, key, attempts, reason, micros)| Failed {
-        id,
-        table: TableId(table),
-        operation: op.chars().next().unwrap_or('U'),
-        key: key.map(Bytes::from),
-        attempts,
-        reason,
-        seconds: std::time::Duration::from_micros(micros).as_secs_f64(),
+    let seconds = |micros| Duration::from_micros(micros).as_secs_f64();
+    let failed = rows.into_iter().map(|row| {
+        let (id, table, op, key, attempts, reason, since, next) = row;
+        Failed {
+            id,
+            table: TableId(table),
+            operation: op.chars().next().unwrap_or('U'),
+            key: key.map(Bytes::from),
+            attempts,
+            reason,
+            seconds: seconds(since),
+            next_seconds: seconds(next),
+        }
     });
     Ok(failed.collect())
 }

@@ -137,7 +137,7 @@ fn decode(catalog: &Catalog, id: TableId, raw: &Bytes) -> Option<(TableId, Key)>
 }
 
 fn of_mysql(failed: Failed, catalog: &Catalog) -> Stuck {
-    let Failed { id, table: of, operation, key, attempts, reason, seconds } = failed;
+    let Failed { id, table: of, operation, key, attempts, reason, seconds, .. } = failed;
     let name = catalog.by_id(of).map(|table| table.name.clone());
     let operation = Operation::from_letter(operation);
     Stuck { id, table: of, name, operation, key, attempts, reason, seconds }
