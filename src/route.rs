@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::answer::{self, Ended, Handover, serves};
 use crate::backend::stream::Stream;
 use crate::lease::Lease;
-use crate::parts;
+use crate::parts::{self, PartsMetrics};
 use crate::session::{self, Admission};
 
 /// How long a client that comes early waits to know who answers.
@@ -29,8 +29,15 @@ pub struct Services {
     pub session: session::Services,
     /// Absent where only PostgreSQL can answer.
     pub answer: Option<answer::Services>,
+    /// Of clients whose tables the two lead by parts.
+    pub parts: Option<PartServices>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PartServices {
     /// Whether MySQL may answer for tables that it leads by themselves.
-    pub part_lease: Option<Lease>,
+    pub lease: Lease,
+    pub metrics: PartsMetrics,
 }
 
 impl Services {
@@ -43,17 +50,18 @@ impl Services {
     }
 
     /// Both ends, if each leads some tables.
-    fn parts(&self) -> Option<parts::Services> {
+    fn parted(&self) -> Option<parts::Services> {
         let answer = self.answer.as_ref().filter(|answer| answer.situation.borrow().is_parted())?;
-        let answer = answer::Services { lease: self.part_lease.clone()?, ..answer.clone() };
-        Some(parts::Services { session: self.session.clone(), answer })
+        let PartServices { lease, metrics } = self.parts.clone()?;
+        let answer = answer::Services { lease, ..answer.clone() };
+        Some(parts::Services { session: self.session.clone(), answer, metrics })
     }
 }
 
 /// Where nobody but PostgreSQL answers.
 impl From<session::Services> for Services {
     fn from(session: session::Services) -> Self {
-        Self { session, answer: None, part_lease: None }
+        Self { session, answer: None, parts: None }
     }
 }
 
@@ -73,7 +81,7 @@ pub async fn serve(stream: Stream, admission: Admission, services: Services) {
         None => session::run(stream, admission, services.session.clone()).await,
     };
     while let Some(handover) = next {
-        if let Some(parts) = services.parts() {
+        if let Some(parts) = services.parted() {
             next = Box::pin(parts::serve(*handover, &parts)).await;
             continue;
         }

@@ -44,6 +44,15 @@ pub(super) struct Batch {
     pub(super) texts: Option<Vec<Bytes>>,
     pub(super) tells: Vec<Told>,
     pub(super) failed: bool,
+    /// A text was too long to be kept.
+    pub(super) too_long: bool,
+}
+
+impl Batch {
+    pub(super) fn new(side: Side, sided: bool) -> Self {
+        let (texts, tells) = (Some(Vec::new()), Vec::new());
+        Self { side, sided, texts, tells, failed: false, too_long: false }
+    }
 }
 
 /// What has been said in a transaction so far, if all of it can be said again.

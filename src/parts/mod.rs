@@ -17,6 +17,8 @@
 
 mod batch;
 mod end;
+mod metrics;
+mod note;
 mod router;
 mod scan;
 mod sort;
@@ -39,6 +41,7 @@ use crate::session;
 use crate::wire::write;
 
 use end::{End, Side};
+pub use metrics::PartsMetrics;
 use router::{Router, Turned};
 
 /// Bytes on their way to one of the sessions, or from it.
@@ -54,6 +57,7 @@ pub struct Services {
     pub session: session::Services,
     /// Its lease is that of the tables which MySQL leads by themselves.
     pub answer: answer::Services,
+    pub metrics: PartsMetrics,
 }
 
 /// One of the two sessions: it ends with the client handed over, or with nothing.
@@ -62,8 +66,9 @@ type Session<'a> = Pin<Box<dyn Future<Output = Option<Box<Handover>>> + Send + '
 /// Serves a client until it leaves, or until somebody else has to go on.
 pub async fn serve(handover: Handover, services: &Services) -> Option<Box<Handover>> {
     let part = Arc::new(Part::default());
-    let mut router =
-        Router::new(Arc::clone(&services.session.flow), Arc::clone(&part), &handover.statements);
+    let flow = Arc::clone(&services.session.flow);
+    let metrics = services.metrics.clone();
+    let mut router = Router::new(flow, Arc::clone(&part), metrics, &handover.statements);
     let answered = handover.answered;
     let (for_postgres, postgres) = duplex(PIPE_BYTES);
     let (for_mysql, mysql) = duplex(PIPE_BYTES);

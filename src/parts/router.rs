@@ -15,17 +15,15 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::batch::{
-    Batch, Named, PRELUDE_BYTES_MAX, Statements, Told, deallocates, has_no_parameters, parse,
-    parsed, prelude, query, text,
-};
+use super::batch::{Batch, Named, Statements, Told, prelude, query};
 use super::end::{End, Heard, Side};
+use super::metrics::{Bound, PartsMetrics};
 use super::sort::{Sorted, sort};
 use crate::answer::Part;
 use crate::plan::SearchPath;
 use crate::plan::cache::{PathKey, Scratch};
 use crate::session::Flow;
-use crate::wire::{self, Body, Header, write};
+use crate::wire::{self, Header};
 
 /// Bytes that may wait for the client before nothing more is read from the sessions.
 const BACKLOG_MAX: usize = 256 * 1024;
@@ -37,7 +35,7 @@ pub(super) const STATEMENT_BYTES_MAX: usize = 64 << 20;
 const CARRIED_MAX: usize = 256;
 
 pub(super) const GARBLED: &str = "invalid message length";
-pub(super) const TOO_LARGE: &str = "the statement is too large";
+const TOO_LARGE: &str = "the statement is too large";
 const UNLIKE: &str = "terminating connection: a setting could not be made on both databases";
 const TOO_MANY: &str = "terminating connection: too many settings in one transaction";
 
@@ -71,6 +69,10 @@ enum Step {
 pub(super) struct Router {
     flow: Arc<Flow>,
     part: Arc<Part>,
+    metrics: PartsMetrics,
+    /// The client is not read from just now, and the sessions are not.
+    is_full: bool,
+    is_choked: bool,
     /// From the client.
     pub(super) input: BytesMut,
     /// To the client.
@@ -80,12 +82,12 @@ pub(super) struct Router {
     block: Block,
     step: Step,
     /// Up to its Sync.
-    batch: Option<Batch>,
+    pub(super) batch: Option<Batch>,
     /// Those whose ReadyForQuery is still to come, the oldest first.
     closed: std::collections::VecDeque<Batch>,
     pub(super) names: HashMap<Bytes, Named>,
     /// The portals of this transaction, by their statements, and their Binds without the names.
-    portals: HashMap<Bytes, (Bytes, Bytes)>,
+    pub(super) portals: HashMap<Bytes, (Bytes, Bytes)>,
     /// For the end of the transaction, and now.
     held: Vec<Told>,
     due: Vec<Told>,
@@ -103,10 +105,18 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) fn new(flow: Arc<Flow>, part: Arc<Part>, statements: &Statements) -> Self {
+    pub(super) fn new(
+        flow: Arc<Flow>,
+        part: Arc<Part>,
+        metrics: PartsMetrics,
+        statements: &Statements,
+    ) -> Self {
         let mut router = Self {
             flow,
             part,
+            metrics,
+            is_full: false,
+            is_choked: false,
             input: BytesMut::new(),
             output: BytesMut::new(),
             answered: 0,
@@ -139,13 +149,23 @@ impl Router {
         router
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.output.len() < BACKLOG_MAX
+    /// Whether the sessions are read from.
+    pub(super) fn has_room(&mut self) -> bool {
+        let full = BACKLOG_MAX <= self.output.len();
+        if full && !self.is_choked {
+            self.metrics.met(Bound::Answers);
+        }
+        self.is_choked = full;
+        !full
     }
 
     /// Whether the client is read from.
-    pub(super) fn wants_more(&self, ends: &[End; 2]) -> bool {
+    pub(super) fn wants_more(&mut self, ends: &[End; 2]) -> bool {
         let full = ends.iter().any(End::is_full) || STATEMENT_BYTES_MAX < self.input.len();
+        if full && !self.is_full {
+            self.metrics.met(Bound::Backlog);
+        }
+        self.is_full = full;
         !self.leaving && !full
     }
 
@@ -201,12 +221,13 @@ impl Router {
     /// A batch is answered.
     fn ready(&mut self, side: Side, status: u8) -> Result<(), &'static str> {
         let Some(batch) = self.closed.pop_front() else { return Ok(()) };
-        let Batch { sided, texts, tells, failed, .. } = batch;
+        let Batch { sided, texts, tells, failed, too_long, .. } = batch;
         let begun = std::mem::replace(&mut self.block, Block::None);
         if !failed {
             self.held.extend(tells);
         }
         if CARRIED_MAX < self.held.len() {
+            self.metrics.met(Bound::Carried);
             return Err(TOO_MANY);
         }
         self.block = match (status, begun) {
@@ -225,7 +246,12 @@ impl Router {
                     Block::Open(before) => before,
                     _ => Some(Vec::new()),
                 };
-                Block::Open(prelude(before, texts))
+                let could = !too_long && before.is_some() && texts.is_some();
+                let prelude = prelude(before, texts);
+                if too_long || could && prelude.is_none() {
+                    self.metrics.met(Bound::Prelude);
+                }
+                Block::Open(prelude)
             }
             _ => Block::Of(side),
         };
@@ -356,8 +382,7 @@ impl Router {
             return Ok(false);
         }
         ends[side as usize].begin(std::mem::take(&mut self.answered));
-        let (texts, tells) = (Some(Vec::new()), Vec::new());
-        self.batch = Some(Batch { side, sided: wanted.is_some(), texts, tells, failed: false });
+        self.batch = Some(Batch::new(side, wanted.is_some()));
         Ok(true)
     }
 
@@ -372,7 +397,9 @@ impl Router {
         let whole = header.size <= self.input.len();
         let long = LOOK_BYTES < self.input.len();
         match header.tag {
-            b'Q' | b'P' if !whole && STATEMENT_BYTES_MAX < header.size => return Err(TOO_LARGE),
+            b'Q' | b'P' if !whole && STATEMENT_BYTES_MAX < header.size => {
+                return Err(self.too_large());
+            }
             b'Q' | b'P' | b'E' | b'C' | b'D' if !whole => return Ok(false),
             b'B' if !whole && !long => return Ok(false),
             _ => {}
@@ -386,92 +413,9 @@ impl Router {
         Ok(true)
     }
 
-    /// Remembers what a message of the batch does.
-    fn note(&mut self, tag: u8, body: &[u8], whole: bool) {
-        let mut parts = Body::new(body);
-        match tag {
-            b'Q' => {
-                let sql = text(&mut parts);
-                let sets = self.sort(&sql).sets;
-                let Some(batch) = &mut self.batch else { return };
-                if sets {
-                    batch
-                        .tells
-                        .push(Told { message: query(sql.as_bytes()), must: !deallocates(&sql) });
-                }
-                match &mut batch.texts {
-                    Some(texts) if sql.len() <= PRELUDE_BYTES_MAX => {
-                        texts.push(Bytes::from(sql.into_bytes()));
-                    }
-                    texts => *texts = None,
-                }
-            }
-            b'P' => {
-                let name = Bytes::copy_from_slice(parts.text().unwrap_or_default());
-                let rest = Bytes::copy_from_slice(parts.rest());
-                let sql = text(&mut parts);
-                let named = Named { sorted: self.sort(&sql), rest };
-                if named.sorted.side.is_none() && !name.is_empty() {
-                    // Either may be asked to run it.
-                    let message = parse(&name, &named.rest);
-                    self.tell(Told { message, must: false });
-                }
-                self.names.insert(name, named);
-            }
-            b'B' => {
-                let portal = Bytes::copy_from_slice(parts.text().unwrap_or_default());
-                let name = Bytes::copy_from_slice(parts.text().unwrap_or_default());
-                // What is long was not said to be repeated, unless both have to know it.
-                let sets = self.names.get(&name).is_some_and(|named| named.sorted.sets);
-                let kept = whole && (sets || parts.rest().len() <= PRELUDE_BYTES_MAX);
-                let rest = if kept { Bytes::copy_from_slice(parts.rest()) } else { Bytes::new() };
-                self.portals.insert(portal, (name, rest));
-            }
-            b'E' => self.executes(parts.text().unwrap_or_default()),
-            b'C' if parts.byte() == Some(b'S') => {
-                let name = parts.text().unwrap_or_default();
-                let known = self.names.remove(name).and_then(|named| named.sorted.side);
-                if known == Some(Side::Postgres) {
-                    // MySQL's was never told of it.
-                    return;
-                }
-                let mut message = BytesMut::new();
-                write::close_statement(&mut message, name);
-                write::empty(&mut message, b'S');
-                self.tell(Told { message: message.freeze(), must: false });
-            }
-            _ => {}
-        }
-    }
-
-    fn tell(&mut self, told: Told) {
-        if let Some(batch) = &mut self.batch {
-            batch.tells.push(told);
-        }
-    }
-
-    /// A portal is run: what it does may have to be said again elsewhere.
-    fn executes(&mut self, portal: &[u8]) {
-        let Some((name, bound)) = self.portals.get(portal).cloned() else { return };
-        let Some(Named { sorted, rest }) = self.names.get(&name).cloned() else { return };
-        let Some(batch) = &mut self.batch else { return };
-        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
-        if sorted.sets {
-            let mut message = BytesMut::new();
-            message.extend_from_slice(&parsed(b"", &rest));
-            write::message(&mut message, b'B', |out| {
-                out.put_slice(&[0, 0]);
-                out.put_slice(&bound);
-            });
-            write::execute(&mut message, b"");
-            write::empty(&mut message, b'S');
-            let must = !deallocates(&String::from_utf8_lossy(&rest[..end]));
-            batch.tells.push(Told { message: message.freeze(), must });
-        }
-        match &mut batch.texts {
-            Some(texts) if has_no_parameters(&bound) => texts.push(rest.slice(..end)),
-            texts => *texts = None,
-        }
+    pub(super) fn too_large(&self) -> &'static str {
+        self.metrics.met(Bound::Statement);
+        TOO_LARGE
     }
 
     /// `there`: what has come of the message.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::batch::text;
 use super::end::Side;
-use super::router::{GARBLED, LOOK_BYTES, Router, STATEMENT_BYTES_MAX, TOO_LARGE};
+use super::router::{GARBLED, LOOK_BYTES, Router, STATEMENT_BYTES_MAX};
 use super::sort::Sorted;
 use crate::wire::{self, Body};
 
@@ -28,7 +28,7 @@ impl Router {
             let mut parts = Body::new(body);
             let side = match header.tag {
                 b'Q' | b'P' if !whole && STATEMENT_BYTES_MAX < header.size => {
-                    return Err(TOO_LARGE);
+                    return Err(self.too_large());
                 }
                 b'Q' | b'P' if !whole => return Ok(None),
                 b'Q' => {

@@ -46,10 +46,11 @@ use crate::hold::{Hold, HoldMetrics};
 use crate::lease::{Lease, LeaseMetrics};
 use crate::listener::{ListenError, Listener, ListenerMetrics, Seats};
 use crate::metrics::Metrics;
+use crate::parts::PartsMetrics;
 use crate::phase::{Situation, Views};
 use crate::plan::seen::{Seen, SeenMetrics};
 use crate::policy::Policies;
-use crate::route::Services;
+use crate::route::{PartServices, Services};
 use crate::served::SessionMetrics;
 use crate::session::{self, CancelRegistry, Flow, FlowLimits, LoginConfig, Planners, Tally};
 use crate::shadow::ShadowLimits;
@@ -179,6 +180,7 @@ struct Parts {
     beyond: channel::Sender<Arc<Situation>>,
     /// Whether MySQL may answer for the tables that it leads by themselves.
     part_lease: Lease,
+    parts_metrics: PartsMetrics,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     cancels: CancelRegistry,
     flow: Arc<Flow>,
@@ -233,6 +235,7 @@ impl Parts {
             situation,
             beyond,
             part_lease: Lease::new(limits.lease, LeaseMetrics::register_part(metrics.own())?),
+            parts_metrics: PartsMetrics::register(metrics.own())?,
             requests: mpsc::channel(REQUESTS_MAX),
             cancels: CancelRegistry::default(),
             flow: Arc::new(flow),
@@ -300,7 +303,8 @@ impl Parts {
             seen: Some(self.flow.planners.seen()),
             shutdown: self.stop.subscribe(),
         };
-        Services { session, answer: Some(answer), part_lease: Some(self.part_lease.clone()) }
+        let (lease, metrics) = (self.part_lease.clone(), self.parts_metrics.clone());
+        Services { session, answer: Some(answer), parts: Some(PartServices { lease, metrics }) }
     }
 }
 

@@ -347,3 +347,39 @@ async fn without_a_sidecar(site: &mut Site) {
     let (code, text) = tokio::task::spawn_blocking(run).await.unwrap();
     assert!(code == Some(1) && text.contains("led by MySQL; 23505 token"), "{text}");
 }
+
+/// What is kept of a client is bounded, and each bound counts how often it was met.
+#[tokio::test]
+async fn bounds_are_counted() {
+    let site = start(Target::all().remove(0)).await;
+    site.world.drained().await;
+    site.verb("switchover", &["--group", "logins"]).await;
+    let proxy = site.world.proxy.as_ref().unwrap();
+    let met =
+        async |bound: &str| proxy.metric(&format!("parts_bounds_total{{bound=\"{bound}\"}}")).await;
+    let client = site.world.client().await;
+    let said = async |statements: usize| {
+        client.batch_execute("BEGIN").await.unwrap();
+        for _ in 1..statements {
+            client.batch_execute("SELECT now()").await.unwrap();
+        }
+        let moved = client.batch_execute("SELECT 1 FROM sessions").await;
+        client.batch_execute("ROLLBACK").await.unwrap();
+        moved
+    };
+    said(32).await.unwrap();
+    assert_eq!(met("prelude").await, 0.0);
+    refused(said(33).await, &SqlState::FEATURE_NOT_SUPPORTED);
+    assert_eq!(met("prelude").await, 1.0);
+    let long = format!("BEGIN; SELECT '{}'", "x".repeat(70_000));
+    client.batch_execute(&long).await.unwrap();
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(met("prelude").await, 2.0);
+    client.batch_execute("BEGIN").await.unwrap();
+    let mut ended = Ok(());
+    for _ in 0..300 {
+        ended = ended.and(client.batch_execute("SET application_name = 'a'").await);
+    }
+    assert!(ended.is_err() && client.is_closed(), "the session ends");
+    assert_eq!(met("carried").await, 1.0);
+}
