@@ -130,6 +130,8 @@
 //!   catalogue in which the other's tables are elsewhere ([`phase::Views`]), and so every part works as ever; a
 //!   client has one session on each, and [`parts`] in front of them. MySQL's part has a lease of its own, and its
 //!   session begins with the first statement that needs it, so that PostgreSQL's tables do not wait for MySQL.
+//! - A cancel request of a client of both goes to the one that runs its statement ([`parts`]): it waits for what is
+//!   said to keep them alike, which waits for it in turn.
 //! - A record of the control tables' version on both sides says down to which version programs may use them
 //!   ([`control::layout`]); its version never goes down, so the `setup` of the version before does no harm. While a
 //!   group is on MySQL it keeps out what knows no groups, and lets that in again after.

@@ -72,7 +72,7 @@ impl Cancels {
     }
 
     /// Carries a request out. It returns when MySQL has acted on it, or will not.
-    pub(super) async fn cancel(&self, key: &CancelKey, url: &ToUrl) {
+    pub async fn cancel(&self, key: &CancelKey, url: &ToUrl) {
         let found = self.0.get(key).map(|entry| Arc::clone(&entry));
         let Some(cancellable) = found else { return };
         if timeout(CANCEL_TIMEOUT, cancellable.kill(url)).await.is_err() {

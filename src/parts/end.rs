@@ -108,6 +108,11 @@ impl End {
         matches!(self.owed.front(), Some(Owed { whom: For::Us { .. }, .. }))
     }
 
+    /// Something of the client's is under way there.
+    pub(super) fn runs_clients(&self) -> bool {
+        self.owed.iter().any(|owed| owed.whom == For::Client)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         BACKLOG_MAX < self.output.len()
     }

@@ -16,6 +16,7 @@
 //! transactions, and whatever it had sent and neither has looked at goes along.
 
 mod batch;
+mod cancel;
 mod end;
 mod metrics;
 mod note;
@@ -40,6 +41,7 @@ use crate::door::peer::Peer;
 use crate::session;
 use crate::wire::write;
 
+use cancel::Cancelling;
 use end::{End, Side};
 pub use metrics::PartsMetrics;
 use router::{Router, Turned};
@@ -69,6 +71,7 @@ pub async fn serve(handover: Handover, services: &Services) -> Option<Box<Handov
     let flow = Arc::clone(&services.session.flow);
     let metrics = services.metrics.clone();
     let mut router = Router::new(flow, Arc::clone(&part), metrics, &handover.statements);
+    let cancelling = Cancelling::new(services, handover.key.clone());
     let answered = handover.answered;
     let (for_postgres, postgres) = duplex(PIPE_BYTES);
     let (for_mysql, mysql) = duplex(PIPE_BYTES);
@@ -85,6 +88,7 @@ pub async fn serve(handover: Handover, services: &Services) -> Option<Box<Handov
         later: Some(Box::new(second)),
         router,
         ends,
+        cancelling,
     };
     match poll_fn(|cx| both.poll(cx)).await {
         Over::Moves => both.hand_over(),
@@ -157,6 +161,7 @@ struct Both<'a> {
     later: Option<Box<Handover>>,
     router: Router,
     ends: [End; 2],
+    cancelling: Cancelling,
 }
 
 impl Both<'_> {
@@ -216,7 +221,8 @@ impl Both<'_> {
                 Poll::Pending => {}
             }
         }
-        Ok(moved | sent)
+        let goes_on = self.cancelling.poll(cx, &mut self.router, &self.ends);
+        Ok(moved | sent | goes_on)
     }
 
     /// Called with nothing left to be moved.

@@ -11,6 +11,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use super::batch::{
     Named, PRELUDE_BYTES_MAX, Told, deallocates, has_no_parameters, parse, parsed, query, text,
 };
+use super::end::Side;
 use super::router::Router;
 use crate::wire::{Body, write};
 

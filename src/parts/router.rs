@@ -45,6 +45,14 @@ pub(super) enum Turned {
     GoesOn,
 }
 
+/// What is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    Nothing,
+    Clients(Side),
+    Ours,
+}
+
 /// The client's transaction.
 #[derive(Debug)]
 enum Block {
@@ -70,6 +78,8 @@ pub(super) struct Router {
     flow: Arc<Flow>,
     part: Arc<Part>,
     metrics: PartsMetrics,
+    /// No cancel request is under way; while one is, nothing of ours is begun.
+    pub(super) is_calm: bool,
     /// The client is not read from just now, and the sessions are not.
     is_full: bool,
     is_choked: bool,
@@ -115,6 +125,7 @@ impl Router {
             flow,
             part,
             metrics,
+            is_calm: true,
             is_full: false,
             is_choked: false,
             input: BytesMut::new(),
@@ -167,6 +178,15 @@ impl Router {
         }
         self.is_full = full;
         !self.leaving && !full
+    }
+
+    pub(super) fn runs(&self, ends: &[End; 2]) -> Runs {
+        if self.step != Step::None {
+            return Runs::Ours;
+        }
+        let sides = [Side::Postgres, Side::MySql];
+        let side = sides.into_iter().find(|side| ends[*side as usize].runs_clients());
+        side.map_or(Runs::Nothing, Runs::Clients)
     }
 
     pub(super) fn client_has_ended(&mut self) {
@@ -296,7 +316,7 @@ impl Router {
         let is_idle = is_idle && ends.iter().all(End::is_quiet);
         let is_time = self.due_for == Side::Postgres || self.needs_mysql;
         let is_time = is_time || CARRIED_MAX <= self.due.len();
-        if self.step == Step::None && !self.due.is_empty() && is_idle && is_time {
+        if self.step == Step::None && !self.due.is_empty() && is_idle && is_time && self.is_calm {
             let side = self.due_for;
             self.needs_mysql = false;
             self.tell_due(&mut ends[side as usize]);
@@ -361,6 +381,7 @@ impl Router {
                     return Ok(false);
                 }
                 match prelude {
+                    Some(_) if !self.is_calm => return Ok(false),
                     Some(texts) if !texts.is_empty() => {
                         let begins = query(&texts.join(&b"; "[..]));
                         self.part.continues();

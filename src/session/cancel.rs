@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! client ──CancelRequest──▶ [`CancelRegistry::forward`] ──waits for Hold──▶ PostgreSQL
-//!                                        ▲
-//! session ── [`Guard::hold`] ────────────┘  while a statement of ours runs
+//!                               │        ▲
+//!                               │        └── [`Guard::hold`] ── session, while a statement of ours runs
+//!                               └──▶ [`Intercepted`]: whoever serves a client that MySQL may answer as well
 //! ```
 //!
 //! Invariant: while a session has a [`Hold`], no cancel request for it is on its way. It hits what
@@ -13,11 +14,12 @@
 //! sidecar, and PostgreSQL ignores keys that it does not know.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use dashmap::DashMap;
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -26,6 +28,8 @@ use crate::backend::dial::Dialer;
 
 /// Cancel requests under way at once; one more is dropped, as PostgreSQL may do, too.
 const CANCELS_MAX: usize = 64;
+/// Requests of one client that wait for its turn; one more is dropped.
+const ASKED_MAX: usize = 4;
 /// How long one request may wait for a statement of ours and for the server.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,12 +37,41 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct CancelRegistry {
     sessions: Arc<DashMap<CancelKey, Arc<Entry>>>,
+    intercepted: Arc<DashMap<CancelKey, mpsc::Sender<Asked>>>,
     under_way: Arc<Semaphore>,
+}
+
+/// A request that somebody waits for: it is dropped once it is carried out, or will not be.
+#[derive(Debug)]
+pub struct Asked(#[allow(dead_code, reason = "its end is what counts")] oneshot::Sender<()>);
+
+/// The requests for one client, instead of being passed on; they are passed on again once this is dropped.
+#[derive(Debug)]
+pub struct Intercepted {
+    key: CancelKey,
+    sender: mpsc::Sender<Asked>,
+    requests: mpsc::Receiver<Asked>,
+    intercepted: Arc<DashMap<CancelKey, mpsc::Sender<Asked>>>,
+}
+
+impl Intercepted {
+    /// The next one.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Asked>> {
+        self.requests.poll_recv(cx)
+    }
+}
+
+impl Drop for Intercepted {
+    fn drop(&mut self) {
+        // The same client may be served anew by now.
+        self.intercepted.remove_if(&self.key, |_, sender| sender.same_channel(&self.sender));
+    }
 }
 
 impl Default for CancelRegistry {
     fn default() -> Self {
-        Self { sessions: Arc::default(), under_way: Arc::new(Semaphore::new(CANCELS_MAX)) }
+        let under_way = Arc::new(Semaphore::new(CANCELS_MAX));
+        Self { sessions: Arc::default(), intercepted: Arc::default(), under_way }
     }
 }
 
@@ -76,12 +109,32 @@ impl CancelRegistry {
         Guard { key, entry, sessions: Arc::clone(&self.sessions) }
     }
 
+    /// Has the requests under this key come here, for whoever knows where the client's statement runs.
+    #[must_use]
+    pub fn intercept(&self, key: CancelKey) -> Intercepted {
+        let (sender, requests) = mpsc::channel(ASKED_MAX);
+        self.intercepted.insert(key.clone(), sender.clone());
+        Intercepted { key, sender, requests, intercepted: Arc::clone(&self.intercepted) }
+    }
+
     /// Passes a request on. It returns when the server has acted on it, or will not.
     pub(super) async fn forward(&self, key: &CancelKey, dialer: &Dialer) {
         let Ok(_permit) = self.under_way.try_acquire() else {
             warn!(cancels_max = CANCELS_MAX, "too many cancel requests, one was dropped");
             return;
         };
+        let taker = self.intercepted.get(key).map(|taker| taker.clone());
+        let Some(taker) = taker else { return self.carry(key, dialer).await };
+        let (asked, carried) = oneshot::channel();
+        match taker.try_send(Asked(asked)) {
+            // It ends without a word.
+            Ok(()) => drop(timeout(CANCEL_TIMEOUT, carried).await),
+            Err(_) => warn!(asked_max = ASKED_MAX, "too many cancel requests, one was dropped"),
+        }
+    }
+
+    /// Passes a request on to PostgreSQL.
+    pub async fn carry(&self, key: &CancelKey, dialer: &Dialer) {
         // The entry is let go before waiting: a session that ends must not wait for us.
         let entry = self.sessions.get(key).map(|entry| Arc::clone(&entry));
         let passed = timeout(CANCEL_TIMEOUT, async {

@@ -48,7 +48,7 @@ use crate::answer::Handover;
 use crate::backend::stream::Stream;
 use crate::door::{fatal, packet, peer, scram, startup};
 
-pub use self::cancel::CancelRegistry;
+pub use self::cancel::{Asked, CancelRegistry, Intercepted};
 pub use self::fatal::Fatal;
 pub use self::login::{Established, LoginConfig};
 pub use self::packet::CancelKey;

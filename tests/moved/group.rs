@@ -348,6 +348,76 @@ async fn without_a_sidecar(site: &mut Site) {
     assert!(code == Some(1) && text.contains("led by MySQL; 23505 token"), "{text}");
 }
 
+/// A row that is locked elsewhere is waited for until the client has had enough, on either side; its other
+/// statements and its session go on.
+#[tokio::test]
+async fn a_cancel_request_reaches_whoever_runs_the_statement() {
+    for target in Target::all() {
+        let site = start(target).await;
+        site.world.drained().await;
+        site.verb("switchover", &["--group", "logins"]).await;
+        let (mut holder, mut client) = (site.world.client().await, site.world.client().await);
+        uses_both(&mut client, "first").await;
+        for table in ["users", "sessions"] {
+            let held = holder.transaction().await.unwrap();
+            let lock = format!("SELECT id FROM {table} WHERE id = 1 FOR UPDATE");
+            held.query(&lock, &[]).await.unwrap();
+            let token = client.cancel_token();
+            let waits = client.query(&lock, &[]);
+            let mut waits = std::pin::pin!(waits);
+            let error = loop {
+                // A request that comes before the statement hits nothing: so it is repeated.
+                token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+                let patience = Duration::from_millis(100);
+                if let Ok(ended) = tokio::time::timeout(patience, waits.as_mut()).await {
+                    break ended.unwrap_err();
+                }
+            };
+            assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{target:?}: {table}");
+            held.rollback().await.unwrap();
+            client.query(&lock, &[]).await.unwrap();
+        }
+        uses_both(&mut client, "last").await;
+    }
+}
+
+/// Requests that come at any moment hit what the client runs, and never what is done to keep both sides alike.
+#[tokio::test]
+async fn a_cancel_request_ends_no_session() {
+    let site = start(Target::all().remove(0)).await;
+    site.world.drained().await;
+    site.verb("switchover", &["--group", "logins"]).await;
+    let client = site.world.client().await;
+    let token = client.cancel_token();
+    let (stop, stopped) = watch::channel(false);
+    let cancels = tokio::spawn(async move {
+        while !*stopped.borrow() {
+            token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+        }
+    });
+    for round in 0..60 {
+        // What was cancelled has an error, and the next one runs.
+        let name = format!("SET application_name = 'round {round}'");
+        drop(client.batch_execute(&name).await);
+        if client.batch_execute("BEGIN; SET LOCAL statement_timeout = 0").await.is_ok() {
+            drop(client.batch_execute("SELECT 1 FROM sessions").await);
+        }
+        drop(client.batch_execute("ROLLBACK").await);
+        assert!(!client.is_closed(), "round {round}: {}", site.world.log());
+    }
+    stop.send_replace(true);
+    cancels.await.unwrap();
+    // The last of them may still be on its way.
+    drop(client.batch_execute("ROLLBACK").await);
+    while client.batch_execute("SET application_name = 'end'").await.is_err() {}
+    for table in ["users", "sessions"] {
+        client.batch_execute(&format!("BEGIN; SELECT 1 FROM {table}")).await.unwrap();
+        let name = client.query_one("SHOW application_name", &[]).await.unwrap();
+        assert_eq!(name.get::<_, String>(0), "end", "{table}");
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
 /// What is kept of a client is bounded, and each bound counts how often it was met.
 #[tokio::test]
 async fn bounds_are_counted() {
