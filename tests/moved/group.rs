@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::SinkExt as _;
 use mysql_async::prelude::Queryable as _;
 use tokio::sync::watch;
 use tokio_postgres::Client;
@@ -416,6 +417,28 @@ async fn a_cancel_request_ends_no_session() {
         assert_eq!(name.get::<_, String>(0), "end", "{table}");
         client.batch_execute("ROLLBACK").await.unwrap();
     }
+}
+
+/// MySQL's end has no COPY. PostgreSQL's has, for its own tables.
+#[tokio::test]
+async fn copy_goes_on_for_the_rest_and_is_refused_for_the_group() {
+    let site = start(Target::all().remove(0)).await;
+    site.world.drained().await;
+    site.verb("switchover", &["--group", "logins"]).await;
+    let client = site.world.client().await;
+    let copy = async |sql: &str| {
+        let sink = client.copy_in::<_, bytes::Bytes>(sql).await?;
+        let mut sink = std::pin::pin!(sink);
+        sink.send(bytes::Bytes::from_static(b"1000\tcopied\n")).await?;
+        sink.finish().await
+    };
+    assert_eq!(copy("COPY users (id, email) FROM STDIN").await.unwrap(), 1);
+    let code = &SqlState::FEATURE_NOT_SUPPORTED;
+    refused(copy("COPY sessions (user_id, token) FROM STDIN").await, code);
+    refused(client.copy_out("COPY sessions TO STDOUT").await.map(drop), code);
+    refused(client.copy_out("COPY (SELECT * FROM sessions) TO STDOUT").await.map(drop), code);
+    assert_eq!(count(&client, "sessions").await, 1, "the session goes on");
+    assert_eq!(count(&client, "users").await, 2);
 }
 
 /// What is kept of a client is bounded, and each bound counts how often it was met.
