@@ -31,7 +31,11 @@ async fn bare(tables: &str) -> World {
 
 /// One that is set up, with a sidecar, and with everything copied and verified.
 async fn equal() -> World {
-    let mut world = bare("").await;
+    ready("").await
+}
+
+async fn ready(tables: &str) -> World {
+    let mut world = bare(tables).await;
     world.setup();
     world.run().await;
     world.verb(&["backfill"]);
@@ -417,6 +421,54 @@ async fn the_step_over_and_back_is_made_by_clicks() {
     browser.click("Roll back").await;
     world.until("back", async || status(&world).await["primary"] == "postgresql").await;
     browser.sees("Phases", "next: crossfade switchover").await;
+    world.assert_all_equal().await;
+}
+
+/// A group's own gates, its own word, and the way back for it alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_moves_and_comes_back_by_clicks() {
+    let world = ready("\"*\": { mode: async }\nverifications: { group: codes }").await;
+    let mut browser = browser(&world).await;
+    unlock(&mut browser).await;
+    browser.sees("Switch over to MySQL", "All gates are open.").await;
+    // A function that names its table is in the way of the group alone.
+    let direct = world.direct().await;
+    let function =
+        "CREATE FUNCTION clean() RETURNS void LANGUAGE sql AS 'DELETE FROM verifications'";
+    direct.batch_execute(function).await.unwrap();
+    browser.click("Group codes").await;
+    browser
+        .sees("Switch over to MySQL", "function public.clean() names a table of group codes")
+        .await;
+    browser.shut("Switch over group codes…").await;
+    browser.click("All tables").await;
+    browser.sees("Switch over to MySQL", "All gates are open.").await;
+    browser.click("Group codes").await;
+    direct.batch_execute("DROP FUNCTION clean()").await.unwrap();
+    browser.sees("Switch over to MySQL", "All gates are open.").await;
+    browser.is_sound("with a group chosen").await;
+    browser.click("Switch over group codes…").await;
+    browser.fill("Type switchover codes to confirm", "switchover").await;
+    browser.shut("Switch over group codes").await;
+    browser.fill("Type switchover codes to confirm", "switchover codes").await;
+    browser.click("Switch over group codes").await;
+    let leads =
+        async |name: &str| status(&world).await["tables"]["verifications"]["primary"] == name;
+    world.until("it is led by MySQL", async || leads("mysql").await).await;
+    assert_eq!(status(&world).await["tables"]["users"]["primary"], "postgresql");
+    browser.sees_row("verifications", "led by MySQL").await;
+    browser.reads("PostgreSQL answers the clients, and MySQL for 1 table").await;
+    browser.is_sound("with a group on MySQL").await;
+    world.client().await.batch_execute("INSERT INTO verifications VALUES (1, 'a')").await.unwrap();
+
+    browser.sees("Roll back to PostgreSQL", "All gates are open.").await;
+    browser.click("Roll back…").await;
+    browser.fill("Type rollback to confirm", "rollback").await;
+    browser.click("Roll back").await;
+    let back = async || status(&world).await["tables"]["verifications"]["primary"].is_null();
+    world.until("it has come back", back).await;
+    browser.sees("Phases", "next: crossfade switchover").await;
+    world.drained().await;
     world.assert_all_equal().await;
 }
 

@@ -383,7 +383,7 @@ async fn every_reason_against_it_is_told_at_once_and_nothing_is_changed() {
     let triggers = "SELECT count(*) FROM pg_trigger WHERE tgname = 'crossfade_refuse'";
     assert_eq!(site.one::<i64>(triggers).await, 0);
 
-    let looked = look(&site.ends, &site.config.tables, &BTreeMap::new()).await.unwrap();
+    let looked = look(&site.ends, &site.config.tables, &BTreeMap::new(), None).await.unwrap();
     assert_eq!(looked.direction, Some(Direction::Switchover));
     let shut: Vec<&str> =
         looked.gates.iter().filter(|gate| !gate.ok).map(|gate| gate.name.as_str()).collect();
@@ -847,7 +847,7 @@ async fn an_epoch_that_a_sidecar_carried_over_is_no_lead() {
     let mut conn = site.world.secondary().await;
     conn.query_drop("UPDATE crossfade_state SET epoch = 1 WHERE id = 2").await.unwrap();
     assert_eq!(site.turns().await.1, Turn { epoch: 2, mysql_is_primary: false, leads_part: false });
-    let looked = look(&site.ends, &site.config.tables, &BTreeMap::new()).await.unwrap();
+    let looked = look(&site.ends, &site.config.tables, &BTreeMap::new(), None).await.unwrap();
     assert_eq!(looked.direction, Some(Direction::Switchover));
     assert!(looked.gates[0].reasons[0].contains("not finished"), "{looked:?}");
     site.done(&site.run(&forward()).await, 2);

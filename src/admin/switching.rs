@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
@@ -20,8 +20,9 @@ use crate::control::switchover::{self, Completion, Direction, Looked, Options, O
 /// What of it the proxy is asked for.
 #[derive(Debug)]
 pub enum Switching {
-    /// Which change could come next, and what is against it.
+    /// Which change could come next, and what is against it; of a switchover of this group alone.
     Look {
+        group: Option<String>,
         reply: Reply<Looked>,
     },
     Change {
@@ -51,9 +52,17 @@ struct Body {
     group: Option<String>,
 }
 
-pub(super) async fn look(State(published): State<Published>) -> Response {
+#[derive(Debug, Deserialize)]
+pub(super) struct About {
+    group: Option<String>,
+}
+
+pub(super) async fn look(
+    State(published): State<Published>,
+    Query(About { group }): Query<About>,
+) -> Response {
     let (reply, answer) = oneshot::channel();
-    published.have(Switching::Look { reply }, answer).await
+    published.have(Switching::Look { group, reply }, answer).await
 }
 
 pub(super) async fn record(State(published): State<Published>) -> Response {

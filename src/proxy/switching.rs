@@ -36,9 +36,8 @@ impl Switching {
         let users: BTreeMap<String, String> =
             users.map(|(name, secret)| (name.clone(), secret.reveal().to_owned())).collect();
         match (wanted, ends) {
-            (Wanted::Look { reply }, Ok(ends)) => {
-                self.run(reply, async move { switchover::look(&ends, &policies, &users).await });
-            }
+            (Wanted::Look { group, reply }, Ok(ends)) => self
+                .run(reply, async move { switchover::look(&ends, &policies, &users, group).await }),
             (Wanted::Record { reply }, Ok(ends)) => {
                 self.run(reply, async move { switchover::record(&ends).await });
             }
@@ -51,7 +50,7 @@ impl Switching {
                 self.run(reply, async move { switchover::complete(&ends, &users, &wanted).await });
             }
             // Whoever asked may have given up waiting.
-            (Wanted::Look { reply }, Err(error)) => drop(reply.send(Err(error))),
+            (Wanted::Look { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
             (Wanted::Record { reply }, Err(error)) => drop(reply.send(Err(error))),
             (Wanted::Change { reply, .. } | Wanted::Complete { reply, .. }, Err(error)) => {
                 drop(reply.send(Err(error)));

@@ -3,7 +3,7 @@
 import { act, confirmTyped, isBusy, mayChange } from "./act.js";
 import { h } from "./dom.js";
 import { lockedHint } from "./overview.js";
-import { isFresh, missing, state } from "./state.js";
+import { ask, isFresh, isParted, missing, state } from "./state.js";
 import { ago, clock, duration, moment, number } from "./text.js";
 
 const GATES = {
@@ -18,6 +18,7 @@ const GATES = {
   statements: "Every statement can be answered",
   row_security: "No table has row-level security",
   logins: "Every role can log in afterwards",
+  group: "Nothing reaches over the group's edge",
   outbox: "Nothing is stuck or late on its way",
   rehearsal: "Rights and tables are as a write wants them",
   sessions: "Nothing that is prepared is in the way",
@@ -26,8 +27,11 @@ const GATES = {
 const ALL = "all";
 /// Characters of a statement beside its box.
 const TEXT_SHOWN = 120;
-/// The change that a phase allows.
-const TURNS = { dual_write: "switchover", switched: "rollback" };
+/// The change that a phase allows; while a group is on MySQL, that is the way back.
+function turn(phase) {
+  if (phase === "dual_write") return isParted() ? "rollback" : "switchover";
+  return phase === "switched" ? "rollback" : null;
+}
 /// The record says when each attempt was, so it may be older than gates.
 const RECORD_OLD = 15000;
 const options = { timeout: "30s", terminate: false, accept: new Set() };
@@ -41,9 +45,11 @@ export function onOption(change) {
 export function switchover() {
   const { switchover: said, status } = state;
   // The phase is heard of even while a database is away, and the gates are not: the card follows the phase.
-  const direction = status && said?.direction !== null ? TURNS[status.phase] ?? null : said?.direction ?? null;
+  const direction = status && said?.direction !== null ? turn(status.phase) : said?.direction ?? null;
   const never = !said && !state.failed.switchover;
   const back = direction === "rollback";
+  // One that is there no more, or has moved.
+  if (back || said?.direction && !said.group && state.group && !groups(said).includes(state.group)) state.group = null;
   const title = back ? "Roll back to PostgreSQL" : "Switch over to MySQL";
   return h("section", { class: "card", id: "switchover", "aria-labelledby": "h-switch", key: "switchover" },
     h("h2", { id: "h-switch" }, direction ? title : "Switchover"),
@@ -55,10 +61,37 @@ export function switchover() {
 
 /// Why nobody can tell how the gates are now; `null` where it can be told.
 function whyUnknown(said, direction) {
-  if (said?.direction === direction && isFresh("switchover")) return null;
+  const isOurs = isAbout(said, direction);
+  if (isOurs && isFresh("switchover")) return null;
   const { heard, failed } = state;
-  const why = failed.switchover ?? (said?.direction === direction ? "no later look has ended" : "they were of another phase");
+  const why = failed.switchover ?? (isOurs ? "no later look has ended" : said?.direction === direction ? "they were of other tables" : "they were of another phase");
   return `The gates are unknown${heard.switchover ? `, as of ${clock(heard.switchover)}` : ""}: ${why}.`;
+}
+
+/// Whether these gates are those of the change that the card is about.
+function isAbout(said, direction) {
+  return said?.direction === direction && (said.group ?? null) === state.group;
+}
+
+/// Groups that can move without the rest.
+function groups(said) {
+  return said?.groups ?? [];
+}
+
+/// All tables, or one group of them.
+function choice(said) {
+  if (groups(said).length === 0) return null;
+  const one = (group, text) => h("button", {
+    type: "button", class: "small", key: group ?? "", "aria-pressed": String(state.group === group),
+    onclick: () => {
+      state.group = group;
+      options.accept.clear();
+      ask("switchover");
+      redraw();
+    },
+  }, text);
+  return h("div", { class: "buttons start", role: "group", "aria-label": "What moves", key: "choice" },
+    one(null, "All tables"), groups(said).map((group) => one(group, `Group ${group}`)));
 }
 
 function isOpen(gate) {
@@ -90,14 +123,17 @@ function named(gate, item) {
 
 function step(said, direction, back) {
   const unknown = whyUnknown(said, direction);
-  const gates = said?.direction === direction ? said.gates : [];
+  const gates = isAbout(said, direction) ? said.gates : [];
   const shut = gates.filter((gate) => !isOpen(gate));
   const verb = back ? "rollback" : "switchover";
-  const name = back ? "Roll back" : "Switch over";
+  const name = back ? "Roll back" : state.group ? `Switch over group ${state.group}` : "Switch over";
   const ready = !unknown && shut.length === 0;
   return [
+    back ? null : choice(said),
     h("p", { class: "lead" }, back
-      ? "PostgreSQL answers again, and MySQL follows. Clients wait for a moment; no connection is lost."
+      ? `PostgreSQL answers${isParted() ? " for the group" : ""} again, and MySQL follows. Clients wait for a moment; no connection is lost.`
+      : state.group
+        ? `MySQL answers for the tables of group ${state.group}, and PostgreSQL for the rest. Clients wait for a moment; no connection is lost. Statements and transactions that need both are refused.`
       : "MySQL answers the clients, and PostgreSQL follows, so that there is a way back. Clients wait for a moment; no connection is lost."),
     h("h3", { id: "h-gates" }, "Gates"),
     h("ul", { class: "gates", "aria-labelledby": "h-gates" }, gates.map((gate) => unknown ? unknownLine(gate) : gateLine(gate))),
@@ -140,11 +176,11 @@ function sure(verb, name, back) {
   confirmTyped({
     title: `${name} now?`,
     what: h("div", null,
-      h("p", null, back ? "From then on PostgreSQL answers." : "From then on MySQL answers."),
+      h("p", null, back ? "From then on PostgreSQL answers." : state.group ? `From then on MySQL answers for the tables of group ${state.group}.` : "From then on MySQL answers."),
       h("p", null, `If it is not through after ${options.timeout}, it undoes itself, and all goes on as before.`,
         options.terminate ? " Sessions that cannot be moved are ended." : "",
         accepted().length ? ` Accepted: ${accepted().join(", ")}.` : "")),
-    word: verb,
+    word: back || !state.group ? verb : `${verb} ${state.group}`,
     button: name,
     danger: true,
     go: () => go(verb, name, false),
@@ -153,6 +189,7 @@ function sure(verb, name, back) {
 
 async function go(verb, name, dry) {
   const body = { dry_run: dry, timeout: options.timeout, accept: verb === "switchover" ? accepted() : [], terminate: options.terminate };
+  if (verb === "switchover" && state.group) body.group = state.group;
   lastAnswer = null;
   const answer = await act(name, `/${verb}`, body, {
     timeout: 600000,

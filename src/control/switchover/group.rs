@@ -60,6 +60,13 @@ pub(super) fn tables(catalog: &Catalog, name: &str) -> Option<Vec<TableId>> {
     Some(oids.iter().filter_map(id).collect())
 }
 
+/// Groups that have a table which can move.
+pub(super) fn movable(catalog: &Catalog) -> Vec<String> {
+    let names = catalog.groups.iter().map(|group| &group.name);
+    let moves = |name: &&String| tables(catalog, name).is_some_and(|ids| !ids.is_empty());
+    names.filter(moves).cloned().collect()
+}
+
 fn is_carried(table: &Table) -> bool {
     matches!(table.capture, Capture::Returning | Capture::Trigger)
 }

@@ -30,6 +30,7 @@ mod forward;
 mod gates;
 mod group;
 mod hold;
+mod look;
 mod others;
 mod own;
 mod prepare;
@@ -66,6 +67,7 @@ use forward::Given;
 pub use gates::{Facts, Gate, Left, Login, SidecarFacts, TableFacts, gates, shut};
 pub use group::GroupFacts;
 use hold::Held;
+pub use look::{Looked, look};
 pub use standing::Standing;
 use undo::Undone;
 
@@ -150,14 +152,6 @@ impl Outcome {
     fn held(self, hold_seconds: f64) -> Self {
         Self { hold_seconds, ..self }
     }
-}
-
-/// What `GET /switchover` answers with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Looked {
-    /// The change that could come next; `None` before `setup`.
-    pub direction: Option<Direction>,
-    pub gates: Vec<Gate>,
 }
 
 /// Why there is no outcome.
@@ -264,20 +258,6 @@ struct Run<'a> {
     turn: u64,
     /// The attempt's deadline, or a moment before it.
     until: Instant,
-}
-
-/// Looks, and changes nothing: which change could come next, and what is against it.
-pub async fn look(
-    ends: &Ends,
-    policies: &Policies,
-    users: &BTreeMap<String, String>,
-) -> Result<Looked, SwitchError> {
-    let client = ends.from.connect().await?;
-    let (standing, _) = facts::standing(&client, ends).await?;
-    let direction = standing.next();
-    let asked = direction.unwrap_or(Direction::Switchover);
-    let (facts, _) = facts::gather(&client, ends, policies, users, (asked, None)).await?;
-    Ok(Looked { direction, gates: gates(&facts, &[]) })
 }
 
 /// The record of attempts, the latest first; nothing before `setup`.
