@@ -46,12 +46,14 @@ pub(super) struct Batch {
     pub(super) failed: bool,
     /// A text was too long to be kept.
     pub(super) too_long: bool,
+    /// A Sync has closed it.
+    pub(super) synced: bool,
 }
 
 impl Batch {
     pub(super) fn new(side: Side, sided: bool) -> Self {
         let (texts, tells) = (Some(Vec::new()), Vec::new());
-        Self { side, sided, texts, tells, failed: false, too_long: false }
+        Self { side, sided, texts, tells, failed: false, too_long: false, synced: false }
     }
 }
 

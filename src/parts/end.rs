@@ -64,6 +64,8 @@ pub(super) enum Heard {
     Done { rolled_back: bool },
     /// An error of the client's.
     Failed,
+    /// The client's data of a COPY is waited for.
+    Copies,
 }
 
 pub(super) struct End {
@@ -210,6 +212,7 @@ impl End {
                 Heard::Other
             }
             (b'E', For::Client) => Heard::Failed,
+            (b'G', For::Client) => Heard::Copies,
             (b'C', For::Client) => {
                 let tag = Body::new(&message[wire::HEADER..]).text().unwrap_or_default();
                 Heard::Done { rolled_back: tag == b"ROLLBACK" }

@@ -83,6 +83,8 @@ pub(super) struct Router {
     /// The client is not read from just now, and the sessions are not.
     is_full: bool,
     is_choked: bool,
+    /// A COPY takes the client's data, and no Sync.
+    copying: bool,
     /// From the client.
     pub(super) input: BytesMut,
     /// To the client.
@@ -128,6 +130,7 @@ impl Router {
             is_calm: true,
             is_full: false,
             is_choked: false,
+            copying: false,
             input: BytesMut::new(),
             output: BytesMut::new(),
             answered: 0,
@@ -221,7 +224,9 @@ impl Router {
             match end.next(&mut out) {
                 Ok(Some(Heard::Other)) => {}
                 Ok(Some(heard)) => match heard {
+                    Heard::Copies => self.copies(),
                     Heard::Failed => {
+                        self.copying = false;
                         if let Some(batch) = self.closed.front_mut().or(self.batch.as_mut()) {
                             batch.failed = true;
                         }
@@ -236,6 +241,14 @@ impl Router {
         };
         self.output = out;
         heard
+    }
+
+    /// A Sync that came before the data counts for nothing: the batch ends with the one that comes after it.
+    fn copies(&mut self) {
+        if self.batch.is_none() && self.closed.len() == 1 && self.closed[0].synced {
+            self.batch = self.closed.pop_front();
+            self.copying = true;
+        }
     }
 
     /// A batch is answered.
@@ -353,7 +366,13 @@ impl Router {
             }
             b'd' | b'c' | b'f' => {
                 let there = self.input.split_to(header.size.min(self.input.len()));
+                self.copying &= header.tag == b'd';
                 self.pass(ends, header, &there);
+                return Ok(true);
+            }
+            b'S' if self.copying && header.size <= self.input.len() => {
+                let message = self.input.split_to(header.size);
+                self.pass(ends, header, &message);
                 return Ok(true);
             }
             _ => {}
@@ -429,6 +448,7 @@ impl Router {
         self.note(header.tag, &there[wire::HEADER..], whole);
         self.pass(ends, header, &there);
         if matches!(header.tag, b'Q' | b'S' | b'F') {
+            self.batch.iter_mut().for_each(|batch| batch.synced = header.tag == b'S');
             self.closed.extend(self.batch.take());
         }
         Ok(true)
