@@ -424,10 +424,14 @@ async fn the_step_over_and_back_is_made_by_clicks() {
     world.assert_all_equal().await;
 }
 
+const TABLES: &str = "\
+    verifications: { mode: blocking, timeout: 10s, group: codes }\n\
+    \"*\": { mode: blocking, timeout: 10s }";
+
 /// A group's own gates, its own word, and the way back for it alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_moves_and_comes_back_by_clicks() {
-    let world = ready("\"*\": { mode: async }\nverifications: { group: codes }").await;
+    let world = ready(TABLES).await;
     let mut browser = browser(&world).await;
     unlock(&mut browser).await;
     browser.sees("Switch over to MySQL", "All gates are open.").await;
