@@ -426,15 +426,18 @@ async fn copy_goes_on_for_the_rest_and_is_refused_for_the_group() {
     site.world.drained().await;
     site.verb("switchover", &["--group", "logins"]).await;
     let client = site.world.client().await;
-    let copy = async |sql: &str| {
+    let copy = async |client: &Client, sql: &str| {
         let sink = client.copy_in::<_, bytes::Bytes>(sql).await?;
         let mut sink = std::pin::pin!(sink);
         sink.send(bytes::Bytes::from_static(b"1000\tcopied\n")).await?;
         sink.finish().await
     };
-    assert_eq!(copy("COPY users (id, email) FROM STDIN").await.unwrap(), 1);
+    assert_eq!(copy(&client, "COPY users (id, email) FROM STDIN").await.unwrap(), 1);
     let code = &SqlState::FEATURE_NOT_SUPPORTED;
-    refused(copy("COPY sessions (user_id, token) FROM STDIN").await, code);
+    let into = "COPY sessions (user_id, token) FROM STDIN";
+    refused(client.batch_execute(into).await, code);
+    // This driver sends a second Sync where COPY was refused, and does not reckon with its answer.
+    refused(copy(&site.world.client().await, into).await, code);
     refused(client.copy_out("COPY sessions TO STDOUT").await.map(drop), code);
     refused(client.copy_out("COPY (SELECT * FROM sessions) TO STDOUT").await.map(drop), code);
     assert_eq!(count(&client, "sessions").await, 1, "the session goes on");
