@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
 use mysql_async::prelude::Queryable as _;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -391,9 +393,13 @@ async fn a_cancel_request_ends_no_session() {
     let client = site.world.client().await;
     let token = client.cancel_token();
     let (stop, stopped) = watch::channel(false);
+    let port = site.world.proxy.as_ref().unwrap().port;
     let cancels = tokio::spawn(async move {
         while !*stopped.borrow() {
-            token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            token.cancel_query_raw(&mut stream, tokio_postgres::NoTls).await.unwrap();
+            // The connection ends once the request has been carried out: no other is on its way then.
+            drop(stream.read_to_end(&mut Vec::new()).await);
         }
     });
     for round in 0..60 {
@@ -408,7 +414,6 @@ async fn a_cancel_request_ends_no_session() {
     }
     stop.send_replace(true);
     cancels.await.unwrap();
-    // The last of them may still be on its way.
     drop(client.batch_execute("ROLLBACK").await);
     while client.batch_execute("SET application_name = 'end'").await.is_err() {}
     for table in ["users", "sessions"] {
