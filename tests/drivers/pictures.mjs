@@ -2,11 +2,12 @@
 //
 //   CHROMIUM=/usr/bin/chromium node pictures.mjs http://127.0.0.1:9100 TOKEN ../../docs/pictures NAME...
 //
-// NAME is one of those below; each is of what the sidecar says at that moment.
+// NAME is one of those below; each is of what the sidecar says at that moment. All but `trouble` wait until the
+// gates of the switchover are open.
 import { chromium } from "playwright-core";
 
 const [site, token, directory, ...names] = process.argv.slice(2);
-const desk = { width: 1280, height: 1130 };
+const desk = { width: 1280, height: 1440 };
 const phone = { width: 390, height: 844 };
 const PICTURES = {
   light: { viewport: desk, colorScheme: "light" },
@@ -24,6 +25,7 @@ for (const name of names) {
   await page.getByText("live", { exact: true }).waitFor();
   await page.getByRole("button", { name: "Lock changes" }).waitFor();
   await page.locator(".stroke").first().waitFor({ state: "attached" });
+  if (!at) await page.getByText("All gates are open.").waitFor();
   if (at) {
     await page.getByRole("button", { name: "Open" }).first().click();
     await page.locator(at).evaluate((element) => element.scrollIntoView());

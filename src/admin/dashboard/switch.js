@@ -207,7 +207,7 @@ function isLatest() {
 
 function outcome() {
   const { outcome: how, reasons = [], dry, name, epoch, hold_seconds: held, at } = lastAnswer;
-  const kind = how === "done" ? "good" : "bad";
+  const kind = how === "done" || how === "ready" ? "good" : "bad";
   return h("div", { class: `outcome ${kind}`, role: "status" },
     h("b", null, `${dry ? "Rehearsal" : name}: ${how}`), ` ${moment(at)} (${ago((Date.now() - at) / 1000)})`,
     how === "done" && !dry ? h("p", null, `Epoch ${number(epoch)}. Clients waited ${duration(held)}.`) : null,
