@@ -8,9 +8,8 @@ use super::script::{Wire, frame};
 /// PostgreSQL allocates no more than a byte less than 1 GiB for one message or value; what stands
 /// around the value needs some of it.
 const LARGE: usize = (1 << 30) - 4096;
-/// What the sidecar may need at its peak, in KiB: it has a runtime, caches and pools, and its own code, which is
-/// 57 MiB unoptimized; but no large
-/// message.
+/// What the sidecar may need at its peak, in KiB: it has a runtime, caches and pools, and its own code, 57 MiB of
+/// it unoptimized, but no large message.
 const PEAK_KIB: u64 = 80 << 10;
 /// By how much its peak may grow.
 const GROWTH_KIB: u64 = 8 << 10;
