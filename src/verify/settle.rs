@@ -74,7 +74,7 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// `patience` bounds the whole of it.
+    /// `patience` bounds the rounds; the first is made whole, so that what is equal by now is not unsettled.
     pub(super) fn new(keys: Vec<Key>, patience: Duration, progress: Arc<Progress>) -> Self {
         let left = keys.into_iter().map(|key| (key, Memory::default())).collect();
         let (again, settled, deadline) =
