@@ -356,16 +356,21 @@ impl TableReport {
         }
     }
 
+    /// Its old rows, all of them.
+    fn is_copied(&self) -> bool {
+        self.backfill.as_ref().is_some_and(|copy| matches!(&*copy.state, "done" | "done before"))
+    }
+
     /// The last column of a table's line.
     fn state(&self, dual_write: bool) -> String {
         let mut state = match (&self.dirty, &self.last_error) {
+            (Some(reason), _) if reason == "backfill" && self.is_copied() => "copied".to_owned(),
             (Some(reason), _) => format!("dirty: {reason}"),
             (None, Some(error)) => error.clone(),
             (None, None) => "ok".to_owned(),
         };
         if let Some(copy) = &self.backfill
-            && copy.state != "done"
-            && copy.state != "done before"
+            && !self.is_copied()
         {
             state += &format!("; {copy}");
         }
@@ -483,6 +488,13 @@ mod tests {
         assert_eq!(shown("dual_write", "trigger"), "blocking trigger ok; never verified");
         assert_eq!(shown("switched", "trigger"), "blocking trigger ok");
         assert_eq!(shown("complete", "trigger"), "- - MySQL alone");
+        let old = |state: &str| {
+            let backfill = Some(CopyReport { state: state.to_owned(), ..CopyReport::default() });
+            let dirty = Some("backfill".to_owned());
+            TableReport { dirty, backfill, ..table("trigger") }.state(true)
+        };
+        assert_eq!(old("done"), "copied; never verified");
+        assert!(old("copying").starts_with("dirty: backfill; backfill copying"));
         let led = TableReport { primary: Some(MYSQL.to_owned()), ..table("trigger") };
         let line = "blocking trigger led by MySQL; ok; never verified";
         assert_eq!(led.shown("dual_write").join(" "), line);

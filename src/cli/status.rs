@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 
 use crate::admin::client;
-use crate::admin::{Ledger, Report, StatementReport, Status as Verdict};
+use crate::admin::{Ledger, Report, StatementReport};
 use crate::backend::mysql::Link;
 use crate::catalog::naming::Naming;
 use crate::config::Config;
@@ -48,8 +48,8 @@ enum Silence {
 }
 
 impl Status {
-    /// Exits 0 when all is well, 1 when there are errors, stuck entries or dirty tables or a database does
-    /// not answer (with `--statements`: a write that is not carried over), 3 when neither a sidecar nor the primary
+    /// Exits 0 when all is well, 1 when there is a problem, there are stuck entries or dirty tables, or a database does
+    /// not answer; errors that are over leave only their count (with `--statements`: a write that is not carried over), 3 when neither a sidecar nor the primary
     /// answers (with `--statements`: when no sidecar does and the primary has no list).
     pub(super) async fn run(
         self,
@@ -187,7 +187,7 @@ async fn read(config: &Config) -> Result<Report, Failure> {
 fn outcome(report: &Report) -> Outcome {
     let dirty = report.tables.values().any(|table| table.dirty.is_some());
     let down = !report.unanswered.is_empty();
-    match report.status == Verdict::Errors || report.lag.stuck > 0 || dirty || down {
+    match report.problem.is_some() || report.lag.stuck > 0 || dirty || down {
         true => Outcome::Found,
         false => Outcome::Well,
     }
