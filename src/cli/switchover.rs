@@ -122,7 +122,7 @@ pub(super) fn failure(error: SwitchError) -> Failure {
 }
 
 fn print(switched: &Switched, options: &Options, out: &mut impl Write) -> std::io::Result<()> {
-    let Switched { outcome, epoch, reasons, hold_seconds, .. } = switched;
+    let Switched { outcome, epoch, reasons, hold_seconds, advice, .. } = switched;
     let (from, to) = match options.direction {
         Direction::Switchover => ("PostgreSQL", "MySQL"),
         Direction::Rollback => ("MySQL", "PostgreSQL"),
@@ -146,5 +146,5 @@ fn print(switched: &Switched, options: &Options, out: &mut impl Write) -> std::i
     if *outcome == Ended::Ready && !reasons.is_empty() {
         writeln!(out, "what may keep sessions back:")?;
     }
-    reasons.iter().try_for_each(|reason| writeln!(out, "  {reason}"))
+    reasons.iter().chain(advice).try_for_each(|line| writeln!(out, "  {line}"))
 }

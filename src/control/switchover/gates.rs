@@ -20,6 +20,7 @@ const REASONS_MAX: usize = 50;
 const BEHIND_SECONDS: f64 = 10.0;
 pub(super) const ABANDONED: &str =
     "the migration is being given up: run `crossfade abandon`, which finishes it";
+const STATEMENTS: &str = "statements";
 /// Accepts every statement that cannot be translated.
 pub(super) const ACCEPT_ALL: &str = "all";
 
@@ -123,7 +124,7 @@ pub fn gates(facts: &Facts, accept: &[String]) -> Vec<Gate> {
             gate("verified", verified(facts)),
             gate("backfill", backfill(facts)),
             acceptable("tables", tables(facts, accept)),
-            acceptable("statements", statements(facts, accept)),
+            acceptable(STATEMENTS, statements(facts, accept)),
             gate("row_security", row_security(facts)),
             acceptable("logins", logins(facts, accept)),
         ]);
@@ -134,6 +135,17 @@ pub fn gates(facts: &Facts, accept: &[String]) -> Vec<Gate> {
     sessions.reasons.extend(bounded(facts.sessions.clone()));
     gates.push(sessions);
     gates
+}
+
+/// What can be done about statements, which would be too much to say at each.
+#[must_use]
+pub fn advice(gates: &[Gate]) -> Option<String> {
+    let mut shut = gates.iter().filter(|gate| !gate.ok);
+    shut.any(|gate| gate.name == STATEMENTS).then(|| {
+        "a statement: change it; take it off the list with `crossfade forget ID` if it is sent no more; or \
+         `--accept ID`, and clients that send it get 0A000"
+            .to_owned()
+    })
 }
 
 /// The reasons of all gates that are shut.
@@ -335,7 +347,9 @@ fn statements(facts: &Facts, accept: &[String]) -> Vec<(String, String)> {
     let reason = |line: &Line| {
         let moves = match &facts.group {
             Some(Ok(group)) => group.own.contains(&line.fingerprint.to_string()),
-            _ => true,
+            // There is no such group: which statements are its own cannot be told.
+            Some(Err(_)) => false,
+            None => true,
         };
         if !moves || is_accepted(line, accept) {
             return None;
@@ -385,7 +399,11 @@ fn outbox(facts: &Facts) -> Vec<String> {
 /// What keeps a secondary from having everything soon.
 pub(super) fn behind(left: Left) -> Vec<String> {
     let Left { stuck, oldest_seconds } = left;
-    let stuck = (0 < stuck).then(|| format!("{stuck} entries are stuck: run `crossfade repair`"));
+    let stuck = (0 < stuck).then(|| {
+        format!(
+            "{stuck} entries are stuck: `crossfade repair` tries them again, and lists the reasons"
+        )
+    });
     let behind = (BEHIND_SECONDS < oldest_seconds)
         .then(|| format!("the oldest write on its way has waited for {oldest_seconds:.0} s"));
     stuck.into_iter().chain(behind).collect()
@@ -479,6 +497,15 @@ mod tests {
     }
 
     #[test]
+    fn of_a_group_that_is_not_there_nothing_else_is_said() {
+        let mut facts = ready();
+        facts.statements = vec![line(0xA, Readiness::Refused("LATERAL".into()))];
+        facts.group = Some(Err("logins".to_owned()));
+        let none = "no table that is migrated is of group logins: name it in proxy.yaml's tables";
+        check(&facts, &[], &[none]);
+    }
+
+    #[test]
     fn what_is_accepted_is_accepted_by_name() {
         let mut facts = ready();
         facts.statements = vec![
@@ -511,7 +538,9 @@ mod tests {
             let gates = gates(&facts, accept);
             gates.into_iter().find(|gate| gate.name == name).unwrap().accept
         };
-        assert_eq!(accept("statements", &[]), ["000000000000000a"]);
+        assert_eq!(accept(STATEMENTS, &[]), ["000000000000000a"]);
+        assert!(advice(&gates(&facts, &[])).unwrap().contains("crossfade forget"));
+        assert_eq!(advice(&gates(&facts, &["all".to_owned()])), None);
         assert_eq!(accept("logins", &[]), ["postgres"]);
         assert!(accept("dirty", &[]).is_empty());
         check(&facts, &["000000000000000a", "postgres"], &[]);

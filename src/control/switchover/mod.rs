@@ -141,12 +141,15 @@ pub struct Outcome {
     /// In a dry run of what drops things: what it would drop, and what it would leave.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub would: Vec<String>,
+    /// What can be done about reasons that do not say it themselves.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub advice: Option<String>,
 }
 
 impl Outcome {
     /// Of what holds nobody.
     fn new(outcome: Ended, epoch: u64, reasons: Vec<String>) -> Self {
-        Self { outcome, epoch, reasons, hold_seconds: 0.0, would: Vec::new() }
+        Self { outcome, epoch, reasons, hold_seconds: 0.0, would: Vec::new(), advice: None }
     }
 
     fn held(self, hold_seconds: f64) -> Self {
@@ -299,13 +302,15 @@ pub async fn run(
     }
     let (facts, catalog) = run.gather(policies).await?;
     let epoch = facts.standing.epoch();
-    let mut reasons = shut(&gates(&facts, &options.accept));
+    let found = gates(&facts, &options.accept);
+    let mut reasons = shut(&found);
     // Otherwise nothing was read that it could name.
     if facts.standing.next().is_some() {
         reasons.extend(gates::unknown_items(&options.accept, &facts, &catalog));
     }
     if !reasons.is_empty() {
-        return run.refuse(epoch, reasons, facts.has_record && !options.dry_run).await;
+        let refused = run.refuse(epoch, reasons, facts.has_record && !options.dry_run).await?;
+        return Ok(Outcome { advice: gates::advice(&found), ..refused });
     }
     if options.dry_run {
         let reasons = facts.sessions;
