@@ -568,6 +568,8 @@ async fn a_row_without_an_entry_that_holds_the_value_is_read_again_too() {
         f.carried().await;
         f.world.assert_equal("account").await;
         assert_eq!(f.rows("SELECT email FROM account ORDER BY id").await, ["x", "a", "c"]);
+        let removed = f.metric("extra_rows_removed_total", &[("table", "account")]);
+        assert!((removed - 1.0).abs() < 0.1, "that somebody's row went is told: {removed}");
         f.finish().await;
     }
 }

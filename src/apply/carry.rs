@@ -187,10 +187,25 @@ impl<D: Databases> Drain<D> {
         let changes: Vec<Change> = set.iter().map(|unit| same_statement(&unit.change)).collect();
         match self.attempt(&[&changes], situation).await {
             Ok(outcomes) => {
+                for (unit, outcome) in set.iter().zip(&outcomes).take(owners) {
+                    self.tell_of(&unit.change, *outcome);
+                }
                 self.written(set, &outcomes, situation, again).await?;
                 Ok(None)
             }
             Err(refused) => Ok(Some((set.split_off(owners), refused))),
+        }
+    }
+
+    /// Of a row that had to go and that the primary does not have: unless its own delete was on its way, somebody
+    /// has written to the secondary by hand, and looks for it there.
+    fn tell_of(&self, change: &Change, outcome: Outcome) {
+        if matches!(change.effect, Effect::Gone { .. }) && outcome == Outcome::Applied {
+            self.shared.metrics.removed(change);
+            warn!(
+                table = %change.table.name,
+                "a row that only the secondary had was removed: another row needs its unique value"
+            );
         }
     }
 

@@ -82,6 +82,7 @@ pub struct ApplyMetrics {
     breaker_open: IntGauge,
     pub(super) failover_keys: IntCounter,
     parents: IntCounter,
+    removed: IntCounterVec,
     fence_entries: IntGauge,
     queue_bytes: IntGauge,
 }
@@ -128,6 +129,11 @@ impl ApplyMetrics {
                 "parents_brought_total",
                 "Rows taken to the secondary because a change references them and they were not there.",
             )?,
+            removed: counter(
+                "extra_rows_removed_total",
+                "Rows that only the secondary had and that held a unique value which another row needs.",
+                &["table"],
+            )?,
             fence_entries: gauge("fence_entries", "Rows of the fence on the secondary.")?,
             queue_bytes: gauge("queue_bytes", "Images in memory on their way to the secondary.")?,
         };
@@ -139,6 +145,7 @@ impl ApplyMetrics {
         registry.register(Box::new(metrics.breaker_open.clone()))?;
         registry.register(Box::new(metrics.failover_keys.clone()))?;
         registry.register(Box::new(metrics.parents.clone()))?;
+        registry.register(Box::new(metrics.removed.clone()))?;
         registry.register(Box::new(metrics.fence_entries.clone()))?;
         registry.register(Box::new(metrics.queue_bytes.clone()))?;
         metrics.backlog(&Backlog::default());
@@ -156,6 +163,7 @@ impl ApplyMetrics {
         for table in catalog.captured() {
             let (name, mode) = (table.name.to_string(), table.policy.mode.as_str());
             self.latency.with_label_values(&[&name]);
+            self.removed.with_label_values(&[&name]);
             for operation in Operation::ALL {
                 for written in Written::ALL {
                     let labels = [&name, operation.as_str(), mode, written.as_str()];
@@ -173,6 +181,10 @@ impl ApplyMetrics {
 
     pub(super) fn brought(&self, parents: &[Change]) {
         self.parents.inc_by(parents.len() as u64);
+    }
+
+    pub(super) fn removed(&self, change: &Change) {
+        self.removed.with_label_values(&[&change.table.name.to_string()]).inc();
     }
 
     pub(super) fn refused(&self, change: &Change, error: &WriteError) {
