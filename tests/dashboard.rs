@@ -71,7 +71,7 @@ async fn from_nothing_to_two_equal_databases_by_clicks() {
     browser.is_sound("before setup").await;
 
     world.setup();
-    browser.sees("Phases", "next: crossfade switchover").await;
+    browser.sees("Phases", "next: crossfade backfill").await;
     browser.sees_row("users", "not copied").await;
     unlock(&mut browser).await;
     browser.click("Start backfill").await;
@@ -81,6 +81,7 @@ async fn from_nothing_to_two_equal_databases_by_clicks() {
     browser.sees_row("users", "equal").await;
     browser.sees_row("sessions", "equal").await;
     browser.sees("All is well", "MySQL follows and has everything").await;
+    browser.sees("Phases", "next: crossfade switchover").await;
     browser.is_sound("with everything equal").await;
     world.assert_all_equal().await;
 }

@@ -47,7 +47,7 @@ export function stuck() {
             entry.nextSeconds > 0 ? `in ${duration(entry.nextSeconds)}` : "now",
             button("Retry", { name: `Retry entry ${entry.entry} of ${entry.table}`, small: true, onclick: () => retry(entry) })],
         }))),
-      h("p", { class: "muted small" }, "A reason is the database's error number and the column. Mend what it names (a constraint, a column's size), then retry: nothing is lost meanwhile."),
+      h("p", { class: "muted small" }, "A reason is the database's error number and the column. Mend what it names (a value, a constraint, a column's size), then retry: nothing is lost meanwhile."),
     ]);
 }
 

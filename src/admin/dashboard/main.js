@@ -18,8 +18,8 @@ function draw() {
   drawn = false;
   render(element("top"), top());
   render(element("main"),
-    now(), path(), h("div", { class: "pair", key: "pair" }, h("div", { class: "stack", key: "stack" }, databases(), sidecars()), switchover()),
-    charts(), tables(), h("div", { class: "lists", key: "lists" }, stuck(), statements(), shadow(), attempts()), doneList());
+    now(), path(), h("div", { class: "pair", key: "pair" }, h("div", { class: "stack", key: "stack" }, databases(), sidecars(), attempts()), switchover()),
+    charts(), tables(), h("div", { class: "lists", key: "lists" }, stuck(), statements(), shadow()), doneList());
   render(element("foot"), h("p", { class: "muted" }, state.heardAt ? `As of ${clock(state.heardAt)}.` : "", " The same as text: ", h("code", null, "crossfade status --watch")));
   const { kind, text } = verdict();
   document.title = `${kind === "good" ? "" : "! "}Crossfade: ${text}`;

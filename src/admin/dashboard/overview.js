@@ -2,7 +2,7 @@
 
 import { mayChange, unlock } from "./act.js";
 import { h } from "./dom.js";
-import { isParted, setToken, state } from "./state.js";
+import { isMigrated, isParted, setToken, state } from "./state.js";
 import { ago, clock, count, dirty, duration, canMigrate, isCopied, isNew, number, other, phase, product } from "./text.js";
 
 const LAG_SLOW = 10;
@@ -82,7 +82,7 @@ export function concerns() {
     if (differ) add("warn", `${count(differ, "statement")} read something else on the other side`, "shadow");
   }
   const recent = history?.errors?.slice(-60).reduce((sum, one) => sum + one, 0) ?? 0;
-  if (recent && !status.lag.stuck) add("warn", `${count(recent, "change")} refused within five minutes`, "charts");
+  if (recent && !status.lag.stuck) add("warn", `${count(recent, "attempt")} to carry a change failed within five minutes; what fails is tried again`, Array.isArray(stuck) && stuck.length ? "stuck" : "charts");
   for (const [name, job] of [["verify", work?.verify], ["backfill", work?.backfill]]) {
     if (job?.error && !job.running) add("warn", `The last ${name} ended early: ${job.error}`, "tables");
   }
@@ -161,25 +161,41 @@ function sentence(status) {
 }
 
 const STEPS = [
-  ["setup", "PostgreSQL alone", "crossfade setup", ""],
-  ["dual_write", "PostgreSQL answers, MySQL follows", "crossfade switchover", ""],
-  ["switched", "MySQL answers, PostgreSQL follows", "crossfade complete", ", and after it there is no way back"],
-  ["complete", "MySQL alone", null, ""],
+  ["setup", "PostgreSQL alone"],
+  ["dual_write", "PostgreSQL answers, MySQL follows"],
+  ["switched", "MySQL answers, PostgreSQL follows"],
+  ["complete", "MySQL alone"],
 ];
+
+/// The verb that comes next, and what to know of it.
+function next(status) {
+  const migrated = Object.values(status.tables).filter(isMigrated);
+  switch (status.phase) {
+    case "setup": return ["crossfade setup", ""];
+    case "switched": return ["crossfade complete", ", and after it there is no way back"];
+    case "complete": return null;
+  }
+  if (isParted()) return ["crossfade rollback", ""];
+  if (migrated.some((table) => isNew(table) && !isCopied(table))) return ["crossfade backfill", ""];
+  if (migrated.some(differing)) return ["crossfade repair", ""];
+  if (migrated.some((table) => !table.verified || table.dirty)) return ["crossfade verify", ""];
+  return ["crossfade switchover", ""];
+}
 
 export function path() {
   const { status } = state;
   const at = STEPS.findIndex(([name]) => name === status?.phase);
+  const then = status ? next(status) : null;
   return h("section", { class: "card", id: "phases", "aria-labelledby": "h-phases", key: "phases" },
     h("h2", { id: "h-phases" }, "Phases"),
-    h("ol", { class: "path" }, STEPS.map(([name, what, next, warning], n) => {
+    h("ol", { class: "path" }, STEPS.map(([name, what], n) => {
       const kind = n < at ? "past" : n === at ? "now" : "ahead";
       return h("li", { class: kind, key: name, "aria-current": n === at ? "step" : null },
         h("span", { class: "bullet", "aria-hidden": "true" }, n < at ? "✓" : n + 1),
         h("div", null,
           h("b", null, phase(name), n < at ? h("span", { class: "unseen" }, " (done)") : null, n === at ? h("span", { class: "here" }, "now") : null),
           h("span", { class: "muted" }, what),
-          n === at && next ? h("span", { class: "muted next" }, "next: ", isParted() ? h("code", null, "crossfade rollback") : [h("code", null, next), warning]) : null));
+          n === at && then ? h("span", { class: "muted next" }, "next: ", h("code", null, then[0]), then[1]) : null));
     })));
 }
 

@@ -34,6 +34,8 @@ function turn(phase) {
 }
 /// The record says when each attempt was, so it may be older than gates.
 const RECORD_OLD = 15000;
+/// Attempts that are shown at once.
+const RECORD_SHOWN = 3;
 const options = { timeout: "30s", terminate: false, accept: new Set() };
 let lastAnswer = null;
 let redraw = () => {};
@@ -223,7 +225,18 @@ export function attempts() {
     list === missing || isFresh("attempts", RECORD_OLD) || !state.heard.attempts ? null : h("p", { class: "warn small" }, `As of ${clock(state.heard.attempts)}: ${state.failed.attempts ?? "no later look has ended"}.`),
     list === missing ? h("p", { class: "muted" }, "Not available: this sidecar keeps no record.")
       : !Array.isArray(list) || list.length === 0 ? h("p", { class: "muted" }, "There was none.")
-        : h("ol", { class: "attempts" }, [...list].sort((a, b) => b.id - a.id).map(attempt)));
+        : record([...list].sort((a, b) => b.id - a.id)));
+}
+
+/// The latest, and behind a line those before.
+function record(list) {
+  const [latest, before] = [list.slice(0, RECORD_SHOWN), list.slice(RECORD_SHOWN)];
+  return [
+    h("ol", { class: "attempts", key: "latest" }, latest.map(attempt)),
+    before.length ? h("details", { key: "before" },
+      h("summary", null, `${number(before.length)} before`),
+      h("ol", { class: "attempts" }, before.map(attempt))) : null,
+  ];
 }
 
 function attempt(one) {

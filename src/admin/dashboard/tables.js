@@ -34,7 +34,7 @@ export function tables() {
     under(),
     status?.phase === "setup"
       ? h("p", { class: "muted" }, "Nothing is set up yet: ", h("code", null, "crossfade check"), " says what would not migrate, and ", h("code", null, "crossfade setup"), " begins dual writes.") : null,
-    rows.length ? grid(rows) : status?.phase === "setup" ? null : h("p", { class: "muted" }, "No tables are known yet."),
+    rows.length ? [grid(rows), guessed(rows)] : status?.phase === "setup" ? null : h("p", { class: "muted" }, "No tables are known yet."),
     migrated.length ? lockedHint() : null);
 }
 
@@ -74,6 +74,13 @@ function grid(rows) {
     h("thead", null, h("tr", null, heads.map(([text, kind]) =>
       h("th", { scope: "col", class: kind ?? null, key: text }, text || h("span", { class: "unseen" }, "Details"))))),
     rows.map(([name, table]) => h("tbody", { key: name, class: opened.has(name) ? "open" : null }, line(name, table), opened.has(name) ? details(name, table) : null))));
+}
+
+/// Two estimates need not be equal where the rows are.
+function guessed(rows) {
+  const sides = rows.flatMap(([, table]) => [table.rows?.postgresql, table.rows?.mysql]);
+  if (!sides.some((side) => side && !side.exact)) return null;
+  return h("p", { class: "muted small", key: "guessed" }, "≈: each database's own statistics, which are not compared. Verify compares the rows.");
 }
 
 function errorsOf(name) {
@@ -125,7 +132,7 @@ function isCopying(table) {
 
 function rows(counted) {
   if (!counted) return "–";
-  return counted.exact ? number(counted.rows) : [h("span", { class: "unseen" }, "about "), h("span", { "aria-hidden": "true" }, "≈ "), number(counted.rows)];
+  return counted.exact ? number(counted.rows) : h("span", { class: "muted" }, h("span", { class: "unseen" }, "about "), h("span", { "aria-hidden": "true" }, "≈ "), number(counted.rows));
 }
 
 /// Rows to copy: the number that stands in the table's line, or the estimate that the copy began with.

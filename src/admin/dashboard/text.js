@@ -95,8 +95,9 @@ export function isCopied(table) {
   return table.backfill?.state === "done" || table.backfill?.state === "done before";
 }
 
-/// What MySQL means by the numbers that are met most.
+/// What is meant by the codes that are met most.
 const REFUSALS = {
+  unrepresentable: "the other database cannot hold this value; change it, or the column's type in types:",
   1048: "NULL is not allowed there",
   1062: "another row has that unique value",
   1264: "the number is out of range",
