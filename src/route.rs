@@ -76,7 +76,8 @@ pub async fn serve(stream: Stream, admission: Admission, services: Services) {
     let mut next = match services.mysql().filter(|_| admission == Admission::Admitted) {
         Some(answer) => {
             let _seat = seat();
-            moved(answer::run(stream, answer).await)
+            // Boxed, as all that is not PostgreSQL's end: the others' clients would hold room for it.
+            moved(Box::pin(answer::run(stream, answer)).await)
         }
         None => session::run(stream, admission, services.session.clone()).await,
     };
