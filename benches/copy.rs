@@ -33,7 +33,7 @@ use place::Place;
 
 fn main() {
     let cases =
-        std::env::var("CASES").unwrap_or_else(|_| "backfill,scan,verify,reladiff".to_owned());
+        std::env::var("CASES").unwrap_or_else(|_| "backfill,scan,reladiff,verify".to_owned());
     let place = Place::start();
     place.fill_primary();
     place.set_up();
