@@ -19,8 +19,14 @@ use crate::deploy::{read, root};
 use crate::support::process::{PROGRAM, Proxy};
 use crate::support::{Target, World};
 
-const PAGES: [&str; 5] =
-    ["README.md", "docs/configuration.md", "docs/faq.md", "docs/runbook.md", "docs/why-not-cdc.md"];
+const PAGES: [&str; 6] = [
+    "README.md",
+    "docs/configuration.md",
+    "docs/faq.md",
+    "docs/reference.md",
+    "docs/runbook.md",
+    "docs/why-not-cdc.md",
+];
 
 const SCHEMA: &str = "CREATE TABLE users (id int PRIMARY KEY, email text UNIQUE, name text); \
      CREATE TABLE sessions (id int PRIMARY KEY, user_id int REFERENCES users); \

@@ -54,6 +54,68 @@ const METRICS: &[(&str, &[&str])] = &[
     ("process_start_time_seconds", &[]),
 ];
 
+/// What stands in docs/reference.md between the marks of this list.
+fn listed() -> String {
+    let page = crate::deploy::read("docs/reference.md");
+    let (_, rest) = page.split_once("<!-- metrics: tests/seen.rs").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    rest.split_once("\n<!-- metrics: to here").unwrap().0.to_owned()
+}
+
+/// The same as `/metrics` has it: names, kinds, labels and words.
+fn shown(text: &str) -> String {
+    let ours = text.lines().filter_map(|line| line.strip_prefix("# HELP crossfade_"));
+    let mut lines: Vec<String> = ours
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, help)| {
+            let of = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
+            let kind = of(&format!("# TYPE crossfade_{name} ")).unwrap();
+            let series = ["{", "_bucket{"].map(|end| of(&format!("crossfade_{name}{end}")));
+            let labels: Vec<&str> = series.into_iter().flatten().next().map_or(vec![], |rest| {
+                let labels = rest.split("\",").filter_map(|label| label.split_once("=\""));
+                labels.map(|(name, _)| name).filter(|name| *name != "le").collect()
+            });
+            format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))
+        })
+        .collect();
+    lines.sort();
+    let head = "| `crossfade_…` | kind | labels | |\n|---|---|---|---|";
+    format!("{head}\n{}", lines.join("\n"))
+}
+
+#[tokio::test]
+async fn the_reference_lists_every_metric_and_answer() {
+    let world = World::start(Target::MariaDb, SCHEMA, "'*': { mode: async }").await;
+    world.verb(&["backfill"]);
+    world.verb(&["verify"]);
+    let client = world.client().await;
+    let mut secondary = world.secondary().await;
+    secondary.query_drop("ALTER TABLE users MODIFY name varchar(3)").await.unwrap();
+    client.batch_execute("INSERT INTO users VALUES (1, 'too long')").await.unwrap();
+    client.batch_execute("DO $$ BEGIN END $$").await.unwrap();
+    let proxy = world.proxy.as_ref().unwrap();
+    let listed = listed();
+    let text = async || shown(&proxy.get("/metrics").await.unwrap().1);
+    let all = ["sync_errors_total", "verify_rows_total", "backfill_rows_total"];
+    world
+        .until("all series", async || {
+            let text = text().await;
+            all.iter().all(|name| text.contains(name))
+        })
+        .await;
+    assert_eq!(text().await, listed, "docs/reference.md does not list what /metrics shows");
+    let page = crate::deploy::read("docs/reference.md");
+    let paths: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `GET ")?.split_once('`'))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(10 < paths.len(), "{paths:?}");
+    for path in paths {
+        assert_eq!(proxy.get(path).await.unwrap().0, 200, "GET {path}");
+    }
+}
+
 /// Series that are there, at this value, before anything has happened.
 const AT_FIRST: &[(&str, f64)] = &[
     (
