@@ -102,3 +102,20 @@ fn moved(ended: Ended) -> Option<Box<Handover>> {
         Ended::Over => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F: Future>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// An idle client holds this much for as long as it stays, whoever might serve it one day.
+    #[test]
+    fn an_idle_client_is_small() {
+        let (session, all) = (size(session::run), size(serve));
+        assert!(session < 8192, "{session} bytes");
+        assert!(all - session < 2048, "{all} bytes, of which PostgreSQL's end takes {session}");
+    }
+}

@@ -139,7 +139,7 @@ pub fn gates(facts: &Facts, accept: &[String]) -> Vec<Gate> {
 
 /// What can be done about statements, which would be too much to say at each.
 #[must_use]
-pub fn advice(gates: &[Gate]) -> Option<String> {
+pub(super) fn advice(gates: &[Gate]) -> Option<String> {
     let mut shut = gates.iter().filter(|gate| !gate.ok);
     shut.any(|gate| gate.name == STATEMENTS).then(|| {
         "a statement: change it; take it off the list with `crossfade forget ID` if it is sent no more; or \
