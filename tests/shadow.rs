@@ -26,6 +26,7 @@ async fn world(target: Target, tables: &str, shadow: &str) -> World {
     world.setup();
     world.run().await;
     world.verb(&["backfill"]);
+    world.verb(&["verify"]);
     world.assert_all_equal().await;
     world
 }
@@ -98,6 +99,23 @@ async fn differs(target: Target) {
     let log = world.proxy.as_ref().unwrap().log();
     assert!(log.contains("the secondary answers a read otherwise"), "{log}");
     assert!(!log.contains("user 7") && !log.contains("10.50"), "{log}");
+}
+
+#[tokio::test]
+async fn rows_that_are_not_copied_yet_are_no_difference() {
+    let mut world = World::bare(Target::MariaDb, "").await;
+    world.direct().await.batch_execute(SCHEMA).await.unwrap();
+    world.edit(|text| text + "shadow: { share: 1, pool: 8, settle: 200ms }\n");
+    world.setup();
+    world.run().await;
+    let client = world.client().await;
+    client.query_one(BY_ID, &[&7_i64]).await.unwrap();
+    world.until("tried", async || reported(&world, BY_ID, "undetermined").await == 1).await;
+    world.verb(&["backfill"]);
+    world.verb(&["verify"]);
+    client.query_one(BY_ID, &[&7_i64]).await.unwrap();
+    world.until("equal", async || reported(&world, BY_ID, "match").await == 1).await;
+    assert_eq!(count(&world, "mismatch").await, 0.0);
 }
 
 #[tokio::test]

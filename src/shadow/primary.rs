@@ -19,10 +19,11 @@ use crate::outbox::STUCK_ATTEMPTS;
 
 const SET: &str = "SELECT pg_catalog.set_config(n.name, n.value, false) \
      FROM unnest($1::text[], $2::text[]) n (name, value)";
-/// Whether something that was committed before is still on its way. What is stuck is not: there the two
-/// sides differ for sure.
+/// Whether something that was committed before is still on its way; so are old rows until a verify has found
+/// all of them. What is stuck is not: there the two sides differ for sure.
 const PENDING: &str = "SELECT EXISTS (SELECT FROM crossfade.outbox o \
-     WHERE o.at <= $1 AND o.attempts < $2)";
+     WHERE o.at <= $1 AND o.attempts < $2) \
+     OR EXISTS (SELECT FROM crossfade.tables t WHERE t.dirty_reason = 'backfill')";
 
 pub(super) struct Primary {
     link: Link,
