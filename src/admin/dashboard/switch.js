@@ -164,7 +164,7 @@ function unknownLine(gate) {
 
 function gateLine(gate) {
   const kind = gate.ok ? "good" : isOpen(gate) ? "warn" : "bad";
-  return h("li", { key: gate.name },
+  return h("li", { key: gate.name, class: gate.ok && !gate.reasons?.length ? null : "full" },
     h("span", { class: `mark ${kind}`, "aria-hidden": "true" }, gate.ok ? "✓" : isOpen(gate) ? "!" : "✕"),
     h("div", null,
       h("b", null, GATES[gate.name] ?? gate.name.replaceAll("_", " ")),

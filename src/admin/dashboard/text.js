@@ -97,7 +97,7 @@ export function isCopied(table) {
 
 /// What is meant by the codes that are met most.
 const REFUSALS = {
-  unrepresentable: "the other database cannot hold this value; change it, or the column's type in types:",
+  unrepresentable: "the other database cannot hold this value, so it has to be changed",
   1048: "NULL is not allowed there",
   1062: "another row has that unique value",
   1264: "the number is out of range",

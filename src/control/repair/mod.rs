@@ -410,7 +410,7 @@ impl fmt::Display for Repaired {
         let Self { found, carried, waiting, .. } = self;
         match (self.dry_run, found) {
             (_, 0) => writeln!(f, "nothing is stuck"),
-            (true, found) => writeln!(f, "stuck {found}"),
+            (true, found) => writeln!(f, "stuck or different {found}"),
             (false, found) => writeln!(
                 f,
                 "tried again {found}   carried {carried}   failed {}   waiting {waiting}",
