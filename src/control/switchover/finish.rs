@@ -119,7 +119,9 @@ async fn attempt(
         Direction::Switchover => {
             // A sequence is seen by others before it is on disk, and MySQL must not go first.
             outbox::flush(&client).await?;
-            let share = match moved::at(&client, next).await?.is_empty() {
+            // The turn says whether all has moved; a plan that somebody was late with says nothing then.
+            let all = facts::turn(&client).await? == Some(next * 2 + 1);
+            let share = match all || moved::at(&client, next).await?.is_empty() {
                 true => Share::All,
                 false => Share::Part,
             };

@@ -69,16 +69,7 @@ pub(super) async fn give(
         switch::rehearse(link.conn(), table).await?;
     }
     drop(link);
-    let turn = match &run.part {
-        // It comes true with the epoch, and is forgotten if that does not come.
-        Some(ids) => {
-            moved::plan(&run.client, next, ids).await?;
-            layout::keep_out(&run.client).await?;
-            next * 2
-        }
-        None => next * 2 + 1,
-    };
-    match flip(&holder, id, run.turn, turn).await? {
+    match flip(run, &holder, id, next).await? {
         true => Ok(Given::Yes(Some(holder), Instant::now())),
         false => Ok(Given::No(vec![match ended(&run.client, id).await? {
             Some(reason) => reason,
@@ -154,19 +145,21 @@ async fn look_again(
 
 /// The moment from which there is no way back but forward. False where the attempt is over, or the epoch
 /// is not the one that it began in.
-pub(super) async fn flip(
-    holder: &Client,
-    id: i64,
-    expected: u64,
-    turn: u64,
-) -> Result<bool, SwitchError> {
+async fn flip(run: &Run<'_>, holder: &Client, id: i64, next: u64) -> Result<bool, SwitchError> {
+    let (expected, turn) = (run.turn, next * 2 + u64::from(run.part.is_none()));
     holder.batch_execute("BEGIN").await?;
+    let held = holder.query_opt(STILL_HELD, &[&id]).await?.is_some();
+    // It comes true with the epoch, and is forgotten if that does not come: by whoever undoes the attempt, which
+    // nobody can before this transaction has ended.
+    if let Some(ids) = run.part.as_ref().filter(|_| held) {
+        moved::plan(&run.client, next, ids).await?;
+        layout::keep_out(&run.client).await?;
+    }
     let moves = format!(
         "SELECT pg_catalog.setval('crossfade.epoch', {turn}) FROM crossfade.epoch e \
          WHERE e.last_value = {expected}"
     );
-    let moved = holder.query_opt(STILL_HELD, &[&id]).await?.is_some()
-        && holder.query_opt(&moves, &[]).await?.is_some();
+    let moved = held && holder.query_opt(&moves, &[]).await?.is_some();
     holder.batch_execute(if moved { "COMMIT" } else { "ROLLBACK" }).await?;
     Ok(moved)
 }
