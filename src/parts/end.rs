@@ -105,6 +105,11 @@ impl End {
         self.owed.is_empty()
     }
 
+    /// A message for the client has come in part: nothing else may come between.
+    pub(super) fn is_within(&self) -> bool {
+        0 < self.rest && self.rest_for == For::Client
+    }
+
     /// What it would answer next is none of the client's.
     pub(super) fn owes_us(&self) -> bool {
         matches!(self.owed.front(), Some(Owed { whom: For::Us { .. }, .. }))
@@ -186,6 +191,8 @@ impl End {
         }
         let Some(header) = wire::header(&self.input)? else { return Ok(None) };
         let whom = match self.owed.front() {
+            // Nobody has asked for it, whatever is under way.
+            _ if header.tag == b'A' => For::Client,
             Some(Owed { whom: For::Client, .. })
                 if 0 < self.answered && matches!(header.tag, b'2' | b'3') =>
             {
@@ -284,6 +291,21 @@ mod tests {
     }
 
     #[test]
+    fn a_notification_is_the_clients_whatever_is_under_way() {
+        let mut end = end();
+        end.ask(b"ours", true);
+        let mut note = BytesMut::new();
+        write::message(&mut note, b'A', |out| out.extend_from_slice(b"\0\0\0\x07news\0\0"));
+        let (_, out) = answers(&mut end, |out| {
+            write::command_complete(out, b"ROLLBACK");
+            out.extend_from_slice(&note);
+            write::ready(out, b'I');
+        });
+        assert_eq!(out, note);
+        assert!(end.is_quiet() && !end.is_within());
+    }
+
+    #[test]
     fn an_error_of_ours_is_noted_and_swallowed() {
         let mut end = end();
         end.ask(b"ours", true);
@@ -304,6 +326,8 @@ mod tests {
         let (_, first) = answers(&mut end, |input| input.extend_from_slice(&row[..40]));
         let (_, second) = answers(&mut end, |input| input.extend_from_slice(&row[40..]));
         assert_eq!((first.len(), second.len()), (40, row.len() - 40));
+        let (_, third) = answers(&mut end, |input| input.extend_from_slice(&row[..7]));
+        assert!(end.is_within() && third.len() == 7, "nothing may come between");
     }
 
     #[test]

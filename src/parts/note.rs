@@ -12,8 +12,11 @@ use super::batch::{
     Named, PRELUDE_BYTES_MAX, Told, deallocates, has_no_parameters, parse, parsed, query, text,
 };
 use super::end::Side;
-use super::router::Router;
+use super::router::{Router, UNLIKE};
 use crate::wire::{Body, write};
+
+/// As pools send it between two clients of theirs.
+const DISCARD_ALL: &[u8] = b"DISCARD ALL";
 
 impl Router {
     /// Remembers what a message of the batch does.
@@ -71,6 +74,25 @@ impl Router {
             }
             _ => {}
         }
+    }
+
+    /// The transaction is over: what it has set and prepared is due for the other side.
+    pub(super) fn carry(&mut self, undone: bool) -> Result<(), &'static str> {
+        let held = std::mem::take(&mut self.held);
+        // Which of its settings a savepoint has taken back is not known here.
+        let gone_back = std::mem::take(&mut self.gone_back) && !undone;
+        if gone_back && held.iter().any(|told| told.must) {
+            return Err(UNLIKE);
+        }
+        // Statements stay prepared whatever becomes of the transaction.
+        for told in held.into_iter().filter(|told| !told.must || !undone) {
+            if told.message == query(DISCARD_ALL) {
+                // Nothing is left of what was set or prepared before.
+                self.due.clear();
+            }
+            self.due.push(told);
+        }
+        Ok(())
     }
 
     fn tell(&mut self, told: Told) {

@@ -36,7 +36,8 @@ const CARRIED_MAX: usize = 256;
 
 pub(super) const GARBLED: &str = "invalid message length";
 const TOO_LARGE: &str = "the statement is too large";
-const UNLIKE: &str = "terminating connection: a setting could not be made on both databases";
+pub(super) const UNLIKE: &str =
+    "terminating connection: a setting could not be made on both databases";
 const TOO_MANY: &str = "terminating connection: too many settings in one transaction";
 
 /// What came of a turn.
@@ -101,12 +102,14 @@ pub(super) struct Router {
     /// The portals of this transaction, by their statements, and their Binds without the names.
     pub(super) portals: HashMap<Bytes, (Bytes, Bytes)>,
     /// For the end of the transaction, and now.
-    held: Vec<Told>,
-    due: Vec<Told>,
+    pub(super) held: Vec<Told>,
+    pub(super) due: Vec<Told>,
     due_for: Side,
     /// MySQL's gets the next batch.
     needs_mysql: bool,
     rolled_back: bool,
+    /// So has some of the transaction under way, or all of one that it followed upon at once.
+    pub(super) gone_back: bool,
     /// Bytes still to come of a message whose head has gone there.
     rest: usize,
     /// Where the last message went.
@@ -145,6 +148,7 @@ impl Router {
             due_for: Side::MySql,
             needs_mysql: false,
             rolled_back: false,
+            gone_back: false,
             rest: 0,
             last: Side::Postgres,
             leaving: false,
@@ -207,8 +211,15 @@ impl Router {
 
     /// Does all there is to do with what has come.
     pub(super) fn turn(&mut self, ends: &mut [End; 2]) -> Result<Turned, &'static str> {
-        for side in [Side::Postgres, Side::MySql] {
-            self.answers(side, &mut ends[side as usize])?;
+        // Whoever is within a message goes on first, and the other waits for the end of it.
+        let first = match ends[Side::MySql as usize].is_within() {
+            true => Side::MySql,
+            false => Side::Postgres,
+        };
+        for side in [first, first.other()] {
+            if !ends[side.other() as usize].is_within() {
+                self.answers(side, &mut ends[side as usize])?;
+            }
         }
         loop {
             self.advance(ends)?;
@@ -231,8 +242,15 @@ impl Router {
                             batch.failed = true;
                         }
                     }
-                    Heard::Done { rolled_back } => self.rolled_back = rolled_back,
-                    Heard::Ready(status) => self.ready(side, status)?,
+                    Heard::Done { rolled_back } => {
+                        self.rolled_back = rolled_back;
+                        self.gone_back |= rolled_back;
+                    }
+                    // The client is told what was answered before its session ends.
+                    Heard::Ready(status) => match self.ready(side, status) {
+                        Ok(()) => {}
+                        Err(why) => break Err(why),
+                    },
                     Heard::Other => {}
                 },
                 Ok(None) => break Ok(()),
@@ -266,10 +284,7 @@ impl Router {
         self.block = match (status, begun) {
             (b'I', _) => {
                 self.portals.clear();
-                let held = std::mem::take(&mut self.held);
-                // Statements stay prepared whatever becomes of the transaction.
-                let stays = |told: &Told| !told.must || !self.rolled_back;
-                self.due.extend(held.into_iter().filter(stays));
+                self.carry(self.rolled_back || failed)?;
                 self.due_for = side.other();
                 Block::None
             }
@@ -405,7 +420,16 @@ impl Router {
                         let begins = query(&texts.join(&b"; "[..]));
                         self.part.continues();
                         let mysql = &mut ends[Side::MySql as usize];
-                        self.tell_due(mysql);
+                        if !self.due.is_empty() {
+                            // By itself: what fails of it was set before, and is no fault of this transaction.
+                            self.tell_due(mysql);
+                            self.step = Step::Tells(Side::MySql);
+                            return Ok(false);
+                        }
+                        // What was prepared since it began is PostgreSQL's alone, and stays prepared there.
+                        for told in self.held.iter().filter(|told| !told.must) {
+                            mysql.ask(&told.message, false);
+                        }
                         mysql.ask(&begins, true);
                         self.step = Step::Begins;
                         return Ok(false);

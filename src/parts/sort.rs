@@ -8,7 +8,7 @@
 //! it; everything else that names no table of MySQL's is PostgreSQL's.
 
 use super::end::Side;
-use crate::plan::{Plan, Step};
+use crate::plan::{PathChange, Plan, Step};
 use crate::sql::lexer::{Lexer, Token, split};
 
 /// Functions that answer the same on both sides, or do the same, or only concern the session.
@@ -88,6 +88,8 @@ fn of_step(step: &Step, sql: &str, tokens: &[Token]) -> Sorted {
         | Step::Savepoint(_)
         | Step::Release(_)
         | Step::RollbackTo(_) => Sorted::EITHER,
+        // It ends with the transaction.
+        Step::SearchPath(PathChange::Local(_)) => Sorted::EITHER,
         Step::SearchPath(_) | Step::Deallocate(_) => Sorted::SETS,
         Step::Read | Step::Other => of_words(sql, tokens),
         _ => Sorted::POSTGRES,
@@ -173,6 +175,7 @@ mod tests {
             check(sql, None, false);
         }
         check("SET LOCAL statement_timeout = 1", None, false);
+        check("SET LOCAL search_path = a", None, false);
         check("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", None, false);
     }
 

@@ -148,6 +148,46 @@ async fn settings_are_of_both(client: &mut Client) {
     }
 }
 
+/// Both databases have the same of a client, or its session ends.
+#[tokio::test]
+async fn what_one_database_has_of_a_client_the_other_has() {
+    let site = start(Target::all().remove(0)).await;
+    site.verb("switchover", &["--group", "logins"]).await;
+    let reads = "SELECT token FROM sessions";
+
+    // What was prepared before it was known whose the transaction is.
+    let client = site.world.client().await;
+    client.batch_execute("BEGIN").await.unwrap();
+    let early = client.prepare("SELECT 7").await.unwrap();
+    client.query_one(reads, &[]).await.unwrap();
+    client.batch_execute("COMMIT; BEGIN").await.unwrap();
+    client.query_one(reads, &[]).await.unwrap();
+    assert_eq!(client.query_one(&early, &[]).await.unwrap().get::<_, i32>(0), 7);
+    client.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(client.query_one(&early, &[]).await.unwrap().get::<_, i32>(0), 7);
+
+    // Savepoints are nobody's trouble, unless a setting may have gone back with one.
+    let back = "SAVEPOINT a; SELECT 1; ROLLBACK TO a; COMMIT";
+    client.batch_execute(&format!("BEGIN; {reads}; {back}")).await.unwrap();
+    client.batch_execute("SET application_name = 'one'; BEGIN").await.unwrap();
+    client.query_one(reads, &[]).await.unwrap();
+    client.batch_execute("SAVEPOINT a").await.unwrap();
+    client.batch_execute("SET application_name = 'two'").await.unwrap();
+    client.batch_execute("ROLLBACK TO a").await.unwrap();
+    drop(client.batch_execute("COMMIT").await);
+    let ended = async || client.batch_execute("SELECT 1").await.is_err();
+    site.world.until("its session has ended", ended).await;
+
+    // What MySQL refuses, where it hears of it in the middle of a transaction.
+    let client = site.world.client().await;
+    client.batch_execute("SET extra_float_digits = 0").await.unwrap();
+    client.batch_execute("BEGIN").await.unwrap();
+    let refused = client.query_one(reads, &[]).await.unwrap_err();
+    let code = refused.code().map(SqlState::code);
+    assert!(matches!(code, None | Some("57P01")), "{refused:?}");
+    assert!(client.batch_execute("ROLLBACK").await.is_err(), "its session has ended");
+}
+
 /// A foreign key, a statement, a transaction, a function; and a group that is none.
 #[tokio::test]
 async fn what_crosses_is_named() {
