@@ -18,7 +18,6 @@
 
 use bytes::BytesMut;
 
-use crate::answer::serves;
 use crate::plan::{Plan, Step};
 use crate::policy::Mode;
 use crate::session::again;
@@ -90,10 +89,11 @@ impl State {
         })
     }
 
-    /// MySQL answers, and this is no statement that could be left to it: its transaction is under way here.
+    /// Somebody else answers, or for other tables than when the transaction under way here was begun, which
+    /// cannot be left to them.
     fn is_left_behind(&self) -> bool {
         let goes_on = !self.pending.is_skipping() && self.status != b'E';
-        goes_on && serves(&self.planner.situation)
+        goes_on && !self.is_home(&self.planner.situation)
     }
 
     /// True where what the server has sent has to wait for the lease.

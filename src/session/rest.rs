@@ -111,7 +111,7 @@ impl State {
     }
 
     /// Whether it is this session that answers in that situation.
-    fn is_home(&self, situation: &Situation) -> bool {
+    pub(super) fn is_home(&self, situation: &Situation) -> bool {
         !serves(situation) && situation.is_parted() == self.part
     }
 
