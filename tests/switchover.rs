@@ -952,3 +952,21 @@ async fn what_the_role_lacks_is_printed_as_grants() {
     let said = refused();
     assert!(!said.contains("GRANT"), "{said}");
 }
+
+/// What the application has PostgreSQL do by itself, nobody does once MySQL answers.
+#[tokio::test]
+async fn triggers_of_the_application_have_to_be_accepted() {
+    let schema = "CREATE TABLE users (id int PRIMARY KEY, seen timestamptz); \
+        CREATE TABLE plain (id int PRIMARY KEY); \
+        CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql \
+            AS 'BEGIN NEW.seen := now(); RETURN NEW; END'; \
+        CREATE TRIGGER stamp BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION stamp()";
+    let world = World::start(Target::all().remove(0), schema, TABLES).await;
+    world.verb(&["verify"]);
+    let (code, said) = verb(&world.config, &["switchover", "--dry-run"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("table users has triggers or rules"), "{said}");
+    assert!(!said.contains("table plain"), "a trigger of ours is none: {said}");
+    let (_, said) = verb(&world.config, &["switchover", "--dry-run", "--accept", "users"]);
+    assert!(!said.contains("has triggers or rules"), "{said}");
+}

@@ -269,6 +269,7 @@ async fn tables(
     let loose = catalog.loose();
     let facts = |table: &&Arc<Table>| {
         let id = table.id?.0;
+        let circumstances = reading.circumstances.get(&table.oid);
         let filled = filled.get(&id);
         let is_since = filled.is_none_or(|(_, since)| *since);
         Some(TableFacts {
@@ -277,7 +278,8 @@ async fn tables(
             backfill: filled.map(|(state, _)| state.clone()),
             clean: compared.get(&id).copied().filter(|_| is_since),
             loose: loose.contains(&table.name),
-            row_security: reading.circumstances.get(&table.oid).is_some_and(|c| c.row_security),
+            row_security: circumstances.is_some_and(|c| c.row_security),
+            triggers: circumstances.is_some_and(|c| c.triggers || c.rules),
         })
     };
     Ok(captured.iter().filter_map(facts).collect())

@@ -49,6 +49,8 @@ pub struct TableFacts {
     /// What is on its way to it is in memory only.
     pub loose: bool,
     pub row_security: bool,
+    /// Triggers or rules of the application.
+    pub triggers: bool,
 }
 
 /// A sidecar whose lease is current.
@@ -314,7 +316,17 @@ fn tables(facts: &Facts, accept: &[String]) -> Vec<(String, String)> {
         );
         (table.name.clone(), reason)
     });
-    impossible.chain(loose).collect()
+    let triggers = facts.tables.iter();
+    let triggers = triggers.filter(|table| table.triggers && !accept.contains(&table.name));
+    let triggers = triggers.map(|table| {
+        let reason = format!(
+            "table {} has triggers or rules, which do not run once MySQL answers: have the application do what they \
+             do, or accept it if nothing is missing without them",
+            table.name
+        );
+        (table.name.clone(), reason)
+    });
+    impossible.chain(loose).chain(triggers).collect()
 }
 
 /// Whether a statement does not matter, whatever is judged of it.
@@ -483,6 +495,7 @@ mod tests {
             clean: None,
             loose: true,
             row_security: true,
+            triggers: true,
             ..facts.tables[0].clone()
         };
         facts.impossible.push(("logs".into(), "no_primary_key".into()));
@@ -493,7 +506,7 @@ mod tests {
         facts.statements.push(line(1, Readiness::Refused("LATERAL".into())));
         let found = gates(&facts, &[]);
         assert!(found.iter().all(|gate| !gate.ok), "{found:#?}");
-        assert_eq!(shut(&found).len(), 17, "{found:#?}");
+        assert_eq!(shut(&found).len(), 18, "{found:#?}");
     }
 
     #[test]
