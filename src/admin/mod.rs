@@ -207,8 +207,8 @@ fn router(published: Published, history: History) -> Router {
         .route("/reload", post(reload))
         .route("/repair", post(repair))
         .route("/backfill", post(backfill))
-        .route("/backfill/pause", post(pause_backfill))
-        .route("/backfill/resume", post(resume_backfill))
+        .route("/backfill/pause", post(async |State(all)| pause_backfill(all, true).await))
+        .route("/backfill/resume", post(async |State(all)| pause_backfill(all, false).await))
         .route("/verify", post(verify))
         .route("/tables/{table}/mode", post(set_mode))
         .layer(middleware::from_fn_with_state(published.clone(), guard))
@@ -409,19 +409,14 @@ async fn verify(State(published): State<Published>, body: Bytes) -> Response {
     published.ask(Request::Verify { tables, reply }, answer, json!({ "started": true })).await
 }
 
-async fn pause_backfill(State(published): State<Published>) -> Response {
+async fn pause_backfill(published: Published, paused: bool) -> Response {
     let (reply, answer) = oneshot::channel();
-    let request = Request::PauseBackfill { paused: true, reply };
-    published.ask(request, answer, json!({ "paused": true })).await
-}
-
-async fn resume_backfill(State(published): State<Published>) -> Response {
-    let (reply, answer) = oneshot::channel();
-    let request = Request::PauseBackfill { paused: false, reply };
-    published.ask(request, answer, json!({ "paused": false })).await
+    let request = Request::PauseBackfill { paused, reply };
+    published.ask(request, answer, json!({ "paused": paused })).await
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ModeBody {
     mode: String,
 }
@@ -429,10 +424,16 @@ struct ModeBody {
 async fn set_mode(
     State(published): State<Published>,
     Path(table): Path<String>,
-    Json(body): Json<ModeBody>,
+    body: Bytes,
 ) -> Response {
-    let Some(mode) = Mode::ALL.into_iter().find(|mode| mode.as_str() == body.mode) else {
-        return refusal(StatusCode::BAD_REQUEST, "mode is one of off, async, blocking, strict");
+    let wanted = serde_json::from_slice::<ModeBody>(&body).ok();
+    let mode =
+        wanted.and_then(|body| Mode::ALL.into_iter().find(|mode| mode.as_str() == body.mode));
+    let Some(mode) = mode else {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "wanted: {\"mode\": one of off, async, blocking, strict}",
+        );
     };
     let table = TableName::parse(&table);
     if published.situation.borrow().catalog.by_name(&table).is_none() {
