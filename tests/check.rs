@@ -93,6 +93,8 @@ const FOUND: &[&str] = &[
     "blocker: a.b: the role may not use its schema",
     "warning: ruled: captured by a trigger, since it has rules",
     "warning: fired: captured by a trigger, since it has triggers",
+    "warning: ruled: has triggers or rules",
+    "warning: fired: has triggers or rules",
     "warning: fired: constraint \"fired_x_check\" is left out",
     "warning: fired: constraint \"fired_y_excl\" is left out",
     "warning: cascades: captured by a trigger, since a foreign key's action changes its rows",

@@ -207,8 +207,8 @@ pub(super) fn views(catalog: &Catalog, found: &mut Found) {
     if !views.is_empty() {
         views.sort();
         let what = format!("views are not carried over: {}", views.join(", "));
-        let advice =
-            "Their tables are. Create them on MySQL before switchover if something reads them.";
+        let advice = "Their tables are. Once MySQL answers, statements that name a view are refused (0A000): have the application \
+             read the tables.";
         found.add(Severity::Warning, None, what, advice);
     }
 }

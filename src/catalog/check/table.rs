@@ -198,6 +198,11 @@ fn captured(
         }
         _ => {}
     }
+    if circumstances.triggers || circumstances.rules {
+        let advice = "They run on PostgreSQL alone: have the application do what they do before MySQL answers. A \
+                      switchover is refused until the table is accepted by name.";
+        found.add(Severity::Warning, Some(&table.name), "has triggers or rules", advice);
+    }
     if circumstances.row_security && !primary.superuser && !primary.bypasses_row_security {
         let what = "row-level security hides rows from Crossfade's role";
         let advice = format!("ALTER ROLE {} BYPASSRLS;", quote_pg(&primary.role));
