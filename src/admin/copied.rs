@@ -30,7 +30,7 @@ fn vectors() -> prometheus::Result<Vectors> {
         )?,
         counter(
             "backfill_refused_total",
-            "Of these, rows that MySQL did not take: they are in the outbox.",
+            "Rows that were there before and that MySQL did not take: they are in the outbox.",
         )?,
         IntGaugeVec::new(waits, &["table"])?,
     ))

@@ -22,11 +22,12 @@ pub(super) struct Switchover {
     /// Only the tables that proxy.yaml gives this group; PostgreSQL goes on to answer for the others.
     #[arg(long, value_name = "G")]
     group: Option<String>,
-    /// Go on in spite of this: a statement's fingerprint, a table, or `all` statements; may be given
-    /// several times.
+    /// Go on in spite of this: a statement's fingerprint, `all` statements, a table, a role that need not log
+    /// in again, or a function that a group's tables stand in; may be given several times.
     #[arg(long, value_name = "ITEM")]
     accept: Vec<String>,
-    /// End sessions that cannot be moved (temporary tables, LISTEN, WITH HOLD cursors, advisory locks).
+    /// End sessions that cannot be moved (temporary tables, LISTEN, WITH HOLD cursors, advisory locks, PREPARE,
+    /// SET ROLE).
     #[arg(long)]
     terminate: bool,
 }
