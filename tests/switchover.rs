@@ -467,7 +467,7 @@ async fn one_that_is_cut_off_is_waited_out_for_a_lease() {
         let site = Site::start(target).await;
         let _good = site.play("good", How::Good).await;
         for (options, epoch) in [(forward(), 2), (back(), 3)] {
-            let _gone = site.play_for("gone", How::Silent, "1 s").await;
+            let _gone = site.play_for("gone", How::Silent, "3 s").await;
             let waited = AtomicBool::new(false);
             let tell = |told: &Told| {
                 let is = matches!(told, Told::WaitsLease(lease) if lease.as_millis() == 700);
