@@ -101,7 +101,7 @@ impl Site {
     }
 
     /// By the verb, which waits for us as for any sidecar.
-    async fn verb(&self, verb: &str, more: &[&str]) {
+    pub(crate) async fn verb(&self, verb: &str, more: &[&str]) {
         let config = self.world.config.clone();
         let words = [&[verb, "--timeout", "60s"], more].concat();
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
