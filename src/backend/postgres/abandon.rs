@@ -33,6 +33,14 @@ const UNMARK: &str = "UPDATE crossfade.tables t SET dirty_reason = coalesce(t.di
        dirty_since = coalesce(t.dirty_since, pg_catalog.now()); \
      DELETE FROM crossfade.settings WHERE key = 'abandon'";
 
+/// Tables with triggers of ours, in the order in which they were made: parents come first, as in most transactions.
+const TRIGGERED: &str = "SELECT pg_catalog.string_agg(r.name, ', ' ORDER BY r.oid) FROM ( \
+       SELECT DISTINCT c.oid, pg_catalog.format('%I.%I', s.nspname, c.relname) \
+       FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
+       JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'crossfade' \
+       JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
+       JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace WHERE t.tgparentid = 0) r(oid, name)";
+
 /// What came of an attempt to drop everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
@@ -74,9 +82,20 @@ pub async fn unmark(client: &mut Client) -> Result<(), Error> {
 }
 
 /// Takes everything of ours off, triggers included, unless `crossfade.epoch` holds another `turn`.
+///
+/// A writer has its table before a trigger of ours asks for the lock. So have we: with the lock first, each would
+/// wait for the other, time after time, under a load that leaves no gap.
 pub async fn drop_all(client: &mut Client, turn: Option<u64>) -> Result<Dropped, Error> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(LOCK_WAIT).await?;
+    let tables: Option<String> = transaction.query_one(TRIGGERED, &[]).await?.try_get(0)?;
+    if let Some(tables) = tables {
+        let locked = format!("LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE");
+        match transaction.batch_execute(&locked).await {
+            Err(error) if is_busy(&error) => return Ok(Dropped::Busy),
+            other => other?,
+        }
+    }
     let lock = format!("SELECT pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, {LOCK_KEY})");
     if !transaction.query_one(&lock, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(Dropped::Busy);
@@ -92,9 +111,13 @@ pub async fn drop_all(client: &mut Client, turn: Option<u64>) -> Result<Dropped,
             transaction.commit().await?;
             Ok(Dropped::Yes)
         }
-        Err(error) if error.code().is_some_and(|code| PASSES.contains(code)) => Ok(Dropped::Busy),
+        Err(error) if is_busy(&error) => Ok(Dropped::Busy),
         Err(error) => Err(error),
     }
+}
+
+fn is_busy(error: &Error) -> bool {
+    error.code().is_some_and(|code| PASSES.contains(code))
 }
 
 const PASSES: [SqlState; 2] = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
