@@ -244,7 +244,10 @@ impl Router {
                     }
                     Heard::Done { rolled_back } => {
                         self.rolled_back = rolled_back;
-                        self.gone_back |= rolled_back;
+                        // A query string is said again whole, with what it takes back.
+                        let in_parts = self.closed.front().is_none_or(|batch| batch.synced);
+                        let in_parts = in_parts || self.held.iter().any(|told| told.must);
+                        self.gone_back |= rolled_back && in_parts;
                     }
                     // The client is told what was answered before its session ends.
                     Heard::Ready(status) => match self.ready(side, status) {

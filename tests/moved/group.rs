@@ -166,6 +166,19 @@ async fn what_one_database_has_of_a_client_the_other_has() {
     client.batch_execute("COMMIT").await.unwrap();
     assert_eq!(client.query_one(&early, &[]).await.unwrap().get::<_, i32>(0), 7);
 
+    // A string of statements is said again whole.
+    let whole = "BEGIN; SET application_name = 'in'; SAVEPOINT a; \
+         SET application_name = 'out'; ROLLBACK TO a; COMMIT";
+    client.batch_execute(whole).await.unwrap();
+    client.batch_execute("ROLLBACK; SET extra_float_digits = 1").await.unwrap();
+    for table in ["users", "sessions"] {
+        let transaction = format!("BEGIN; SELECT 1 FROM {table}");
+        client.batch_execute(&transaction).await.unwrap();
+        let name = client.query_one("SHOW application_name", &[]).await.unwrap();
+        assert_eq!(name.get::<_, String>(0), "in", "{table}");
+        client.batch_execute("COMMIT").await.unwrap();
+    }
+
     // Savepoints are nobody's trouble, unless a setting may have gone back with one.
     let back = "SAVEPOINT a; SELECT 1; ROLLBACK TO a; COMMIT";
     client.batch_execute(&format!("BEGIN; {reads}; {back}")).await.unwrap();
